@@ -46,6 +46,7 @@ type NetworkUIDRef struct {
 // Forward is a port of a host that leads to a port of a guest.
 type Forward struct {
 	ForwardUID  string `json:"forward_uid,omitempty"`
+	CreatorUID  string `json:"creator_uid,omitempty"` // [A]: networks have one
 	Protocol    string `json:"protocol"` // "tcp"
 	Port        int    `json:"port"`
 	Target      string `json:"target"` // guest address
