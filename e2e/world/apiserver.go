@@ -1,0 +1,210 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"strconv"
+
+	"k8s.io/client-go/rest"
+)
+
+// APIServer is a real kube-apiserver with an etcd of its own, as plain
+// processes: everything that validates, defaults, stores and watches, and
+// nothing that reconciles.
+type APIServer struct {
+	// Config reaches it as a member of system:masters, without client-side rate
+	// limits. Impersonate from it to act as someone else.
+	Config *rest.Config
+	// Kubeconfig is the path of a kubeconfig of the same identity.
+	Kubeconfig string
+	// AuditLog is the path of its audit log: one JSON object a line.
+	AuditLog string
+
+	block     *Block
+	state     *state
+	authority *Authority
+	processes *processes
+	progress  io.Writer
+	dir       string
+}
+
+// StartAPIServer starts etcd and kube-apiserver, and waits until they serve:
+// about three seconds once the programs are there (see [Binary]; the first run
+// on a machine may build them, which takes some minutes and is told on
+// Options.Progress). They listen on loopback addresses and on ports that no one
+// else uses, so that any number may run at a time, and die with this process
+// even when it is killed.
+//
+// ctx bounds the start only. Call Stop when done; of the options only Dir and
+// Progress matter. A test uses it like this:
+//
+//	server, err := world.StartAPIServer(ctx, world.Options{})
+//	...
+//	defer server.Stop()
+//	_, err = envtest.InstallCRDs(server.Config, envtest.CRDInstallOptions{Paths: []string{"../config/crd/bases"}})
+//
+// Webhooks are called by URL (clientConfig.url), on a loopback address of the
+// test's own.
+func StartAPIServer(ctx context.Context, o Options) (_ *APIServer, err error) {
+	a := &APIServer{progress: o.progress(), dir: o.Dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Stop())
+		}
+	}()
+	if a.block, err = reserveBlock(); err != nil {
+		return nil, err
+	}
+	if a.state, err = newState(); err != nil {
+		return nil, err
+	}
+	if a.dir == "" {
+		a.dir = a.state.path("out")
+	}
+	if a.dir, err = filepath.Abs(a.dir); err != nil {
+		return nil, err
+	}
+	a.processes = newProcesses(a.progress)
+	if a.authority, err = NewAuthority("elemento-world"); err != nil {
+		return nil, err
+	}
+	endpoint, err := a.startEtcd(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.startKubeAPIServer(ctx, endpoint); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Stop ends the processes and removes what they kept, but for the logs in
+// Options.Dir. It returns when all is gone, and may be called twice.
+func (a *APIServer) Stop() error {
+	var errs []error
+	if a.processes != nil {
+		errs = append(errs, a.processes.stop())
+		a.processes = nil
+	}
+	if a.state != nil {
+		errs = append(errs, a.state.remove())
+		a.state = nil
+	}
+	if a.block != nil {
+		a.block.release()
+		a.block = nil
+	}
+	return errors.Join(errs...)
+}
+
+// log is the path of a process's log.
+func (a *APIServer) log(name string) string { return filepath.Join(a.dir, name+".log") }
+
+// planeAddress is the n of the block's address that the plane listens on.
+const planeAddress = 1
+
+func (a *APIServer) startKubeAPIServer(ctx context.Context, etcd string) error {
+	path, err := Binary(ctx, KubeAPIServer, a.progress)
+	if err != nil {
+		return err
+	}
+	address := a.block.Address(planeAddress)
+	port, err := a.block.FreePort(address)
+	if err != nil {
+		return err
+	}
+	serving, err := a.authority.Server(address, "localhost", "kubernetes.default.svc")
+	if err != nil {
+		return err
+	}
+	admin, err := a.authority.Client("world", "system:masters")
+	if err != nil {
+		return err
+	}
+	// Service account tokens are signed with the authority's key: one secret less.
+	key, err := a.authority.Key()
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{
+		"pki/ca.crt": a.authority.PEM, "pki/ca.key": key,
+		"pki/apiserver.crt": serving.Cert, "pki/apiserver.key": serving.Key,
+		"audit-policy.yaml": []byte(auditPolicy),
+	} {
+		if _, err := a.state.write(name, content); err != nil {
+			return err
+		}
+	}
+	a.AuditLog = filepath.Join(a.dir, "audit.log")
+
+	p, err := a.processes.start(Command{
+		Name: KubeAPIServer,
+		Path: path,
+		Args: []string{
+			"--etcd-servers=" + etcd,
+			"--bind-address=" + address,
+			"--advertise-address=" + address,
+			"--secure-port=" + strconv.Itoa(port),
+			// No Endpoints object for itself: a loopback address is none.
+			"--endpoint-reconciler-type=none",
+			"--service-cluster-ip-range=10.0.0.0/24",
+			"--authorization-mode=RBAC",
+			"--client-ca-file=" + a.state.path("pki/ca.crt"),
+			"--tls-cert-file=" + a.state.path("pki/apiserver.crt"),
+			"--tls-private-key-file=" + a.state.path("pki/apiserver.key"),
+			"--service-account-issuer=https://kubernetes.default.svc",
+			"--service-account-key-file=" + a.state.path("pki/ca.key"),
+			"--service-account-signing-key-file=" + a.state.path("pki/ca.key"),
+			"--audit-policy-file=" + a.state.path("audit-policy.yaml"),
+			"--audit-log-path=" + a.AuditLog,
+			"--audit-log-maxsize=100000", // MiB: evidence is not rotated away
+		},
+		Log: a.log(KubeAPIServer),
+	})
+	if err != nil {
+		return err
+	}
+
+	a.Config = &rest.Config{
+		Host:            "https://" + net.JoinHostPort(address, strconv.Itoa(port)),
+		TLSClientConfig: rest.TLSClientConfig{CAData: a.authority.PEM, CertData: admin.Cert, KeyData: admin.Key},
+		QPS:             -1, // no limit
+	}
+	a.Kubeconfig = a.state.path("kubeconfig", "admin")
+	if err := writeKubeconfig(a.Kubeconfig, a.Config); err != nil {
+		return err
+	}
+	client, err := rest.HTTPClientFor(a.Config)
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	return p.await(ctx, func(ctx context.Context) error {
+		return healthy(ctx, client, a.Config.Host+"/readyz")
+	})
+}
+
+// auditPolicy records who asked for what, never the content: all of what people
+// and test suites do, and what the controllers change, but for the leases that
+// they renew every other second and the events that they write.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: None
+  resources:
+  - group: coordination.k8s.io
+  - {group: "", resources: [events]}
+  - {group: events.k8s.io}
+- level: None
+  userGroups: ["system:serviceaccounts", "system:masters"]
+  verbs: [get, list, watch]
+- level: None
+  users: ["system:apiserver", "system:kube-controller-manager"]
+- level: None
+  nonResourceURLs: ["/healthz*", "/livez*", "/readyz*", "/version"]
+- level: Metadata
+`

@@ -1,0 +1,77 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+)
+
+// startEtcd starts an etcd of one member and waits until it is healthy. It
+// keeps its data and its sockets in the state directory, which nobody else may
+// enter, and does not wait for the disk: a world that is gone is not restored.
+func (a *APIServer) startEtcd(ctx context.Context) (endpoint string, err error) {
+	path, err := Binary(ctx, Etcd, a.progress)
+	if err != nil {
+		return "", err
+	}
+	// etcd wants a host and a port in its URLs and makes a socket of that name
+	// in its working directory.
+	const client, peer = "client:1", "peer:1"
+	dir := a.state.path()
+	p, err := a.processes.start(Command{
+		Name: Etcd,
+		Path: path,
+		Args: []string{
+			"--name=world",
+			"--data-dir=" + a.state.path("etcd"),
+			"--unsafe-no-fsync",
+			"--quota-backend-bytes=8589934592",
+			"--listen-client-urls=unix://" + client,
+			"--advertise-client-urls=unix://" + client,
+			"--listen-peer-urls=unix://" + peer,
+			"--initial-advertise-peer-urls=unix://" + peer,
+			"--initial-cluster=world=unix://" + peer,
+			"--log-level=warn",
+		},
+		Dir: dir,
+		Log: a.log(Etcd),
+	})
+	if err != nil {
+		return "", err
+	}
+
+	socket := a.state.path(client)
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	defer transport.CloseIdleConnections()
+	if err := p.await(ctx, func(ctx context.Context) error {
+		return healthy(ctx, &http.Client{Transport: transport}, "http://etcd/health")
+	}); err != nil {
+		return "", err
+	}
+	return "unix://" + socket, nil
+}
+
+// healthy asks a health endpoint and returns nil when it answers 200.
+func healthy(ctx context.Context, client *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(url + " answers " + resp.Status + ": " + string(body))
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package world
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// grace is how long a process may take to end by itself after SIGTERM.
+const grace = 20 * time.Second
+
+// Command says how a process is started; starting it again makes the same
+// process anew, with its output added to the same log.
+type Command struct {
+	// Name names the process in messages and its log file.
+	Name string
+	// Path is the program.
+	Path string
+	// Args are its arguments, without the program's name. They must hold no secrets.
+	Args []string
+	// Env is added to the few variables that every process gets.
+	Env []string
+	// Dir is its working directory; the harness's own when empty.
+	Dir string
+	// Log is the file that its output is appended to.
+	Log string
+}
+
+// Process is a child process. It is killed by the kernel when the harness
+// ends, however that comes about.
+type Process struct {
+	Command
+	// Started is when the process was started.
+	Started time.Time
+
+	cmd     *exec.Cmd
+	ending  atomic.Bool
+	exited  chan struct{}
+	waitErr error
+}
+
+// ExitError says that a process ended that should have gone on.
+type ExitError struct {
+	// Name is the process's name.
+	Name string
+	// State is how it ended, like "exit status 1".
+	State string
+	// Log is the file of its output, Tail the end of it.
+	Log, Tail string
+}
+
+func (e *ExitError) Error() string {
+	return fmt.Sprintf("%s ended unexpectedly (%s); the end of its log %s:\n%s", e.Name, e.State, e.Log, e.Tail)
+}
+
+// nursery is the thread that all children are born of. The kernel sends a
+// child's parent-death signal when the *thread* that made it ends, and Go ends
+// threads as it likes; a locked one whose goroutine never returns lives exactly
+// as long as this process.
+var nursery = sync.OnceValue(func() chan<- func() {
+	births := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for birth := range births {
+			birth()
+		}
+	}()
+	return births
+})
+
+// spawn starts cmd so that it cannot outlive this process, in a process group
+// of its own so that a terminal's Ctrl-C reaches the harness alone, which then
+// ends its children in order.
+func spawn(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	started := make(chan error, 1)
+	nursery() <- func() { started <- cmd.Start() }
+	return <-started
+}
+
+// Start starts the process; it does not wait for it to be of use.
+func (c Command) Start() (*Process, error) {
+	if err := os.MkdirAll(filepath.Dir(c.Log), 0o755); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", c.Name, err)
+	}
+	log, err := os.OpenFile(c.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", c.Name, err)
+	}
+	defer log.Close() // the child has its own copy
+
+	p := &Process{Command: c, Started: time.Now(), exited: make(chan struct{})}
+	p.cmd = exec.Command(c.Path, c.Args...)
+	p.cmd.Dir = c.Dir
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	p.cmd.Env = append(inheritedEnv(), c.Env...)
+	if err := spawn(p.cmd); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", c.Name, err)
+	}
+	go func() {
+		p.waitErr = p.cmd.Wait()
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+// inheritedEnv is what a child gets of our environment: nothing that would let
+// a KUBECONFIG, a proxy or the pod that the harness runs in change what it does.
+func inheritedEnv() []string {
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "GODEBUG", "GORACE", "GOTRACEBACK"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// PID is the process's id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Exited is closed once the process has ended.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// Err is nil while the process runs and after it was ended by Stop or Kill;
+// otherwise an [ExitError].
+func (p *Process) Err() error {
+	select {
+	case <-p.exited:
+	default:
+		return nil
+	}
+	if p.ending.Load() {
+		return nil
+	}
+	return &ExitError{Name: p.Name, State: p.cmd.ProcessState.String(), Log: p.Log, Tail: tail(p.Log)}
+}
+
+// Stop asks the process to end, ends it by force when it has not within 20
+// seconds, and returns when it is gone. Stopping twice is fine.
+func (p *Process) Stop() error { return p.end(syscall.SIGTERM) }
+
+// Kill ends the process at once, as a crash would, and returns when it is gone.
+func (p *Process) Kill() error { return p.end(syscall.SIGKILL) }
+
+func (p *Process) end(sig os.Signal) error {
+	p.ending.Store(true)
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("ending %s: %w", p.Name, err)
+	}
+	select {
+	case <-p.exited:
+		return nil
+	case <-time.After(grace):
+	}
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("ending %s: %w", p.Name, err)
+	}
+	<-p.exited
+	return fmt.Errorf("%s did not end within %s of SIGTERM and was killed; see %s", p.Name, grace, p.Log)
+}
+
+// await calls ready until it returns nil, and gives up when the process ends or
+// ctx does, saying why.
+func (p *Process) await(ctx context.Context, ready func(context.Context) error) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.exited:
+			if exit := p.Err(); exit != nil {
+				return exit
+			}
+			return fmt.Errorf("%s was stopped while it was waited for", p.Name)
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w (%w); the end of its log %s:\n%s", p.Name, err, context.Cause(ctx), p.Log, tail(p.Log))
+		case <-tick.C:
+		}
+	}
+}
+
+// tail is the last lines of a log, indented, for an error message.
+func tail(log string) string {
+	const most, lines = 8 << 10, 15
+	f, err := os.Open(log)
+	if err != nil {
+		return "\t(" + err.Error() + ")"
+	}
+	defer f.Close()
+	if size, err := f.Seek(0, io.SeekEnd); err == nil {
+		_, _ = f.Seek(max(0, size-most), io.SeekStart)
+	}
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return "\t(" + err.Error() + ")"
+	}
+	all := strings.Split(string(bytes.TrimSpace(text)), "\n")
+	return "\t" + strings.Join(all[max(0, len(all)-lines):], "\n\t")
+}
