@@ -47,7 +47,7 @@ type NetworkUIDRef struct {
 type Forward struct {
 	ForwardUID  string `json:"forward_uid,omitempty"`
 	CreatorUID  string `json:"creator_uid,omitempty"` // [A]: networks have one
-	Protocol    string `json:"protocol"` // "tcp"
+	Protocol    string `json:"protocol"`              // "tcp"
 	Port        int    `json:"port"`
 	Target      string `json:"target"` // guest address
 	TargetVMUID string `json:"target_vm_uid"`
