@@ -1,0 +1,74 @@
+# The commands of this project. `make help` lists them.
+#
+# Linux, Go, make and a C compiler are all that is needed: Kubernetes, etcd and
+# the Cluster API controllers are built from Go modules once and cached.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+OUT      ?= out
+MACHINES ?= 300
+
+GENERATE := go tool -modfile=tools/generate/go.mod
+LINT     := go tool -modfile=tools/lint/go.mod
+
+##@ The two commands
+
+.PHONY: poc
+poc: ## Make a cluster, scale it, delete it, and report (the main job).
+	go run ./e2e/cmd/elemento-e2e poc --out $(OUT)
+
+.PHONY: test
+test: ## Run all tests under the race detector.
+	go test -race -timeout 30m ./...
+
+##@ Try it
+
+.PHONY: up
+up: ## Keep a playground running; Ctrl-C takes it down.
+	go run ./e2e/cmd/elemento-e2e up --out $(OUT)
+
+##@ Suites
+
+.PHONY: upstream
+upstream: ## Run the upstream Cluster API e2e specs on the embedded plane.
+	go run ./e2e/cmd/elemento-e2e upstream --out $(OUT)
+
+.PHONY: latency
+latency: ## Measure our share of a Machine's life over 30 Machines.
+	go run ./e2e/cmd/elemento-e2e latency --out $(OUT)
+
+.PHONY: bench
+bench: ## Create and delete MACHINES workers and count the cost.
+	go run ./e2e/cmd/elemento-e2e bench --out $(OUT) --machines $(MACHINES)
+
+.PHONY: contract
+contract: ## Run the C4 contract suite; TARGET=https://… for a host, none for the fake.
+	go test -race -count=1 -v ./c4/c4test -args $(if $(TARGET),-target $(TARGET)) $(if $(CLIENT_UID),-client-uid $(CLIENT_UID)) $(if $(FINGERPRINT),-fingerprint $(FINGERPRINT)) $(CONTRACT_FLAGS)
+
+##@ Development
+
+.PHONY: generate
+generate: ## Generate gRPC code, deep copies, CRDs and RBAC.
+	$(GENERATE) buf generate
+	$(GENERATE) controller-gen object paths=./provider/api/...
+	$(GENERATE) controller-gen crd paths=./provider/api/... output:crd:dir=provider/config/crd/bases
+	$(GENERATE) controller-gen rbac:roleName=manager webhook paths=./provider/controllers/... paths=./provider/webhooks/... output:rbac:dir=provider/config/rbac output:webhook:dir=provider/config/webhook
+
+.PHONY: verify
+verify: generate ## Fail where generated code or go.mod is out of date, or the protocol breaks.
+	go mod tidy
+	git diff --exit-code -- daemon/rpc provider go.mod go.sum
+	$(GENERATE) buf lint
+
+.PHONY: lint
+lint: ## Run the linters.
+	$(LINT) golangci-lint run ./...
+
+.PHONY: release
+release: ## Lay out a local clusterctl repository in OUT/repository.
+	go run ./e2e/cmd/elemento-e2e release --out $(OUT)
+
+.PHONY: help
+help: ## Show this.
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
