@@ -8,41 +8,49 @@ import (
 	"syscall"
 )
 
-// Block is a range of loopback addresses, 127.a.b.0/24, that no other world on
-// the machine uses: ports on them are free unless someone listens on all
-// addresses at once, and ports that a protocol fixes can be had as well.
+// Block is a range of loopback addresses, 127.a.b.0/24, and of ports, that no
+// other world on the machine uses while this one lives.
 type Block struct {
-	a, b byte
-	hold net.Listener
+	number int
+	hold   net.Listener
 
 	mu    sync.Mutex
 	given map[int]bool
 }
 
+const (
+	blocks = 1000
+	// Ports below those that the kernel gives to outgoing connections, which
+	// are in the way of a listener on all addresses.
+	firstWildcardPort = 16000
+	wildcardPorts     = 16
+)
+
 // reserveBlock takes the first free block, and with it a name in the kernel's
 // abstract socket namespace. That has the same scope as the addresses, admits
 // one holder, and is given back when the process ends, however that comes about.
 func reserveBlock() (*Block, error) {
-	for a := byte(64); a < 128; a++ {
-		for b := range byte(255) {
-			hold, err := net.Listen("unix", fmt.Sprintf("@elemento-world-127.%d.%d", a, b))
-			if errors.Is(err, syscall.EADDRINUSE) {
-				continue
-			}
-			if err != nil {
-				return nil, fmt.Errorf("reserving loopback addresses: %w", err)
-			}
-			return &Block{a: a, b: b, hold: hold, given: map[int]bool{}}, nil
+	for number := range blocks {
+		hold, err := net.Listen("unix", fmt.Sprintf("@elemento-world-%d", number))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
 		}
+		if err != nil {
+			return nil, fmt.Errorf("reserving loopback addresses: %w", err)
+		}
+		return &Block{number: number, hold: hold, given: map[int]bool{}}, nil
 	}
-	return nil, errors.New("reserving loopback addresses: all of 127.64.0.0/10 are in use by other worlds; end some of them")
+	return nil, fmt.Errorf("reserving loopback addresses: %d other worlds have them all; end some of them", blocks)
 }
 
 // Address is the block's n-th address, for n from 1 to 254.
-func (b *Block) Address(n byte) string { return net.IPv4(127, b.a, b.b, n).String() }
+func (b *Block) Address(n byte) string {
+	return net.IPv4(127, byte(64+b.number/250), byte(b.number%250), n).String()
+}
 
 // FreePort finds a TCP port that nothing listens on at the address, which must
-// be one of the block's, and never gives the same one twice.
+// be one of the block's, and never gives the same one twice. Since no one else
+// uses the address, the port stays free until it is used.
 func (b *Block) FreePort(address string) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -60,6 +68,32 @@ func (b *Block) FreePort(address string) (int, error) {
 			return port, nil
 		}
 	}
+}
+
+// WildcardPort finds a TCP port for a program that cannot be told an address
+// and listens on all of them. It never gives the same one twice.
+func (b *Block) WildcardPort() (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	first := firstWildcardPort + b.number*wildcardPorts
+	for port := first; port < first+wildcardPorts; port++ {
+		if b.given[port] {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("looking for a free port: %w", err)
+		}
+		if err := l.Close(); err != nil {
+			return 0, fmt.Errorf("looking for a free port: %w", err)
+		}
+		b.given[port] = true
+		return port, nil
+	}
+	return 0, fmt.Errorf("looking for a free port: all of %d to %d are in use", first, first+wildcardPorts-1)
 }
 
 func (b *Block) release() { _ = b.hold.Close() }

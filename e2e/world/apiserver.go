@@ -3,8 +3,6 @@ package world
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
 	"path/filepath"
 	"strconv"
 
@@ -23,12 +21,8 @@ type APIServer struct {
 	// AuditLog is the path of its audit log: one JSON object a line.
 	AuditLog string
 
-	block     *Block
-	state     *state
+	*site
 	authority *Authority
-	processes *processes
-	progress  io.Writer
-	dir       string
 }
 
 // StartAPIServer starts etcd and kube-apiserver, and waits until they serve:
@@ -48,29 +42,29 @@ type APIServer struct {
 //
 // Webhooks are called by URL (clientConfig.url), on a loopback address of the
 // test's own.
-func StartAPIServer(ctx context.Context, o Options) (_ *APIServer, err error) {
-	a := &APIServer{progress: o.progress(), dir: o.Dir}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.Stop())
-		}
-	}()
-	if a.block, err = reserveBlock(); err != nil {
+func StartAPIServer(ctx context.Context, o Options) (*APIServer, error) {
+	s, err := newSite(o)
+	if err != nil {
 		return nil, err
 	}
-	if a.state, err = newState(); err != nil {
+	a, err := startAPIServer(ctx, s)
+	if err != nil {
+		return nil, errors.Join(err, s.close(context.Background()))
+	}
+	return a, nil
+}
+
+// Stop ends the processes and removes what they kept, but for the logs in
+// Options.Dir. It returns when all is gone, and may be called twice.
+func (a *APIServer) Stop() error { return a.close(context.Background()) }
+
+// startAPIServer starts etcd and kube-apiserver on a site.
+func startAPIServer(ctx context.Context, s *site) (*APIServer, error) {
+	authority, err := NewAuthority("elemento-world")
+	if err != nil {
 		return nil, err
 	}
-	if a.dir == "" {
-		a.dir = a.state.path("out")
-	}
-	if a.dir, err = filepath.Abs(a.dir); err != nil {
-		return nil, err
-	}
-	a.processes = newProcesses(a.progress)
-	if a.authority, err = NewAuthority("elemento-world"); err != nil {
-		return nil, err
-	}
+	a := &APIServer{site: s, authority: authority}
 	endpoint, err := a.startEtcd(ctx)
 	if err != nil {
 		return nil, err
@@ -80,28 +74,6 @@ func StartAPIServer(ctx context.Context, o Options) (_ *APIServer, err error) {
 	}
 	return a, nil
 }
-
-// Stop ends the processes and removes what they kept, but for the logs in
-// Options.Dir. It returns when all is gone, and may be called twice.
-func (a *APIServer) Stop() error {
-	var errs []error
-	if a.processes != nil {
-		errs = append(errs, a.processes.stop())
-		a.processes = nil
-	}
-	if a.state != nil {
-		errs = append(errs, a.state.remove())
-		a.state = nil
-	}
-	if a.block != nil {
-		a.block.release()
-		a.block = nil
-	}
-	return errors.Join(errs...)
-}
-
-// log is the path of a process's log.
-func (a *APIServer) log(name string) string { return filepath.Join(a.dir, name+".log") }
 
 // planeAddress is the n of the block's address that the plane listens on.
 const planeAddress = 1
@@ -169,7 +141,7 @@ func (a *APIServer) startKubeAPIServer(ctx context.Context, etcd string) error {
 	}
 
 	a.Config = &rest.Config{
-		Host:            "https://" + net.JoinHostPort(address, strconv.Itoa(port)),
+		Host:            "https://" + hostPort(address, port),
 		TLSClientConfig: rest.TLSClientConfig{CAData: a.authority.PEM, CertData: admin.Cert, KeyData: admin.Key},
 		QPS:             -1, // no limit
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +58,9 @@ var programs = map[string]program{
 	kubeadmControlPlane:   clusterAPI("controlplane/kubeadm"),
 }
 
+// Programs are the names of all programs that a world is made of.
+func Programs() []string { return slices.Sorted(maps.Keys(programs)) }
+
 func kubernetes(command string) program {
 	return program{"kubernetes", "k8s.io/kubernetes/cmd/" + command, "k8s.io/kubernetes", "k8s.io/component-base/version", true}
 }
@@ -78,7 +82,7 @@ func clusterAPI(dir string) program {
 func Binary(ctx context.Context, name string, progress io.Writer) (string, error) {
 	p, ok := programs[name]
 	if !ok {
-		return "", fmt.Errorf("there is no program %q in a world", name)
+		return "", fmt.Errorf("there is no program %q in a world; there are %s", name, strings.Join(Programs(), ", "))
 	}
 	if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" && p.installable {
 		installed := filepath.Join(assets, name)

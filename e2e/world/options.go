@@ -2,13 +2,36 @@ package world
 
 import "io"
 
-// Options say what a world is made of. The zero value is fine.
+// Plane is a kind of management plane.
+type Plane string
+
+const (
+	// PlaneEmbedded is started as plain processes: etcd, kube-apiserver,
+	// kube-controller-manager and Cluster API's controllers.
+	PlaneEmbedded Plane = "embedded"
+	// PlaneExisting is there already, with all that belongs on it.
+	PlaneExisting Plane = "existing"
+)
+
+// Options say what a world is made of. The zero value is an embedded plane that
+// says nothing and leaves nothing behind.
 type Options struct {
-	// Dir is where logs and rendered manifests are kept. When empty they lie
-	// with the state and go with it.
+	// Dir is where logs, the audit log and rendered manifests are kept. When
+	// empty they lie with the state and go with it.
 	Dir string
 	// Progress is told in lines of text what is being done; nil for silence.
 	Progress io.Writer
+
+	// Plane is the management plane, embedded when empty.
+	Plane Plane
+	// Kubeconfig is how to reach an existing plane, with the right to do anything.
+	Kubeconfig string
+	// Providers are installed on an embedded plane beside Cluster API's own.
+	Providers []Provider
+	// QuickReconciles lifts Cluster API's limit of one reconcile a second for
+	// each object (its feature gate ReconcilerRateLimiting). Figures that are
+	// reported are taken without it.
+	QuickReconciles bool
 }
 
 func (o Options) progress() io.Writer {

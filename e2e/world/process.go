@@ -147,28 +147,43 @@ func (p *Process) Err() error {
 	return &ExitError{Name: p.Name, State: p.cmd.ProcessState.String(), Log: p.Log, Tail: tail(p.Log)}
 }
 
-// Stop asks the process to end, ends it by force when it has not within 20
-// seconds, and returns when it is gone. Stopping twice is fine.
-func (p *Process) Stop() error { return p.end(syscall.SIGTERM) }
+// Stop asks the process to end, and returns when it is gone. When it has not
+// ended within 20 seconds, or before ctx does, it is ended by force, which is an
+// error. Stopping twice is fine.
+func (p *Process) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	asked := time.Now()
+	select {
+	case <-p.exited:
+		return nil
+	case <-ctx.Done():
+	}
+	if err := p.Kill(); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s had not ended %s after SIGTERM and was killed; see %s", p.Name, time.Since(asked).Round(time.Millisecond), p.Log)
+}
 
 // Kill ends the process at once, as a crash would, and returns when it is gone.
-func (p *Process) Kill() error { return p.end(syscall.SIGKILL) }
+func (p *Process) Kill() error {
+	if err := p.signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	<-p.exited
+	return nil
+}
 
-func (p *Process) end(sig os.Signal) error {
+// signal sends a signal that is meant to end the process.
+func (p *Process) signal(sig os.Signal) error {
 	p.ending.Store(true)
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("ending %s: %w", p.Name, err)
 	}
-	select {
-	case <-p.exited:
-		return nil
-	case <-time.After(grace):
-	}
-	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("ending %s: %w", p.Name, err)
-	}
-	<-p.exited
-	return fmt.Errorf("%s did not end within %s of SIGTERM and was killed; see %s", p.Name, grace, p.Log)
+	return nil
 }
 
 // await calls ready until it returns nil, and gives up when the process ends or

@@ -78,4 +78,9 @@ func (s *state) write(name string, content []byte) (string, error) {
 	return path, os.WriteFile(path, content, 0o600)
 }
 
-func (s *state) remove() error { return errors.Join(os.RemoveAll(s.dir), s.lock.Close()) }
+// remove removes it all; removing it twice is fine.
+func (s *state) remove() error {
+	err := os.RemoveAll(s.dir)
+	_ = s.lock.Close() // it was only read
+	return err
+}

@@ -1,0 +1,253 @@
+package world
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Provider is a Cluster API provider as it is shipped: its manifests, and the
+// program that is its manager. Its manager has the flags that Cluster API's
+// managers have: --leader-elect, --health-addr, --diagnostics-address, --webhook-port and
+// --webhook-cert-dir.
+type Provider struct {
+	// Name names its process and log.
+	Name string
+	// Kustomization is the directory of its manifests, with one Deployment in it.
+	Kustomization string
+	// Program is the path of its manager.
+	Program string
+	// Variables are the values of ${NAME} in its manifests, as clusterctl's are.
+	Variables map[string]string
+	// Args are added to those that its Deployment has.
+	Args []string
+}
+
+// Manager is a provider's manager that runs as a process instead of a pod.
+type Manager struct {
+	// Process is its process, as long as it was not restarted.
+	Process *Process
+	// Namespace and ServiceAccount are its identity.
+	Namespace, ServiceAccount string
+	// Health is the URL of its health endpoint, without a path.
+	Health string
+	// Diagnostics is the URL of its metrics and profiles, without a path. It
+	// asks the API server whether the caller may see them.
+	Diagnostics string
+}
+
+// Install installs providers: their kinds, permissions, controllers and webhooks.
+// It returns when all of them are ready.
+func (w *World) Install(ctx context.Context, providers ...Provider) error {
+	installations, err := w.prepare(ctx, providers)
+	if err != nil {
+		return err
+	}
+	return w.run(ctx, installations)
+}
+
+func names(providers []Provider) string {
+	var all []string
+	for _, p := range providers {
+		all = append(all, p.Name)
+	}
+	return strings.Join(all, ", ")
+}
+
+// installation is a provider that is being installed.
+type installation struct {
+	Provider
+	*components
+	address     string
+	webhookPort int
+	certDir     string
+}
+
+// prepare puts everything of the providers on the API server but what calls
+// webhooks: those would refuse everything as long as no one answers.
+func (w *World) prepare(ctx context.Context, providers []Provider) ([]*installation, error) {
+	kubectl, err := Binary(ctx, Kubectl, w.progress)
+	if err != nil {
+		return nil, err
+	}
+	installations := make([]*installation, len(providers))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, provider := range providers {
+		group.Go(func() (err error) {
+			installations[i], err = w.prepareOne(ctx, kubectl, provider)
+			if err != nil {
+				return fmt.Errorf("installing %s: %w", provider.Name, err)
+			}
+			return nil
+		})
+	}
+	return installations, group.Wait()
+}
+
+func (w *World) prepareOne(ctx context.Context, kubectl string, provider Provider) (*installation, error) {
+	rendered, err := render(ctx, kubectl, provider.Kustomization, provider.Variables, filepath.Join(w.dir, "manifests", provider.Name+".yaml"))
+	if err != nil {
+		return nil, err
+	}
+	i := &installation{Provider: provider, components: rendered, address: w.block.Address(planeAddress)}
+	if i.webhookPort, err = w.block.WildcardPort(); err != nil {
+		return nil, err
+	}
+	authority, err := NewAuthority(provider.Name)
+	if err != nil {
+		return nil, err
+	}
+	serving, err := authority.Server(i.address)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := w.state.write(filepath.Join("webhooks", provider.Name, "tls.crt"), serving.Cert)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.state.write(filepath.Join("webhooks", provider.Name, "tls.key"), serving.Key); err != nil {
+		return nil, err
+	}
+	i.certDir = filepath.Dir(cert)
+	if err := i.callByURL(hostPort(i.address, i.webhookPort), authority.PEM); err != nil {
+		return nil, err
+	}
+	if err := apply(ctx, w.client, i.definitions); err != nil {
+		return nil, err
+	}
+	if err := apply(ctx, w.client, i.objects); err != nil {
+		return nil, err
+	}
+	return i, established(ctx, w.client, i.definitions)
+}
+
+// run starts the managers, and has their webhooks called once they answer.
+func (w *World) run(ctx context.Context, installations []*installation) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	managers := make([]*Manager, len(installations))
+	for n, i := range installations {
+		group.Go(func() (err error) {
+			managers[n], err = w.runOne(groupCtx, i)
+			if err != nil {
+				return fmt.Errorf("starting %s: %w", i.Name, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for n, i := range installations {
+		w.managers[i.Name] = managers[n]
+		if err := apply(ctx, w.client, i.webhooks); err != nil {
+			return err
+		}
+	}
+	return w.webhooksInUse(ctx)
+}
+
+func (w *World) runOne(ctx context.Context, i *installation) (*Manager, error) {
+	if err := w.aggregated(ctx, i.components); err != nil {
+		return nil, err
+	}
+	container, err := i.manager()
+	if err != nil {
+		return nil, err
+	}
+	m := &Manager{Namespace: i.deployment.Namespace, ServiceAccount: i.deployment.Spec.Template.Spec.ServiceAccountName}
+	kubeconfig, err := w.serviceAccountKubeconfig(ctx, m.Namespace, m.ServiceAccount)
+	if err != nil {
+		return nil, err
+	}
+	healthPort, err := w.block.FreePort(i.address)
+	if err != nil {
+		return nil, err
+	}
+	diagnosticsPort, err := w.block.FreePort(i.address)
+	if err != nil {
+		return nil, err
+	}
+	m.Health = "http://" + hostPort(i.address, healthPort)
+	m.Diagnostics = "https://" + hostPort(i.address, diagnosticsPort)
+
+	// Of a flag that is given twice the last one counts.
+	args := append([]string{}, container.Command[min(1, len(container.Command)):]...)
+	args = append(args, container.Args...)
+	args = append(args,
+		// The election would keep its lease in the namespace of the pod, which
+		// it finds in a file that only pods have; and there is one manager.
+		"--leader-elect=false",
+		"--health-addr="+hostPort(i.address, healthPort),
+		"--diagnostics-address="+hostPort(i.address, diagnosticsPort),
+		"--webhook-port="+strconv.Itoa(i.webhookPort),
+		"--webhook-cert-dir="+i.certDir,
+	)
+	args = append(args, i.Args...)
+	env, err := i.environment(container)
+	if err != nil {
+		return nil, err
+	}
+	if m.Process, err = w.processes.start(Command{
+		Name: i.Name,
+		Path: i.Program,
+		Args: args,
+		Env:  append(env, "KUBECONFIG="+kubeconfig),
+		Log:  w.log(i.Name),
+	}); err != nil {
+		return nil, err
+	}
+	return m, m.Process.await(ctx, func(ctx context.Context) error {
+		return healthy(ctx, http.DefaultClient, m.Health+"/readyz")
+	})
+}
+
+// environment is the environment that the container would have in a pod.
+func (i *installation) environment(container *corev1.Container) ([]string, error) {
+	fields := map[string]string{
+		"metadata.namespace":      i.deployment.Namespace,
+		"metadata.name":           i.deployment.Name + "-process",
+		"metadata.uid":            string(uuid.NewUUID()),
+		"spec.serviceAccountName": i.deployment.Spec.Template.Spec.ServiceAccountName,
+		"status.podIP":            i.address,
+	}
+	var env []string
+	for _, variable := range container.Env {
+		value := variable.Value
+		if from := variable.ValueFrom; from != nil {
+			if from.FieldRef == nil || fields[from.FieldRef.FieldPath] == "" {
+				return nil, fmt.Errorf("deployment %s/%s takes %s from something that a process does not have", i.deployment.Namespace, i.deployment.Name, variable.Name)
+			}
+			value = fields[from.FieldRef.FieldPath]
+		}
+		env = append(env, variable.Name+"="+value)
+	}
+	return env, nil
+}
+
+// aggregated waits until the ClusterRoles that are made of others are filled, so
+// that no controller starts with less than its permissions.
+func (w *World) aggregated(ctx context.Context, c *components) error {
+	for _, object := range c.objects {
+		if _, found := object.Object["aggregationRule"]; !found {
+			continue
+		}
+		if err := eventually(ctx, "ClusterRole "+object.GetName()+" has not been aggregated yet", func(ctx context.Context) (bool, error) {
+			role := &rbacv1.ClusterRole{}
+			err := w.client.Get(ctx, types.NamespacedName{Name: object.GetName()}, role)
+			return len(role.Rules) > 0, client.IgnoreNotFound(err)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

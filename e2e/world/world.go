@@ -1,0 +1,164 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// World is a management plane and what runs beside it.
+type World struct {
+	*site
+	config     *rest.Config
+	kubeconfig string
+	auditLog   string
+	client     client.Client
+	// apiServer is nil on an existing plane.
+	apiServer *APIServer
+	managers  map[string]*Manager
+}
+
+// Up brings a world up and returns when all of it is ready: in about 15 seconds
+// once the programs are there. ctx bounds the start only; Down ends the world,
+// and so does the end of this process, however it comes about.
+func Up(ctx context.Context, o Options) (*World, error) {
+	s, err := newSite(o)
+	if err != nil {
+		return nil, err
+	}
+	w := &World{site: s, managers: map[string]*Manager{}}
+	switch o.Plane {
+	case PlaneEmbedded, "":
+		err = w.startPlane(ctx, o)
+	case PlaneExisting:
+		err = w.usePlane(o)
+	default:
+		err = fmt.Errorf("there is no management plane %q; it is %q or %q", o.Plane, PlaneEmbedded, PlaneExisting)
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.Down(context.WithoutCancel(ctx)))
+	}
+	return w, nil
+}
+
+// Down ends what Up started, the last first, and removes its state; what lies in
+// Options.Dir stays. Processes that have not ended when ctx does are killed.
+// Taking a world down twice is fine.
+func (w *World) Down(ctx context.Context) error { return w.close(ctx) }
+
+// startPlane starts the embedded plane.
+func (w *World) startPlane(ctx context.Context, o Options) (err error) {
+	// All programs first: a build takes longer than anything after it.
+	for _, name := range []string{Etcd, KubeAPIServer, KubeControllerManager, Kubectl} {
+		if _, err := Binary(ctx, name, w.progress); err != nil {
+			return err
+		}
+	}
+	providers, err := clusterAPIProviders(ctx, o)
+	if err != nil {
+		return err
+	}
+	providers = append(providers, o.Providers...)
+
+	started := time.Now()
+	say := func(what string) {
+		fmt.Fprintf(w.progress, "%s (%.1fs)\n", what, time.Since(started).Seconds())
+	}
+	if w.apiServer, err = startAPIServer(ctx, w.site); err != nil {
+		return err
+	}
+	w.kubeconfig, w.auditLog = w.apiServer.Kubeconfig, w.apiServer.AuditLog
+	if err := w.connect(w.apiServer.Config); err != nil {
+		return err
+	}
+	say("API server at " + w.config.Host)
+
+	// The garbage collector looks for new kinds twice a minute only; it is
+	// started when it will find them all.
+	installations, err := w.prepare(ctx, providers)
+	if err != nil {
+		return err
+	}
+	say("kinds and permissions of " + names(providers))
+	if err := w.apiServer.startControllerManager(ctx); err != nil {
+		return err
+	}
+	say(KubeControllerManager)
+	if err := w.run(ctx, installations); err != nil {
+		return err
+	}
+	say("controllers and webhooks of " + names(providers))
+	return nil
+}
+
+// usePlane uses a plane that is there.
+func (w *World) usePlane(o Options) error {
+	if o.Kubeconfig == "" {
+		return errors.New("an existing management plane needs a kubeconfig")
+	}
+	if len(o.Providers) > 0 || o.QuickReconciles {
+		return errors.New("providers are installed and set up on an embedded management plane only; an existing one has its own")
+	}
+	var err error
+	if w.kubeconfig, err = filepath.Abs(o.Kubeconfig); err != nil {
+		return err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", w.kubeconfig)
+	if err != nil {
+		return fmt.Errorf("reading the kubeconfig of the existing management plane: %w", err)
+	}
+	config.QPS = -1
+	return w.connect(config)
+}
+
+func (w *World) connect(config *rest.Config) error {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), apiextensionsv1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return fmt.Errorf("connecting to the management plane: %w", err)
+	}
+	w.config, w.client = config, c
+	return nil
+}
+
+// Config reaches the plane as its administrator. It is a copy.
+func (w *World) Config() *rest.Config { return rest.CopyConfig(w.config) }
+
+// AdminKubeconfig is the path of a kubeconfig of the plane's administrator.
+func (w *World) AdminKubeconfig() string { return w.kubeconfig }
+
+// AuditLogPath is the path of the API server's audit log, one JSON object a
+// line, without the content of requests; empty on an existing plane.
+func (w *World) AuditLogPath() string { return w.auditLog }
+
+// Addresses are the loopback addresses that are this world's own. The plane
+// listens on the first one.
+func (w *World) Addresses() *Block { return w.block }
+
+// Failed is closed when a process of the world ends unasked; Err says which.
+func (w *World) Failed() <-chan struct{} { return w.processes.failed }
+
+// Err is an [ExitError] once a process of the world has ended unasked.
+func (w *World) Err() error { return w.processes.err() }
+
+// Process is the process of that name, as it runs now, or nil.
+func (w *World) Process(name string) *Process { return w.processes.find(name) }
+
+// Restart starts a process again that was stopped or killed, and does not wait
+// for it to be of use.
+func (w *World) Restart(name string) (*Process, error) { return w.processes.restart(name) }
+
+// Manager is the manager of the installed provider of that name, or nil.
+func (w *World) Manager(provider string) *Manager { return w.managers[provider] }
