@@ -1,0 +1,117 @@
+package kubeapi
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// This file is the little of a controller manager, scheduler and kubelet that
+// Cluster API can tell from its absence. It works inside the write that makes
+// it necessary: there is nothing that runs while nothing happens.
+
+// settleLocked completes an object on its way into the store.
+func (s *Store) settleLocked(r *resource, object content) {
+	meta := metadataOf(object)
+	switch r {
+	case namespaces:
+		values := content{}
+		for name, value := range labelsOf(meta) {
+			values[name] = value
+		}
+		values[corev1.LabelMetadataName] = meta["name"]
+		meta["labels"] = values
+		object["status"] = content{"phase": string(corev1.NamespaceActive)}
+	case pods:
+		// A pod that names an existing node runs there at once.
+		node, _, _ := unstructured.NestedString(object, "spec", "nodeName")
+		phase, _, _ := unstructured.NestedString(object, "status", "phase")
+		switch {
+		case phase != "" && phase != string(corev1.PodPending):
+		case node == "" || s.objects[nodes][key{name: node}] == nil:
+			object["status"] = content{"phase": string(corev1.PodPending)}
+		default:
+			object["status"] = runningPod()
+		}
+	case deployments:
+		replicas := int64(1)
+		switch wanted, _, _ := unstructured.NestedFieldNoCopy(object, "spec", "replicas"); wanted := wanted.(type) {
+		case int64:
+			replicas = wanted
+		case float64:
+			replicas = int64(wanted)
+		}
+		object["status"] = content{
+			"observedGeneration": meta["generation"],
+			"replicas":           replicas, "updatedReplicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas,
+		}
+	case daemonSets:
+		object["status"] = daemonSetStatus(meta["generation"], int64(len(s.objects[nodes])))
+	}
+}
+
+// reactLocked does what follows from a change.
+func (s *Store) reactLocked(c change) {
+	switch {
+	case c.resource == nodes && c.kind == watch.Deleted:
+		onNode := selection{labels.Everything(), fields.OneTermEqualSelector("spec.nodeName", c.current.key.name)}
+		for _, pod := range s.listLocked(pods, "", onNode) {
+			_, _ = s.deleteLocked(pods, pod.key, metav1.Preconditions{}, false)
+		}
+		s.countNodesLocked()
+	case c.resource == nodes && c.kind == watch.Added:
+		s.countNodesLocked()
+	case c.resource == namespaces && c.kind == watch.Deleted:
+		for _, r := range resources {
+			for _, inside := range s.listLocked(r, c.current.key.name, everything) {
+				if r.namespaced {
+					_, _ = s.deleteLocked(r, inside.key, metav1.Preconditions{}, false)
+				}
+			}
+		}
+	case c.resource == secrets && c.kind == watch.Added:
+		s.sweepTokensLocked()
+	}
+}
+
+// countNodesLocked lets every daemon set run on all nodes.
+func (s *Store) countNodesLocked() {
+	for _, found := range s.listLocked(daemonSets, "", everything) {
+		object := found.decode()
+		object["status"] = daemonSetStatus(metadataOf(object)["generation"], int64(len(s.objects[nodes])))
+		_, _ = s.commitLocked(daemonSets, change{kind: watch.Modified, old: found}, found.key, object, false)
+	}
+}
+
+func daemonSetStatus(generation any, count int64) content {
+	return content{
+		"observedGeneration": generation, "numberMisscheduled": int64(0),
+		"desiredNumberScheduled": count, "currentNumberScheduled": count, "updatedNumberScheduled": count,
+		"numberReady": count, "numberAvailable": count,
+	}
+}
+
+// sweepTokensLocked deletes expired bootstrap tokens, so that a cluster that
+// makes machines for weeks does not keep the token of each.
+func (s *Store) sweepTokensLocked() {
+	tokens := selection{labels.Everything(), fields.OneTermEqualSelector("type", string(corev1.SecretTypeBootstrapToken))}
+	for _, found := range s.listLocked(secrets, metav1.NamespaceSystem, tokens) {
+		if token, err := tokenFrom(found); err == nil && token.Expired(time.Now()) {
+			_, _ = s.deleteLocked(secrets, found.key, metav1.Preconditions{}, false)
+		}
+	}
+}
+
+func runningPod() content {
+	now := time.Now().UTC().Format(time.RFC3339)
+	var conditions []any
+	for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady} {
+		conditions = append(conditions, content{"type": string(kind), "status": string(corev1.ConditionTrue), "lastTransitionTime": now})
+	}
+	return content{"phase": string(corev1.PodRunning), "startTime": now, "conditions": conditions}
+}

@@ -1,0 +1,140 @@
+package kubeapi
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/streaming/pkg/httpstream"
+	"k8s.io/streaming/pkg/httpstream/spdy"
+)
+
+const (
+	portForwardProtocol = "portforward.k8s.io"
+	// portForwardIdle ends a forwarded connection on which nothing happens.
+	portForwardIdle = 10 * time.Minute
+	// forwardsAtOnce limits the streams that a client opened and did not pair.
+	forwardsAtOnce = 64
+)
+
+// portForward turns the connection into a bundle of streams, each pair of
+// which (data and error) is a connection to a port of the pod. It returns when
+// the client's connection is closed and all that came from it has ended.
+func (s *Server) portForward(c *call) error {
+	if _, err := s.Store.get(pods, c.key); err != nil {
+		return err
+	}
+	if c.Method != http.MethodPost || !httpstream.IsUpgradeRequest(c.Request) {
+		return apierrors.NewBadRequest("port forwarding needs an upgrade to SPDY by POST")
+	}
+	if _, err := httpstream.Handshake(c.Request, c.w, []string{portForwardProtocol}); err != nil {
+		return nil // Handshake has answered
+	}
+	streams := make(chan httpstream.Stream, forwardsAtOnce)
+	connection := spdy.NewResponseUpgrader().UpgradeResponse(c.w, c.Request, func(stream httpstream.Stream, replied <-chan struct{}) error {
+		select {
+		case streams <- stream:
+			return nil
+		default:
+			return fmt.Errorf("more than %d streams wait", forwardsAtOnce)
+		}
+	})
+	if connection == nil {
+		return nil // UpgradeResponse has answered
+	}
+	connection.SetIdleTimeout(portForwardIdle)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context())) // hijacked: the connection is what ends it
+	var forwards sync.WaitGroup
+	defer forwards.Wait()
+	defer connection.Close()
+	defer cancel()
+	pairs := map[string]*streamPair{}
+	for {
+		select {
+		case <-connection.CloseChan():
+			return nil
+		case stream := <-streams:
+			id := stream.Headers().Get(corev1.PortForwardRequestIDHeader)
+			pair := pairs[id]
+			if pair == nil {
+				if len(pairs) == forwardsAtOnce {
+					return nil
+				}
+				pair = &streamPair{}
+				pairs[id] = pair
+			}
+			if !pair.add(stream) {
+				continue
+			}
+			delete(pairs, id)
+			forwards.Go(func() {
+				defer connection.RemoveStreams(pair.data, pair.failure)
+				defer pair.data.Close()
+				defer pair.failure.Close()
+				if err := s.forward(ctx, c.key, pair.data); err != nil {
+					fmt.Fprintf(pair.failure, "forwarding to pod %s: %v", c.key, err)
+					_ = pair.data.Reset()
+				}
+			})
+		}
+	}
+}
+
+// streamPair are the two streams of one forwarded connection.
+type streamPair struct{ data, failure httpstream.Stream }
+
+// add takes a stream and tells whether the pair is complete.
+func (p *streamPair) add(stream httpstream.Stream) bool {
+	switch stream.Headers().Get(corev1.StreamType) {
+	case corev1.StreamTypeData:
+		p.data = stream
+	case corev1.StreamTypeError:
+		p.failure = stream
+	}
+	return p.data != nil && p.failure != nil
+}
+
+// forward copies between a stream and the pod's port until either side ends.
+func (s *Server) forward(ctx context.Context, pod key, stream httpstream.Stream) error {
+	port, err := strconv.ParseUint(stream.Headers().Get(corev1.PortHeader), 10, 16)
+	if err != nil {
+		return fmt.Errorf("header %s is not a port", corev1.PortHeader)
+	}
+	target, err := s.DialPod(ctx, pod.namespace, pod.name, uint16(port))
+	if err != nil {
+		return err
+	}
+	var copies sync.WaitGroup
+	end := func() { _ = target.Close(); _ = stream.Reset() }
+	stop := context.AfterFunc(ctx, end)
+	defer stop()
+	copies.Go(func() {
+		if _, err := io.Copy(target, stream); err != nil || closeWrite(target) != nil {
+			end()
+		}
+	})
+	copies.Go(func() {
+		if _, err := io.Copy(stream, target); err != nil || stream.Close() != nil {
+			end()
+		}
+	})
+	copies.Wait()
+	end()
+	return nil
+}
+
+// closeWrite tells the other end that nothing more will come; it may still
+// have something to say.
+func closeWrite(connection net.Conn) error {
+	if half, ok := connection.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return connection.Close()
+}
