@@ -1,0 +1,33 @@
+package reports
+
+import (
+	"math"
+	"strconv"
+	"time"
+)
+
+// number writes a value for people: three significant digits, no more than two
+// after the point, and the unit where there is one.
+func number(value float64, unit string) string {
+	digits := 0
+	switch abs := math.Abs(value); {
+	case value == math.Trunc(value) || abs >= 100:
+	case abs >= 10:
+		digits = 1
+	default:
+		digits = 2
+	}
+	s := strconv.FormatFloat(value, 'f', digits, 64)
+	if unit != "" {
+		s += " " + unit
+	}
+	return s
+}
+
+// seconds writes a duration in seconds for people.
+func seconds(s float64) string {
+	if s < 100 {
+		return number(s, "s")
+	}
+	return time.Duration(s * float64(time.Second)).Round(time.Second).String()
+}

@@ -1,0 +1,212 @@
+package reports
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Recorder takes down a run while it goes on, and tells its progress. Its
+// methods may be called from several goroutines.
+type Recorder struct {
+	progress io.Writer
+
+	mu     sync.Mutex
+	report Report
+}
+
+// Record starts a report, now. Progress is written a line for each criterion
+// and step.
+func Record(title, command string, progress io.Writer) *Recorder {
+	return &Recorder{progress: progress, report: Report{
+		Format:   Format,
+		Title:    title,
+		Verdict:  NotRun,
+		Command:  command,
+		Start:    time.Now(),
+		Criteria: Checklist(),
+		Steps:    []Step{},
+	}}
+}
+
+// Describe says what the run stands on.
+func (r *Recorder) Describe(e Environment) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Environment = e
+}
+
+// Seed says what repeats the run's random choices.
+func (r *Recorder) Seed(seed string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Seed = seed
+	fmt.Fprintf(r.progress, "seed %s\n", seed)
+}
+
+// Evidence adds a file that is of use for the run as a whole.
+func (r *Recorder) Evidence(e ...Evidence) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Evidence = append(r.report.Evidence, e...)
+}
+
+// Step does something that belongs to no criterion.
+func (r *Recorder) Step(name string, do func()) { r.step("", name, do) }
+
+// Begin starts to examine a criterion of the checklist, whose verdict is
+// unknown from now on, until [Examination.Conclude].
+func (r *Recorder) Begin(id string) *Examination {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.IndexFunc(r.report.Criteria, func(c Criterion) bool { return c.ID == id })
+	if i < 0 {
+		panic(fmt.Sprintf("reports: the checklist has no criterion %q", id))
+	}
+	c := &r.report.Criteria[i]
+	c.Verdict, c.Explanation, c.Command = Unknown, "the run did not come to its end", r.report.Command
+	fmt.Fprintf(r.progress, "%s  %s\n", c.ID, c.Title)
+	return &Examination{recorder: r, criterion: c}
+}
+
+// Finish ends the run and returns its report.
+func (r *Recorder) Finish() Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.End = time.Now()
+	verdicts := make([]Verdict, 0, len(r.report.Criteria))
+	for _, c := range r.report.Criteria {
+		verdicts = append(verdicts, c.Verdict)
+	}
+	for _, s := range r.report.Steps {
+		if s.Criterion == "" && s.Verdict != Passed {
+			verdicts = append(verdicts, s.Verdict)
+		}
+	}
+	r.report.Verdict = Sum(verdicts...)
+	return r.report
+}
+
+// step does something and takes down how it went. It lets a panic through, with
+// which test frameworks end what has failed.
+func (r *Recorder) step(criterion, name string, do func()) {
+	r.mu.Lock()
+	i := len(r.report.Steps)
+	start := time.Now()
+	r.report.Steps = append(r.report.Steps, Step{Criterion: criterion, Name: name, Start: start, Verdict: Unknown})
+	r.mu.Unlock()
+
+	verdict := Failed
+	defer func() {
+		took := time.Since(start)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.report.Steps[i].Seconds, r.report.Steps[i].Verdict = took.Seconds(), verdict
+		mark := "ok    "
+		if verdict == Failed {
+			mark = "FAILED"
+		}
+		fmt.Fprintf(r.progress, "    %s %8.1f s  %s\n", mark, took.Seconds(), name)
+	}()
+	do()
+	verdict = Passed
+}
+
+// Examination gathers what answers one criterion.
+type Examination struct {
+	recorder  *Recorder
+	criterion *Criterion
+}
+
+// Step does something for the criterion; the step has failed when do panics.
+func (e *Examination) Step(name string, do func()) { e.recorder.step(e.criterion.ID, name, do) }
+
+// Figure adds measured numbers.
+func (e *Examination) Figure(f ...Figure) {
+	e.recorder.mu.Lock()
+	defer e.recorder.mu.Unlock()
+	e.criterion.Figures = append(e.criterion.Figures, f...)
+	for _, f := range f {
+		fmt.Fprintf(e.recorder.progress, "           %s: %s\n", f.Name, number(f.Value, f.Unit))
+	}
+}
+
+// Latency adds measured latencies.
+func (e *Examination) Latency(l ...Latency) {
+	e.recorder.mu.Lock()
+	defer e.recorder.mu.Unlock()
+	e.criterion.Latencies = append(e.criterion.Latencies, l...)
+	for _, l := range l {
+		fmt.Fprintf(e.recorder.progress, "           %s: n=%d min %s p50 %s p90 %s max %s\n", l.Name, l.Count,
+			number(l.Min, "ms"), number(l.P50, "ms"), number(l.P90, "ms"), number(l.Max, "ms"))
+	}
+}
+
+// Item adds something that the criterion names.
+func (e *Examination) Item(i ...Item) {
+	e.recorder.mu.Lock()
+	defer e.recorder.mu.Unlock()
+	e.criterion.Items = append(e.criterion.Items, i...)
+}
+
+// Evidence adds files that show it.
+func (e *Examination) Evidence(files ...Evidence) {
+	e.recorder.mu.Lock()
+	defer e.recorder.mu.Unlock()
+	e.criterion.Evidence = append(e.criterion.Evidence, files...)
+}
+
+// Fail says why the criterion has failed, and concludes it.
+func (e *Examination) Fail(explanation string) {
+	e.recorder.mu.Lock()
+	defer e.recorder.mu.Unlock()
+	e.criterion.Verdict, e.criterion.Explanation = Failed, explanation
+}
+
+// Conclude judges what was gathered, now that it is complete. A criterion for
+// which nothing was gathered stays unknown.
+func (e *Examination) Conclude() Verdict {
+	e.recorder.mu.Lock()
+	defer e.recorder.mu.Unlock()
+	c := e.criterion
+	var verdicts []Verdict
+	var reasons []string
+	judge := func(v Verdict, reason string) {
+		verdicts = append(verdicts, v)
+		if v != Passed {
+			reasons = append(reasons, reason)
+		}
+	}
+	for _, s := range e.recorder.report.Steps {
+		if s.Criterion == c.ID {
+			judge(s.Verdict, fmt.Sprintf("step %q: %s", s.Name, s.Verdict))
+		}
+	}
+	for _, f := range c.Figures {
+		if v := f.Verdict(); v != Passed {
+			judge(v, fmt.Sprintf("%s is %s, at most %s is allowed", f.Name, number(f.Value, f.Unit), number(*f.AtMost, f.Unit)))
+		} else {
+			judge(v, "")
+		}
+	}
+	for _, l := range c.Latencies {
+		switch v := l.Verdict(); v {
+		case Failed:
+			judge(v, fmt.Sprintf("%s: the median is %s, at most %s is allowed", l.Name, number(l.P50, "ms"), number(*l.P50AtMost, "ms")))
+		default:
+			judge(v, l.Name+" was not measured")
+		}
+	}
+	for _, i := range c.Items {
+		judge(i.Verdict, fmt.Sprintf("%s: %s", i.Name, i.Verdict))
+	}
+	c.Verdict = Sum(verdicts...)
+	if c.Verdict == NotRun {
+		c.Verdict, reasons = Unknown, []string{"nothing was measured"}
+	}
+	c.Explanation = strings.Join(reasons, "; ")
+	return c.Verdict
+}

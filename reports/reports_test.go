@@ -1,0 +1,338 @@
+package reports
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"k8s.io/kube-openapi/pkg/validation/spec"
+	"k8s.io/kube-openapi/pkg/validation/strfmt"
+	"k8s.io/kube-openapi/pkg/validation/validate"
+)
+
+// aRun is a report with something of everything in it.
+func aRun(t *testing.T) Report {
+	t.Helper()
+	r := Record("A run", "make poc", t.Output())
+	r.Seed("42")
+	e := ThisMachine(t.Context())
+	e.Plane, e.Guests, e.Target = "embedded", "simulated", "fake"
+	e.Settings = []Setting{{"Boot time", "0 s"}}
+	r.Describe(e)
+	r.Step("bring up the world", func() {})
+
+	f1 := r.Begin("F1")
+	f1.Step("create a cluster", func() {})
+	limit := 6.0
+	f1.Figure(Figure{Name: "nodes Ready", Value: 6, AtMost: &limit, Command: "kubectl get nodes"})
+	f1.Evidence(Evidence{Title: "audit log", Path: "audit.log"})
+	f1.Conclude()
+
+	p2 := r.Begin("P2")
+	p2.Latency(Measure("VM running to provisioned", []time.Duration{3 * time.Millisecond, time.Millisecond, 2 * time.Second}).Limited(time.Millisecond))
+	p2.Latency(Measure("deleted to gone", nil))
+	p2.Conclude()
+
+	c2 := r.Begin("C2")
+	c2.Item(Item{Name: "QuickStart <script>", Verdict: Passed}, Item{Name: "ClusterDeletion", Verdict: NotRun, Detail: "does not apply"})
+	c2.Conclude()
+
+	r.Begin("F4")
+	r.Evidence(Evidence{Title: "logs", Path: "logs"})
+	return r.Finish()
+}
+
+func verdictOf(t *testing.T, r Report, id string) Verdict {
+	t.Helper()
+	c, ok := r.Criterion(id)
+	if !ok {
+		t.Fatalf("the report has no criterion %s", id)
+	}
+	return c.Verdict
+}
+
+func TestWhatWasNotRunSaysSo(t *testing.T) {
+	t.Parallel()
+	r := Record("A run", "make poc", io.Discard).Finish()
+	if r.Verdict != NotRun {
+		t.Errorf("the verdict of a run that did nothing is %q", r.Verdict)
+	}
+	for _, c := range r.Criteria {
+		if c.Verdict != NotRun {
+			t.Errorf("the verdict of %s, which nobody looked at, is %q", c.ID, c.Verdict)
+		}
+	}
+}
+
+func TestACriterionIsJudgedByWhatWasGathered(t *testing.T) {
+	t.Parallel()
+	limit := 1.0
+	for name, c := range map[string]struct {
+		gather func(*Examination)
+		want   Verdict
+	}{
+		"nothing was gathered": {func(e *Examination) { e.Conclude() }, Unknown},
+		"it was not concluded": {func(e *Examination) { e.Step("a step", func() {}) }, Unknown},
+		"all steps passed":     {func(e *Examination) { e.Step("a step", func() {}); e.Conclude() }, Passed},
+		"a figure keeps its limit": {func(e *Examination) {
+			e.Figure(Figure{Name: "leaks", Value: 1, AtMost: &limit})
+			e.Conclude()
+		}, Passed},
+		"a figure exceeds its limit": {func(e *Examination) {
+			e.Step("a step", func() {})
+			e.Figure(Figure{Name: "leaks", Value: 2, AtMost: &limit})
+			e.Conclude()
+		}, Failed},
+		"a latency keeps its limit": {func(e *Examination) {
+			e.Latency(Measure("call", []time.Duration{time.Millisecond, time.Hour, time.Hour}).Limited(time.Hour))
+			e.Conclude()
+		}, Passed},
+		"a median exceeds its limit": {func(e *Examination) {
+			e.Latency(Measure("call", []time.Duration{time.Second, time.Minute, time.Hour}).Limited(time.Second))
+			e.Conclude()
+		}, Failed},
+		"a latency was never measured": {func(e *Examination) {
+			e.Step("a step", func() {})
+			e.Latency(Measure("call", nil).Limited(time.Second))
+			e.Conclude()
+		}, Unknown},
+		"one of the items failed": {func(e *Examination) {
+			e.Item(Item{Name: "one", Verdict: Passed}, Item{Name: "other", Verdict: Failed})
+			e.Conclude()
+		}, Failed},
+		"a step was given up": {func(e *Examination) {
+			func() {
+				defer func() { _ = recover() }()
+				e.Step("a step", func() { panic("an assertion") })
+			}()
+			e.Conclude()
+		}, Failed},
+		"someone says that it failed": {func(e *Examination) { e.Fail("for a reason") }, Failed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := Record("A run", "make poc", io.Discard)
+			c.gather(r.Begin("F1"))
+			report := r.Finish()
+			if got := verdictOf(t, report, "F1"); got != c.want {
+				t.Errorf("the verdict of the criterion is %q, want %q", got, c.want)
+			}
+			if report.Verdict != c.want {
+				t.Errorf("the verdict of the run is %q, want %q", report.Verdict, c.want)
+			}
+			if got, _ := report.Criterion("F1"); got.Verdict != Passed && got.Explanation == "" {
+				t.Error("nothing says why it has not passed")
+			}
+		})
+	}
+}
+
+func TestAFailureOutsideOfTheCriteriaFailsTheRun(t *testing.T) {
+	t.Parallel()
+	r := Record("A run", "make poc", io.Discard)
+	func() {
+		defer func() { _ = recover() }()
+		r.Step("bring up the world", func() { panic("an assertion") })
+	}()
+	if got := r.Finish().Verdict; got != Failed {
+		t.Errorf("the verdict is %q", got)
+	}
+}
+
+func TestPercentilesAreNearestRanks(t *testing.T) {
+	t.Parallel()
+	hundred := make([]time.Duration, 100)
+	for i := range hundred {
+		hundred[99-i] = time.Duration(i+1) * time.Millisecond
+	}
+	for _, c := range []struct {
+		samples []time.Duration
+		want    Latency
+	}{
+		{hundred, Latency{Count: 100, Min: 1, P50: 50, P90: 90, P99: 99, Max: 100}},
+		{hundred[:1], Latency{Count: 1, Min: 100, P50: 100, P90: 100, P99: 100, Max: 100}},
+		{hundred[:2], Latency{Count: 2, Min: 99, P50: 99, P90: 100, P99: 100, Max: 100}},
+		{nil, Latency{}},
+	} {
+		if got := Measure("", c.samples); got != c.want {
+			t.Errorf("of %d samples: got %+v, want %+v", len(c.samples), got, c.want)
+		}
+	}
+}
+
+// withoutReferences puts the definitions of a schema where they are referred to,
+// since the validator does not follow references.
+func withoutReferences(t *testing.T, schema []byte) []byte {
+	t.Helper()
+	var root map[string]any
+	if err := json.Unmarshal(schema, &root); err != nil {
+		t.Fatal(err)
+	}
+	var expand func(any) any
+	expand = func(node any) any {
+		switch node := node.(type) {
+		case map[string]any:
+			if to, ok := node["$ref"].(string); ok {
+				return expand(root["definitions"].(map[string]any)[strings.TrimPrefix(to, "#/definitions/")])
+			}
+			expanded := map[string]any{}
+			for key, value := range node {
+				expanded[key] = expand(value)
+			}
+			return expanded
+		case []any:
+			expanded := make([]any, len(node))
+			for i, value := range node {
+				expanded[i] = expand(value)
+			}
+			return expanded
+		default:
+			return node
+		}
+	}
+	expanded, err := json.Marshal(expand(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return expanded
+}
+
+func TestTheJSONKeepsToItsSchema(t *testing.T) {
+	t.Parallel()
+	schema := &spec.Schema{}
+	if err := json.Unmarshal(withoutReferences(t, Schema), schema); err != nil {
+		t.Fatal(err)
+	}
+	validator := validate.NewSchemaValidator(schema, nil, "", strfmt.Default)
+	decoded := func(r Report) map[string]any {
+		encoded, err := JSON(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var document map[string]any
+		if err := json.Unmarshal(encoded, &document); err != nil {
+			t.Fatal(err)
+		}
+		return document
+	}
+	for name, r := range map[string]Report{
+		"full":  aRun(t),
+		"empty": Record("A run", "make poc", io.Discard).Finish(),
+	} {
+		if result := validator.Validate(decoded(r)); !result.IsValid() {
+			t.Errorf("the %s report: %v", name, result.AsError())
+		}
+	}
+
+	for name, spoil := range map[string]func(map[string]any){
+		"an unknown field":        func(d map[string]any) { d["more"] = 1 },
+		"a missing field":         func(d map[string]any) { delete(d, "command") },
+		"a verdict that is none":  func(d map[string]any) { d["verdict"] = "maybe" },
+		"a time that is none":     func(d map[string]any) { d["start"] = "noon" },
+		"a field of a criterion":  func(d map[string]any) { d["criteria"].([]any)[0].(map[string]any)["more"] = 1 },
+		"a verdict in a step":     func(d map[string]any) { d["steps"].([]any)[0].(map[string]any)["verdict"] = "maybe" },
+		"a newer format":          func(d map[string]any) { d["format"] = 2 },
+		"no criteria":             func(d map[string]any) { d["criteria"] = []any{} },
+		"an environment in words": func(d map[string]any) { d["environment"] = "good" },
+	} {
+		document := decoded(aRun(t))
+		spoil(document)
+		if validator.Validate(document).IsValid() {
+			t.Errorf("the schema lets pass %s", name)
+		}
+	}
+}
+
+func TestEveryVerdictIsInTheSchema(t *testing.T) {
+	t.Parallel()
+	var schema struct {
+		Definitions struct {
+			Verdict struct {
+				Enum []Verdict `json:"enum"`
+			} `json:"verdict"`
+		} `json:"definitions"`
+	}
+	if err := json.Unmarshal(Schema, &schema); err != nil {
+		t.Fatal(err)
+	}
+	listed := map[Verdict]bool{}
+	for _, v := range schema.Definitions.Verdict.Enum {
+		listed[v] = true
+	}
+	for _, v := range Verdicts {
+		if !listed[v] {
+			t.Errorf("the schema lacks the verdict %q", v)
+		}
+		delete(listed, v)
+	}
+	if len(listed) > 0 {
+		t.Errorf("the schema has verdicts that are none: %v", listed)
+	}
+}
+
+func TestTheTextFitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	r := aRun(t)
+	r.Criteria[0].Explanation = strings.Repeat("a long story ", 40) + strings.Repeat("x", 300) + "\nand a second line"
+	var b bytes.Buffer
+	if err := WriteText(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(b.String()) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > Width {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	for _, want := range []string{"F1", "passed", "not run", "unknown", "VM running to provisioned", "and a second line"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the text lacks %q:\n%s", want, b.String())
+		}
+	}
+}
+
+func TestThePageStandsAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := aRun(t)
+	path, err := Write(dir, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range r.Criteria {
+		if !bytes.Contains(page, []byte(c.Title)) {
+			t.Errorf("the page lacks %s", c.ID)
+		}
+	}
+	// What a page can load or run, and what the template engine writes in the
+	// place of what it refuses.
+	for _, no := range []string{"http:", "https:", "<script", "src=", "@import", "url(", "<link", "ZgotmplZ"} {
+		if bytes.Contains(page, []byte(no)) {
+			t.Errorf("the page contains %q", no)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "report.json")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNumbersAreWrittenForPeople(t *testing.T) {
+	t.Parallel()
+	for want, got := range map[string]string{
+		"0": number(0, ""), "6": number(6, ""), "0.25 ms": number(0.25, "ms"), "12.3 s": number(12.345, "s"),
+		"123 s": number(123.4, "s"), "4m10s": seconds(250), "2.50 s": seconds(2.5),
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package reports
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Width is that of the text for a terminal, in columns.
+const Width = 100
+
+// WriteText writes the report as plain text that fits into [Width] columns.
+func WriteText(w io.Writer, r Report) error {
+	var b strings.Builder
+	rule := strings.Repeat("-", Width) + "\n"
+	line(&b, 0, "%s: %s", r.Title, strings.ToUpper(string(r.Verdict)))
+	line(&b, 0, "%s, %s on %s", r.Start.UTC().Format(time.DateTime+" MST"),
+		seconds(r.End.Sub(r.Start).Seconds()), orUnknown(r.Environment.Host))
+	line(&b, 0, "commit %s, plane %s, guests %s, AtomOS %s", orUnknown(r.Environment.Commit),
+		orUnknown(r.Environment.Plane), orUnknown(r.Environment.Guests), orUnknown(r.Environment.Target))
+	b.WriteString(rule)
+	for _, c := range r.Criteria {
+		line(&b, 14, "%-4s%-10s%s", c.ID, c.Verdict, c.Title)
+		if c.Verdict == NotRun {
+			continue
+		}
+		line(&b, 16, "%14starget: %s", "", c.Target)
+		if c.Explanation != "" {
+			line(&b, 16, "%14sbecause: %s", "", c.Explanation)
+		}
+		for _, f := range c.Figures {
+			limit := ""
+			if f.AtMost != nil {
+				limit = fmt.Sprintf(" (at most %s)", number(*f.AtMost, f.Unit))
+			}
+			line(&b, 16, "%14s%s: %s%s", "", f.Name, number(f.Value, f.Unit), limit)
+		}
+		for _, l := range c.Latencies {
+			line(&b, 16, "%14s%s: %s", "", l.Name, distribution(l))
+		}
+		for _, i := range c.Items {
+			detail := ""
+			if i.Detail != "" {
+				detail = ": " + i.Detail
+			}
+			line(&b, 16, "%14s%-8s %s%s", "", i.Verdict, i.Name, detail)
+		}
+	}
+	b.WriteString(rule)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func distribution(l Latency) string {
+	if l.Count == 0 {
+		return "not measured"
+	}
+	limit := ""
+	if l.P50AtMost != nil {
+		limit = fmt.Sprintf(" (p50 at most %s)", number(*l.P50AtMost, "ms"))
+	}
+	return fmt.Sprintf("n %d, min %s, p50 %s, p90 %s, p99 %s, max %s ms%s", l.Count,
+		number(l.Min, ""), number(l.P50, ""), number(l.P90, ""), number(l.P99, ""), number(l.Max, ""), limit)
+}
+
+// line writes one line, broken between words where it is too wide; what follows
+// is indented.
+func line(b *strings.Builder, indent int, format string, args ...any) {
+	text := []rune(strings.Join(strings.Split(fmt.Sprintf(format, args...), "\n"), " "))
+	for len(text) > Width {
+		end := Width
+		for end > indent && text[end] != ' ' {
+			end--
+		}
+		if end <= indent {
+			end = Width // a single long word
+		}
+		b.WriteString(strings.TrimRight(string(text[:end]), " ") + "\n")
+		rest := strings.TrimLeft(string(text[end:]), " ")
+		text = []rune(strings.Repeat(" ", indent) + rest)
+	}
+	b.WriteString(strings.TrimRight(string(text), " ") + "\n")
+}
