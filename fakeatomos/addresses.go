@@ -1,0 +1,58 @@
+package fakeatomos
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"elemento.cloud/cluster-api-provider-elemento/c4"
+)
+
+var c4Ports = []int{c4.MatcherPort, c4.StoragePort, c4.NetworkPort}
+
+// FreeAddresses returns n loopback addresses on which C4's ports are free. They
+// are drawn at random outside 127.0.0.0/16, so that parallel tests and several
+// worlds on one machine do not meet.
+func FreeAddresses(n int) ([]netip.Addr, error) {
+	found := make([]netip.Addr, 0, n)
+	seen := map[netip.Addr]bool{}
+	for range 100 * (n + 1) {
+		if len(found) == n {
+			return found, nil
+		}
+		a := netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(255)), byte(rand.IntN(256)), byte(1 + rand.IntN(254))})
+		if !seen[a] && bindable(a) {
+			seen[a] = true
+			found = append(found, a)
+		}
+	}
+	return nil, fmt.Errorf("found only %d of %d loopback addresses with the ports %v free", len(found), n, c4Ports)
+}
+
+func bindable(a netip.Addr) bool {
+	for _, port := range c4Ports {
+		l, err := net.Listen("tcp4", net.JoinHostPort(a.String(), strconv.Itoa(port)))
+		if err != nil {
+			return false
+		}
+		if err := l.Close(); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// FreeNetwork returns a random loopback prefix of that many bits (17 to 29)
+// outside 127.0.0.0/16, for a network whose guests are to listen on this
+// machine. That nobody else draws the same one is likely, not certain: the
+// loopback has room for 65,280 networks of 24 bits.
+func FreeNetwork(bits int) (netip.Prefix, error) {
+	if bits < 17 || bits > 29 {
+		return netip.Prefix{}, errors.New("ask for 17 to 29 bits")
+	}
+	a := netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(255)), byte(rand.IntN(256)), byte(rand.IntN(256))})
+	return a.Prefix(bits)
+}

@@ -1,0 +1,204 @@
+package fakeatomos
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"elemento.cloud/cluster-api-provider-elemento/c4"
+)
+
+// dialTimeout bounds how long a forward tries to reach its target.
+const dialTimeout = 5 * time.Second
+
+// forward leads a port of the host to a port of a guest. It stays when its VM
+// goes; connections then end at once.
+type forward struct {
+	forwardRecord
+	listener net.Listener // nil while the host is down
+}
+
+type forwardRecord struct {
+	c4.Forward
+	Sequence int64 `json:"sequence"`
+}
+
+// hangUp ends listening.
+func (fw *forward) hangUp() {
+	if fw.listener != nil {
+		_ = fw.listener.Close()
+		fw.listener = nil
+	}
+}
+
+// listen opens a forward's port. The caller holds the lock; the host has power.
+func (h *Host) listen(fw *forward) error {
+	l, err := net.Listen("tcp4", net.JoinHostPort(h.opts.Address.String(), strconv.Itoa(fw.Port)))
+	if err != nil {
+		return err
+	}
+	fw.listener = l
+	power, target, vmUID, port := h.power, fw.Target, fw.TargetVMUID, fw.TargetPort
+	h.fake.work.Go(func() {
+		for {
+			from, err := l.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil {
+				h.log.Warn("forward", "port", fw.Port, "err", err)
+				if !sleep(power, 50*time.Millisecond) { // out of file descriptors, say
+					return
+				}
+				continue
+			}
+			h.fake.work.Go(func() { h.carry(power, from, target, vmUID, port) })
+		}
+	})
+	return nil
+}
+
+// carry joins a connection to a forward's target until either side ends, the
+// target cannot be reached, or the host loses power. As with connection
+// tracking, an established connection outlives its forward.
+func (h *Host) carry(power context.Context, from net.Conn, target, vmUID string, port int) {
+	defer from.Close()
+	address, ok := h.targetAddress(target, vmUID)
+	if !ok {
+		return
+	}
+	// From the host's own address, which is how a guest behind NAT knows it.
+	dialer := net.Dialer{Timeout: dialTimeout, LocalAddr: &net.TCPAddr{IP: h.opts.Address.AsSlice()}}
+	to, err := dialer.DialContext(power, "tcp4", net.JoinHostPort(address.String(), strconv.Itoa(port)))
+	if err != nil {
+		return
+	}
+	defer to.Close()
+	stop := context.AfterFunc(power, func() { _, _ = from.Close(), to.Close() })
+	defer stop()
+	var both sync.WaitGroup
+	both.Go(func() { pipe(to, from) })
+	both.Go(func() { pipe(from, to) })
+	both.Wait()
+}
+
+// pipe copies one direction and passes its end on; an error ends both.
+func pipe(to, from net.Conn) {
+	if _, err := io.Copy(to, from); err != nil {
+		_, _ = from.Close(), to.Close()
+		return
+	}
+	if half, ok := to.(*net.TCPConn); ok {
+		_ = half.CloseWrite()
+	}
+}
+
+// targetAddress finds the guest that a forward leads to, by its address or else
+// by its VM; false when this host cannot reach it.
+func (h *Host) targetAddress(target, vmUID string) (netip.Addr, bool) {
+	address, err := netip.ParseAddr(target)
+	if err != nil {
+		h.mu.Lock()
+		if v := h.vms[vmUID]; v != nil {
+			address = v.address()
+		}
+		h.mu.Unlock()
+	}
+	return address, address.IsValid() && h.fake.leases.reachable(h.opts.Address, address)
+}
+
+func (h *Host) createForward(r *request, in c4.Forward) answer {
+	h.lock()
+	defer h.mu.Unlock()
+	switch {
+	case in.Protocol != "tcp":
+		return refuse(http.StatusBadRequest, "protocol %q is not tcp", in.Protocol)
+	case in.Port < 1 || in.Port > 65535 || in.TargetPort < 1 || in.TargetPort > 65535:
+		return refuse(http.StatusBadRequest, "port and target_port must be between 1 and 65535")
+	case in.Target == "" && in.TargetVMUID == "":
+		return refuse(http.StatusBadRequest, "target and target_vm_uid are both empty")
+	}
+	if in.Target != "" {
+		if a, err := netip.ParseAddr(in.Target); err != nil || !a.Is4() {
+			return refuse(http.StatusBadRequest, "target %q is not an IPv4 address", in.Target)
+		}
+	}
+	if in.TargetVMUID != "" {
+		v := h.vms[in.TargetVMUID]
+		if v == nil {
+			return notFound()
+		}
+		r.entry.Name, r.entry.Owner = v.Name, v.Owner
+	}
+	var before *forward
+	for _, fw := range h.forwards {
+		if fw.Port == in.Port {
+			before = fw
+		}
+	}
+	if slices.Contains(c4Ports, in.Port) || before != nil && !in.Force {
+		return refuse(http.StatusConflict, "in_use")
+	}
+	if before != nil {
+		before.hangUp()
+	}
+	fw := &forward{forwardRecord: forwardRecord{in, h.next()}}
+	fw.ForwardUID, fw.Force = uuid.NewString(), false
+	if err := h.listen(fw); err != nil {
+		if before != nil {
+			_ = h.listen(before)
+		}
+		return refuse(http.StatusConflict, "in_use")
+	}
+	if before != nil {
+		h.dropForward(before)
+	}
+	h.forwards[fw.ForwardUID] = fw
+	h.state.put("forwards", fw.ForwardUID, fw.forwardRecord)
+	r.entry.ID = fw.ForwardUID
+	return ok(fw.Forward)
+}
+
+func (h *Host) dropForward(fw *forward) {
+	fw.hangUp()
+	delete(h.forwards, fw.ForwardUID)
+	h.state.delete("forwards", fw.ForwardUID)
+}
+
+// deleteForward cannot check an owner: the call names none.
+func (h *Host) deleteForward(r *request, ref c4.ForwardRef) answer {
+	h.lock()
+	defer h.mu.Unlock()
+	r.entry.ID = ref.ForwardUID
+	fw := h.forwards[ref.ForwardUID]
+	if fw == nil {
+		return notFound()
+	}
+	h.dropForward(fw)
+	return ok("OK")
+}
+
+func (h *Host) listForwards(*request) answer {
+	h.lock()
+	defer h.mu.Unlock()
+	list := []c4.Forward{}
+	for _, fw := range h.forwardsInOrder() {
+		list = append(list, fw.Forward)
+	}
+	return ok(list)
+}
+
+func (h *Host) forwardsInOrder() []*forward {
+	return slices.SortedFunc(maps.Values(h.forwards), func(a, b *forward) int { return cmp.Compare(a.Sequence, b.Sequence) })
+}

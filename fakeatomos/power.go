@@ -1,0 +1,215 @@
+package fakeatomos
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest"
+)
+
+// phase is where a VM is between its power states.
+type phase int
+
+const (
+	off phase = iota
+	starting
+	on
+	stopping
+	rebooting
+)
+
+// The power of a VM changes in steps that may take time (BootTime, a guest that
+// ends). They run one after the other in a goroutine that exists only while
+// there are any. Calls decide under the host's lock and leave the steps to it.
+// Functions here are called with that lock held; steps run without it.
+
+// then appends a step.
+func (h *Host) then(v *vm, step func()) {
+	v.steps = append(v.steps, step)
+	if v.stepping {
+		return
+	}
+	v.stepping = true
+	h.fake.work.Go(func() {
+		for {
+			h.mu.Lock()
+			if len(v.steps) == 0 {
+				v.stepping = false
+				h.mu.Unlock()
+				return
+			}
+			step := v.steps[0]
+			v.steps = v.steps[1:]
+			h.mu.Unlock()
+			step()
+		}
+	})
+}
+
+// transition begins a change of power in place of the one under way. Its
+// context ends when the next one begins or the host loses power.
+func (h *Host) transition(v *vm, to phase) context.Context {
+	if v.interrupt != nil {
+		v.interrupt()
+	}
+	ctx, cancel := context.WithCancel(h.power)
+	v.interrupt, v.phase = cancel, to
+	return ctx
+}
+
+// powerOn starts a VM that is off.
+func (h *Host) powerOn(v *vm) {
+	ctx := h.transition(v, starting)
+	boot := h.fake.opts.BootTime
+	if boot == 0 {
+		h.poweredOn(v)
+		if h.fake.opts.Guests == nil {
+			h.booted(v)
+			return
+		}
+	}
+	h.then(v, func() { h.boot(ctx, v, boot) })
+}
+
+// powerOff shuts a VM down that is not off.
+func (h *Host) powerOff(v *vm) {
+	ctx := h.transition(v, stopping)
+	if h.fake.opts.StopTime == 0 && h.fake.opts.Guests == nil {
+		h.poweredOff(v)
+		return
+	}
+	h.then(v, func() {
+		if !sleep(ctx, h.fake.opts.StopTime) {
+			return
+		}
+		h.endGuest(v)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if ctx.Err() == nil {
+			h.poweredOff(v)
+		}
+	})
+}
+
+// powerCycle reboots a VM that is on; the hypervisor shows it running all the
+// while, without an address until the guest is back.
+func (h *Host) powerCycle(v *vm) {
+	ctx := h.transition(v, rebooting)
+	v.bootedAt = time.Time{}
+	h.changed(v)
+	h.then(v, func() {
+		if sleep(ctx, h.fake.opts.StopTime) {
+			h.endGuest(v)
+			h.boot(ctx, v, h.fake.opts.BootTime)
+		}
+	})
+}
+
+// cutPower switches a VM off at once. The channel closes when its guest has
+// ended.
+func (h *Host) cutPower(v *vm) <-chan struct{} {
+	h.transition(v, off)
+	h.poweredOff(v)
+	ended := make(chan struct{})
+	h.then(v, func() {
+		h.endGuest(v)
+		close(ended)
+	})
+	return ended
+}
+
+// remove switches a VM off at once and forgets it. The channel closes when it
+// is gone.
+func (h *Host) remove(v *vm) <-chan struct{} {
+	v.removing = true
+	h.cutPower(v)
+	gone := make(chan struct{})
+	h.then(v, func() {
+		if g := h.fake.opts.Guests; g != nil {
+			g.Remove(v.UID)
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.forget(v)
+		close(gone)
+	})
+	return gone
+}
+
+// boot is the step that starts the guest.
+func (h *Host) boot(ctx context.Context, v *vm, after time.Duration) {
+	if !sleep(ctx, after) {
+		return
+	}
+	h.mu.Lock()
+	if ctx.Err() != nil {
+		h.mu.Unlock()
+		return
+	}
+	if v.phase != on {
+		h.poweredOn(v)
+	}
+	machine := h.machine(v)
+	h.mu.Unlock()
+
+	if g := h.fake.opts.Guests; g != nil {
+		v.guestUp = true
+		if err := g.Boot(ctx, machine); err != nil {
+			h.log.Warn("guest did not come up", "vm", v.Name, "err", err)
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if ctx.Err() == nil {
+		h.booted(v)
+	}
+}
+
+// endGuest is the step that ends the guest. Only steps touch guestUp.
+func (h *Host) endGuest(v *vm) {
+	if v.guestUp {
+		h.fake.opts.Guests.PowerOff(v.UID)
+		v.guestUp = false
+	}
+}
+
+func (h *Host) poweredOn(v *vm) {
+	v.phase, v.State, v.runningSince = on, c4.Running, time.Now()
+	h.changed(v)
+}
+
+func (h *Host) poweredOff(v *vm) {
+	v.phase, v.State, v.runningSince, v.bootedAt = off, c4.ShutOff, time.Time{}, time.Time{}
+	h.changed(v)
+}
+
+// booted marks the guest's early boot as done: it has asked for its address.
+func (h *Host) booted(v *vm) {
+	v.bootedAt = time.Now()
+	h.changed(v)
+}
+
+// machine is the VM as its guest sees it at boot.
+func (h *Host) machine(v *vm) guest.VM {
+	m := guest.VM{
+		ID: v.UID, Name: v.Name, Address: v.address(),
+		Processors: v.Pledge.CPU.Slots, MemoryMiB: v.Pledge.Mem.Capacity,
+	}
+	address, leases := m.Address, &h.fake.leases
+	m.Reachable = func(source netip.Addr) bool { return leases.reachable(source, address) }
+	for _, id := range v.Volumes {
+		vol := h.volumes[id]
+		if vol == nil {
+			continue
+		}
+		if vol.Bootable && vol.Image != "" {
+			m.KubernetesVersion = h.fake.opts.Images[vol.Image]
+		}
+		if vol.CloudInit {
+			m.UserData, m.MetaData = vol.files["user-data"], vol.files["meta-data"]
+		}
+	}
+	return m
+}
