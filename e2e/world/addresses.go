@@ -1,6 +1,7 @@
 package world
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -31,7 +32,7 @@ const (
 // one holder, and is given back when the process ends, however that comes about.
 func reserveBlock() (*Block, error) {
 	for number := range blocks {
-		hold, err := net.Listen("unix", fmt.Sprintf("@elemento-world-%d", number))
+		hold, err := listen("unix", fmt.Sprintf("@elemento-world-%d", number))
 		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
 		}
@@ -41,6 +42,12 @@ func reserveBlock() (*Block, error) {
 		return &Block{number: number, hold: hold, given: map[int]bool{}}, nil
 	}
 	return nil, fmt.Errorf("reserving loopback addresses: %d other worlds have them all; end some of them", blocks)
+}
+
+// listen listens on a local address, which is done at once or not at all: there
+// is nothing to cancel.
+func listen(network, address string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(context.Background(), network, address)
 }
 
 // Address is the block's n-th address, for n from 1 to 254.
@@ -55,7 +62,7 @@ func (b *Block) FreePort(address string) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for {
-		l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+		l, err := listen("tcp", net.JoinHostPort(address, "0"))
 		if err != nil {
 			return 0, fmt.Errorf("looking for a free port: %w", err)
 		}
@@ -80,7 +87,7 @@ func (b *Block) WildcardPort() (int, error) {
 		if b.given[port] {
 			continue
 		}
-		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		l, err := listen("tcp", fmt.Sprintf(":%d", port))
 		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
 		}

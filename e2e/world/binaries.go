@@ -195,14 +195,16 @@ func (b *build) run(ctx context.Context, progress io.Writer) error {
 	// looks whole.
 	unfinished := b.target + ".unfinished"
 	var output bytes.Buffer
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", b.ldflags, "-o", unfinished, b.pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", b.ldflags, "-o", unfinished, b.pkg)
 	cmd.Dir = b.dir
 	cmd.Env = buildEnv()
 	cmd.Stdout, cmd.Stderr = &output, &output
+	// The whole group: the compilers are go's children, not ours.
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 
 	started := time.Now()
 	fmt.Fprintf(progress, "building %s %s (once; it takes up to five minutes)\n", b.name, b.version)
-	if err := runReporting(ctx, cmd, func() {
+	if err := runReporting(cmd, func() {
 		fmt.Fprintf(progress, "building %s %s … %s\n", b.name, b.version, time.Since(started).Round(time.Second))
 	}); err != nil {
 		return fmt.Errorf("%w\n%s", err, bytes.TrimSpace(output.Bytes()))
@@ -214,9 +216,8 @@ func (b *build) run(ctx context.Context, progress io.Writer) error {
 	return nil
 }
 
-// runReporting runs cmd and calls report now and then; when ctx ends it ends
-// cmd and what cmd has started.
-func runReporting(ctx context.Context, cmd *exec.Cmd, report func()) error {
+// runReporting runs cmd and calls report now and then.
+func runReporting(cmd *exec.Cmd, report func()) error {
 	if err := spawn(cmd); err != nil {
 		return err
 	}
@@ -230,11 +231,6 @@ func runReporting(ctx context.Context, cmd *exec.Cmd, report func()) error {
 			return err
 		case <-tick.C:
 			report()
-		case <-ctx.Done():
-			// The whole group: go's compilers are its children, not ours.
-			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-			<-ended
-			return context.Cause(ctx)
 		}
 	}
 }

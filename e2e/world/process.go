@@ -101,7 +101,8 @@ func (c Command) Start() (*Process, error) {
 	defer log.Close() // the child has its own copy
 
 	p := &Process{Command: c, Started: time.Now(), exited: make(chan struct{})}
-	p.cmd = exec.Command(c.Path, c.Args...)
+	// It lives on when whoever started it is done: no context ends it.
+	p.cmd = exec.CommandContext(context.Background(), c.Path, c.Args...)
 	p.cmd.Dir = c.Dir
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Env = append(inheritedEnv(), c.Env...)

@@ -45,11 +45,19 @@ func sweepStates(parent string) {
 		if err != nil || !info.IsDir() || time.Since(info.ModTime()) < time.Minute {
 			continue
 		}
-		if lock, err := lockDir(dir); err == nil {
-			_ = os.RemoveAll(dir)
-			_ = lock.Close()
-		}
+		sweepState(dir)
 	}
+}
+
+// sweepState removes a state directory that no process holds, and tells
+// whether that is so.
+func sweepState(dir string) bool {
+	lock, err := lockDir(dir)
+	if err != nil {
+		return false
+	}
+	defer lock.Close()
+	return os.RemoveAll(dir) == nil
 }
 
 // lockDir locks a directory for as long as the file is open; it fails when

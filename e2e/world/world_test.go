@@ -41,13 +41,19 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// harness brings a world up, prints the ids of its processes in one line, and waits.
+// report is what a harness says of its world once it is up.
+type report struct {
+	PIDs  []int
+	State string
+}
+
+// harness brings a world up, reports it in one line, and waits.
 func harness(dir string) error {
 	w, err := Up(context.Background(), Options{Dir: dir, Progress: os.Stderr})
 	if err != nil {
 		return err
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(pids(w)); err != nil {
+	if err := json.NewEncoder(os.Stdout).Encode(report{PIDs: pids(w), State: w.state.dir}); err != nil {
 		return err
 	}
 	select {}
@@ -352,7 +358,7 @@ func TestAWorldBesideAnotherIsIndependentAndLeavesNothing(t *testing.T) {
 func TestNoProcessSurvivesAKilledHarness(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), asHarness+"="+t.TempDir())
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
@@ -362,19 +368,25 @@ func TestNoProcessSurvivesAKilledHarness(t *testing.T) {
 	if err := spawn(cmd); err != nil {
 		t.Fatal(err)
 	}
-	var ids []int
-	if err := json.NewDecoder(out).Decode(&ids); err != nil {
+	var world report
+	if err := json.NewDecoder(out).Decode(&world); err != nil {
 		t.Errorf("the harness says nothing: %v", err)
 	}
 	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Error(err)
 	}
 	_ = cmd.Wait() // it was killed
-	if len(ids) < 6 {
-		t.Fatalf("the harness has only the processes %v", ids)
+	if len(world.PIDs) < 6 {
+		t.Fatalf("the harness has only the processes %v", world.PIDs)
 	}
-	for _, id := range ids {
+	for _, id := range world.PIDs {
 		see(t, ctx, fmt.Sprintf("the end of process %d", id), func(context.Context) (bool, error) { return !alive(id), nil })
+	}
+	if !sweepState(world.State) {
+		t.Errorf("the next world would not remove the state that was left in %s", world.State)
+	}
+	if _, err := os.Stat(world.State); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the state in %s: %v; want it gone", world.State, err)
 	}
 }
 
