@@ -206,7 +206,9 @@ func (b *build) run(ctx context.Context, progress io.Writer) error {
 	fmt.Fprintf(progress, "building %s %s (once; it takes up to five minutes)\n", b.name, b.version)
 	if err := runReporting(cmd, func() {
 		fmt.Fprintf(progress, "building %s %s … %s\n", b.name, b.version, time.Since(started).Round(time.Second))
-	}); err != nil {
+	}); ctx.Err() != nil {
+		return context.Cause(ctx)
+	} else if err != nil {
 		return fmt.Errorf("%w\n%s", err, bytes.TrimSpace(output.Bytes()))
 	}
 	if err := os.Rename(unfinished, b.target); err != nil {

@@ -1,8 +1,26 @@
 // Package world brings up, as plain processes on one machine, all that the
 // suites act on, and takes it down again.
 //
+//	w, err := world.Up(ctx, world.Options{Dir: "out", Progress: os.Stderr})
+//	...
+//	defer w.Down(context.Background())
+//	kubeconfig, err := w.UserKubeconfig(ctx, "alice", "a-group")
+//
+// An embedded management plane is etcd, kube-apiserver, the controllers of
+// kube-controller-manager that a plane without nodes needs, and Cluster API's
+// three managers. Each controller acts as the service account, and with the
+// permissions, that its manifests give it. Their webhooks are called by URL, and
+// in use when Up returns. An existing plane is any kubeconfig: nothing is
+// started or installed, and the accessors are the same. A test that needs only
+// an API server has [StartAPIServer].
+//
 // Nothing but Linux and Go is needed: programs that are not installed are built
 // from Go modules, once (see [Binary]). Everything listens on loopback addresses
-// that no other world uses, and every process dies with the one that started
-// it, however that one ends.
+// that no other world uses, but for webhooks, whose upstream servers listen on
+// all addresses. Every process dies with the one that started it, however that
+// one ends, and the state that a killed one leaves is removed by the next.
+//
+// Options.Dir holds, when the world is gone: logs/ with a file for each process,
+// manifests/ as they were rendered, and audit.log. Keys, tokens and kubeconfigs
+// lie elsewhere and go with the world.
 package world
