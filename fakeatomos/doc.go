@@ -5,5 +5,5 @@
 //
 // What tests do to it (faults, power of hosts) and ask of it (inventory,
 // journal) goes through the methods of Fake or through the control listener,
-// never through C4.
+// never through C4. Control reaches that listener from another process.
 package fakeatomos

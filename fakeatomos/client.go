@@ -1,0 +1,143 @@
+package fakeatomos
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Ready is what the binary writes once everything listens.
+type Ready struct {
+	Hosts []ReadyHost `json:"hosts"`
+	// Control is the URL of the control listener, for Connect.
+	Control string `json:"control,omitempty"`
+}
+
+// ReadyHost tells where a host is.
+type ReadyHost struct {
+	Name        string `json:"name"`
+	Domain      string `json:"domain"`
+	Address     string `json:"address"`
+	URL         string `json:"url"`
+	Fingerprint string `json:"fingerprint,omitempty"`
+}
+
+// Ready tells where the hosts and the control listener are.
+func (f *Fake) Ready() Ready {
+	r := Ready{Hosts: []ReadyHost{}, Control: f.ControlURL()}
+	for _, h := range f.hosts {
+		r.Hosts = append(r.Hosts, ReadyHost{h.Name(), h.Domain(), h.Address().String(), h.URL(), h.Fingerprint()})
+	}
+	return r
+}
+
+// Control steers a fake in another process through its control listener. Its
+// methods do what those of Fake and Host do. Safe for concurrent use.
+type Control struct {
+	url  string
+	http *http.Client
+}
+
+// Connect returns a Control for the URL of a control listener. It does not
+// connect yet. Calls without a deadline are given one minute.
+func Connect(controlURL string) *Control {
+	return &Control{url: strings.TrimSuffix(controlURL, "/"), http: &http.Client{Timeout: time.Minute}}
+}
+
+// Inventory returns all that the fake holds.
+func (c *Control) Inventory(ctx context.Context) (Inventory, error) {
+	return control[Inventory](ctx, c, http.MethodGet, "/inventory", nil)
+}
+
+// Down takes power from a host.
+func (c *Control) Down(ctx context.Context, host string) error { return c.host(ctx, host, "down") }
+
+// Up gives a host its power back.
+func (c *Control) Up(ctx context.Context, host string) error { return c.host(ctx, host, "up") }
+
+// SetMaintenance sets what a host says of itself.
+func (c *Control) SetMaintenance(ctx context.Context, host string, on bool) error {
+	if on {
+		return c.host(ctx, host, "maintenance")
+	}
+	return c.host(ctx, host, "normal")
+}
+
+func (c *Control) host(ctx context.Context, host, action string) error {
+	_, err := control[struct{}](ctx, c, http.MethodPost, "/hosts/"+url.PathEscape(host)+"/"+action, nil)
+	return err
+}
+
+// Calls returns how many C4 calls arrived, by host and call.
+func (c *Control) Calls(ctx context.Context) (map[string]map[string]int64, error) {
+	return control[map[string]map[string]int64](ctx, c, http.MethodGet, "/calls", nil)
+}
+
+// Journal returns the changing calls after the entry of that number.
+func (c *Control) Journal(ctx context.Context, since int64) ([]JournalEntry, error) {
+	return control[[]JournalEntry](ctx, c, http.MethodGet, "/journal?since="+strconv.FormatInt(since, 10), nil)
+}
+
+// AddFault puts a fault in force and returns its ID.
+func (c *Control) AddFault(ctx context.Context, f Fault) (string, error) {
+	added, err := control[Fault](ctx, c, http.MethodPost, "/faults", f)
+	return added.ID, err
+}
+
+// RemoveFaults takes out the fault of that ID, or all if it is empty.
+func (c *Control) RemoveFaults(ctx context.Context, id string) error {
+	path := "/faults"
+	if id != "" {
+		path += "/" + url.PathEscape(id)
+	}
+	_, err := control[struct{}](ctx, c, http.MethodDelete, path, nil)
+	return err
+}
+
+// Faults lists the faults in force.
+func (c *Control) Faults(ctx context.Context) ([]Fault, error) {
+	return control[[]Fault](ctx, c, http.MethodGet, "/faults", nil)
+}
+
+func control[T any](ctx context.Context, c *Control, method, path string, body any) (out T, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("fakeatomos control: %s %s: %w", method, path, err)
+		}
+	}()
+	var payload io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return out, err
+		}
+		payload = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.url+path, payload)
+	if err != nil {
+		return out, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return out, err
+	}
+	if resp.StatusCode/100 != 2 {
+		return out, fmt.Errorf("HTTP %d: %s", resp.StatusCode, bytes.TrimSpace(raw))
+	}
+	if resp.StatusCode == http.StatusNoContent {
+		return out, nil
+	}
+	return out, json.Unmarshal(raw, &out)
+}
