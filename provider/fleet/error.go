@@ -1,0 +1,78 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+)
+
+// Error is a call to a daemon that did not succeed.
+type Error struct {
+	// Operation is the name of the call, such as "EnsureVM".
+	Operation string
+	// Endpoint is the daemon that was asked last.
+	Endpoint string
+	// Code is the gRPC code.
+	Code codes.Code
+	// Reason is the daemon's; REASON_UNSPECIFIED when no daemon answered.
+	Reason rpc.Reason
+	// Host is the host concerned, if one is.
+	Host string
+	// Message is for people.
+	Message string
+	// RetryAfter, if not zero, is how long another attempt is refused: an
+	// earlier call may still be under way at a daemon that we lost.
+	RetryAfter time.Duration
+
+	// sent tells that the request left, and answered that a daemon said
+	// something about it.
+	sent, answered bool
+}
+
+func (e *Error) Error() string {
+	if e.Reason != rpc.Reason_REASON_UNSPECIFIED {
+		return fmt.Sprintf("%s: daemon %s: %s (%s)", e.Operation, e.Endpoint, e.Message, e.Reason)
+	}
+	return fmt.Sprintf("%s: daemon %s: %s (%s)", e.Operation, e.Endpoint, e.Message, e.Code)
+}
+
+// ReasonOf is the daemon's reason for err; REASON_UNSPECIFIED if err is not
+// from a daemon that answered.
+func ReasonOf(err error) rpc.Reason {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Reason
+	}
+	return rpc.Reason_REASON_UNSPECIFIED
+}
+
+func newError(operation, endpoint string, err error, sent bool) *Error {
+	s := status.Convert(err)
+	e := &Error{Operation: operation, Endpoint: endpoint, Code: s.Code(), Message: s.Message(), sent: sent}
+	for _, detail := range s.Details() {
+		if d, ok := detail.(*rpc.ErrorDetail); ok {
+			e.Reason, e.Host, e.answered = d.GetReason(), d.GetHost(), true
+		}
+	}
+	// Without a detail the status was made by gRPC itself, on one side or the
+	// other. These codes then tell nothing of what became of the request.
+	switch e.Code {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal, codes.Unknown, codes.Aborted:
+	default:
+		e.answered = true
+	}
+	return e
+}
+
+// lost tells that the request may still be under way.
+func (e *Error) lost() bool { return e.sent && !e.answered }
+
+// elsewhere tells that the daemon has not acted and that another one might.
+func (e *Error) elsewhere() bool {
+	return (!e.sent && !e.answered) || e.Reason == rpc.Reason_REASON_DRAINING
+}

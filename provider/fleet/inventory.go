@@ -1,0 +1,271 @@
+package fleet
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+)
+
+// Sighting is what the daemons last told of a VM and of the host it belongs on.
+// Its messages are shared: do not change them.
+type Sighting struct {
+	// Host is nil while no daemon has told of it.
+	Host *rpc.Host
+	// VM is nil if the host's last answer was without it.
+	VM *rpc.VM
+	// ObservedAt is when the host gave that answer, by the daemon's clock.
+	ObservedAt time.Time
+	// Absent counts the host's answers in a row without the VM. A host that
+	// does not answer adds none.
+	Absent int
+}
+
+// Reachable tells that the host answers.
+func (s Sighting) Reachable() bool { return reachable(s.Host) }
+
+func reachable(h *rpc.Host) bool {
+	return h.GetHealth() == rpc.HostHealth_HOST_HEALTH_READY || h.GetHealth() == rpc.HostHealth_HOST_HEALTH_MAINTENANCE
+}
+
+// view is what one daemon tells of one host.
+type view struct {
+	host       *rpc.Host
+	observedAt time.Time
+	vms        map[string]*rpc.VM
+	// answers counts what the host answered, and left says how many there were
+	// when a VM was last among them; entries go once they say nothing that
+	// their absence would not.
+	answers int
+	left    map[string]int
+}
+
+// answered counts an answer of the host, and returns the VMs whose absence it
+// proves: the host has been without them twice.
+func (v *view) answered(at time.Time) (proven []string) {
+	if !at.After(v.observedAt) {
+		return nil
+	}
+	v.observedAt = at
+	v.answers++
+	for name, last := range v.left {
+		switch missed := v.answers - last; {
+		case missed == 2:
+			proven = append(proven, name)
+		case missed > 2:
+			delete(v.left, name)
+		}
+	}
+	return proven
+}
+
+func (v *view) put(vm *rpc.VM) {
+	v.vms[vm.GetName()] = vm
+	delete(v.left, vm.GetName())
+}
+
+func (v *view) remove(name string) {
+	if _, ok := v.vms[name]; ok {
+		delete(v.vms, name)
+		v.left[name] = v.answers - 1 // the answer without it is already counted
+	}
+}
+
+func (v *view) absent(name string) int {
+	if _, ok := v.vms[name]; ok {
+		return 0
+	}
+	return v.answers - v.left[name]
+}
+
+// merged is what the daemons together tell of one host: one of their views, and
+// what has been passed on of it.
+type merged struct {
+	view   *view
+	health rpc.HostHealth
+	told   map[string]*rpc.VM
+}
+
+// observe takes in one message of a daemon's stream.
+func (m *Member) observe(d *daemon, message *rpc.WatchVMsResponse) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d.heard = time.Now()
+	first := !d.alive
+	d.alive = true
+
+	switch event := message.GetEvent().(type) {
+	case *rpc.WatchVMsResponse_Snapshot:
+		d.interval = event.Snapshot.GetInterval().AsDuration()
+		for id := range d.views {
+			if !slices.ContainsFunc(event.Snapshot.GetHosts(), func(o *rpc.HostObservation) bool { return o.GetHost().GetId() == id }) {
+				delete(d.views, id)
+				m.settle(id)
+			}
+		}
+		for _, o := range event.Snapshot.GetHosts() {
+			v := d.view(o.GetHost())
+			if reachable(o.GetHost()) {
+				v.answered(o.GetObservedAt().AsTime())
+				present := make(map[string]bool, len(o.GetVms()))
+				for _, vm := range o.GetVms() {
+					present[vm.GetName()] = true
+					v.put(vm)
+				}
+				for name := range v.vms {
+					if !present[name] {
+						v.remove(name)
+					}
+				}
+			}
+			m.settle(o.GetHost().GetId())
+		}
+		if !m.isSynced {
+			m.isSynced = true
+			close(m.synced)
+		}
+	case *rpc.WatchVMsResponse_Change:
+		v := d.view(event.Change.GetHost())
+		if reachable(event.Change.GetHost()) {
+			for _, name := range v.answered(event.Change.GetObservedAt().AsTime()) {
+				m.fleet.changes.add(Change{ClientUID: m.clientUID, VM: name})
+			}
+			for _, vm := range event.Change.GetChanged() {
+				v.put(vm)
+			}
+			for _, name := range event.Change.GetRemoved() {
+				v.remove(name)
+			}
+		}
+		m.settle(event.Change.GetHost().GetId())
+	case *rpc.WatchVMsResponse_Freshness:
+		for id, at := range event.Freshness.GetObservedAt() {
+			if v, ok := d.views[id]; ok {
+				// The first answer without a VM comes as a change; the second,
+				// which proves its absence, may be news by freshness alone.
+				for _, name := range v.answered(at.AsTime()) {
+					m.fleet.changes.add(Change{ClientUID: m.clientUID, VM: name})
+				}
+				m.settle(id)
+			}
+		}
+	}
+	if first {
+		m.settleAll()
+	}
+}
+
+// disconnected forgets nothing of what a daemon told, but trusts the others more.
+func (m *Member) disconnected(d *daemon) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d.alive {
+		d.alive = false
+		m.settleAll()
+	}
+}
+
+func (m *Member) settleAll() {
+	for id := range m.merged {
+		m.settle(id)
+	}
+}
+
+// settle chooses whose view of a host counts and notes what is new by it. A
+// daemon that we hear counts before one that we do not, a host that answers one
+// daemon is up, and of two answers the newer one counts.
+func (m *Member) settle(id string) {
+	var best *view
+	var bestAlive bool
+	for _, d := range m.daemons {
+		v, ok := d.views[id]
+		if !ok {
+			continue
+		}
+		better := best == nil
+		if !better {
+			switch up, bestUp := reachable(v.host), reachable(best.host); {
+			case d.alive != bestAlive:
+				better = d.alive
+			case up != bestUp:
+				better = up
+			default:
+				better = v.observedAt.After(best.observedAt)
+			}
+		}
+		if better {
+			best, bestAlive = v, d.alive
+		}
+	}
+
+	known, ok := m.merged[id]
+	if !ok {
+		known = &merged{}
+		m.merged[id] = known
+	}
+	known.view = best
+	var vms map[string]*rpc.VM
+	if best == nil {
+		delete(m.merged, id)
+	} else {
+		if known.health != best.host.GetHealth() {
+			known.health = best.host.GetHealth()
+			m.fleet.changes.add(Change{ClientUID: m.clientUID, Host: id})
+		}
+		vms = best.vms
+	}
+	told := make(map[string]*rpc.VM, len(vms))
+	for name, vm := range vms {
+		told[name] = vm
+		if before, ok := known.told[name]; !ok || (before != vm && !proto.Equal(before, vm)) {
+			m.fleet.changes.add(Change{ClientUID: m.clientUID, VM: name})
+		}
+	}
+	for name := range known.told {
+		if _, ok := vms[name]; !ok {
+			m.fleet.changes.add(Change{ClientUID: m.clientUID, VM: name})
+		}
+	}
+	known.told = told
+}
+
+// Look returns what is known of a VM on the host that it belongs on. It asks no
+// one; the zero Sighting means that nothing is known.
+func (m *Member) Look(host, vm string) Sighting {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known, ok := m.merged[host]
+	if !ok {
+		return Sighting{}
+	}
+	v := known.view
+	return Sighting{Host: v.host, VM: v.vms[vm], ObservedAt: v.observedAt, Absent: v.absent(vm)}
+}
+
+// Hosts returns the hosts that the daemons tell of, ordered by id.
+func (m *Member) Hosts() []*rpc.Host {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	hosts := make([]*rpc.Host, 0, len(m.merged))
+	for _, known := range m.merged {
+		hosts = append(hosts, known.view.host)
+	}
+	slices.SortFunc(hosts, func(a, b *rpc.Host) int { return strings.Compare(a.GetId(), b.GetId()) })
+	return hosts
+}
+
+// vmNames are the names of all VMs that the hosts have for the client.
+func (m *Member) vmNames() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var names []string
+	for _, known := range m.merged {
+		for name := range known.view.vms {
+			names = append(names, name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,100 @@
+package fleet
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+)
+
+var operationSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	Name:    "elemento_vm_operation_duration_seconds",
+	Help:    "How long calls to a daemon took, by operation and outcome: OK, the daemon's reason, or the gRPC code where no daemon answered.",
+	Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+}, []string{"operation", "code"})
+
+func init() { metrics.Registry.MustRegister(operationSeconds) }
+
+func observe(operation string, err *Error, took time.Duration) {
+	code := "OK"
+	switch {
+	case err == nil:
+	case err.Reason != rpc.Reason_REASON_UNSPECIFIED:
+		code = err.Reason.String()
+	default:
+		code = err.Code.String()
+	}
+	operationSeconds.WithLabelValues(operation, code).Observe(took.Seconds())
+}
+
+// Collector shows what the streams tell, when it is asked: no series outlives
+// what it is about.
+type Collector struct {
+	Fleet *Fleet
+	// Expected tells whether a VM belongs to an ElementoMachine.
+	Expected func(ctx context.Context, vmName string) bool
+}
+
+var (
+	streamUp = prometheus.NewDesc("elemento_daemon_stream_up",
+		"Whether the stream from a daemon is up.", []string{"endpoint", "client_uid"}, nil)
+	streamSilence = prometheus.NewDesc("elemento_daemon_stream_silence_seconds",
+		"How long ago a daemon was last heard.", []string{"endpoint", "client_uid"}, nil)
+	unexpectedVMs = prometheus.NewDesc("elemento_unexpected_vms",
+		"VMs of the client UUID that no ElementoMachine is about.", []string{"client_uid"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(to chan<- *prometheus.Desc) {
+	to <- streamUp
+	to <- streamSilence
+	to <- unexpectedVMs
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(to chan<- prometheus.Metric) {
+	type stream struct{ endpoint, clientUID string }
+	up, silence := map[stream]float64{}, map[stream]float64{}
+	vms := map[string]map[string]bool{} // by client UUID
+	c.Fleet.mu.Lock()
+	for _, m := range c.Fleet.members {
+		if vms[m.clientUID] == nil {
+			vms[m.clientUID] = map[string]bool{}
+		}
+		for _, name := range m.vmNames() {
+			vms[m.clientUID][name] = true
+		}
+		m.mu.Lock()
+		for _, d := range m.daemons {
+			s := stream{d.endpoint, m.clientUID}
+			up[s] += 0
+			if d.alive {
+				up[s] = 1
+			}
+			if !d.heard.IsZero() {
+				silence[s] = time.Since(d.heard).Seconds()
+			}
+		}
+		m.mu.Unlock()
+	}
+	c.Fleet.mu.Unlock()
+
+	for s, value := range up {
+		to <- prometheus.MustNewConstMetric(streamUp, prometheus.GaugeValue, value, s.endpoint, s.clientUID)
+	}
+	for s, value := range silence {
+		to <- prometheus.MustNewConstMetric(streamSilence, prometheus.GaugeValue, value, s.endpoint, s.clientUID)
+	}
+	for clientUID, names := range vms {
+		unexpected := 0
+		for name := range names {
+			if !c.Expected(context.Background(), name) {
+				unexpected++
+			}
+		}
+		to <- prometheus.MustNewConstMetric(unexpectedVMs, prometheus.GaugeValue, float64(unexpected), clientUID)
+	}
+}
