@@ -176,7 +176,7 @@ func (e *Examination) Conclude() Verdict {
 	var reasons []string
 	judge := func(v Verdict, reason string) {
 		verdicts = append(verdicts, v)
-		if v != Passed {
+		if v == Failed || v == Unknown {
 			reasons = append(reasons, reason)
 		}
 	}
