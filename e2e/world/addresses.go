@@ -55,6 +55,14 @@ func (b *Block) Address(n byte) string {
 	return net.IPv4(127, byte(64+b.number/250), byte(b.number%250), n).String()
 }
 
+// guestNetwork is a range of 4,096 loopback addresses of this world's own.
+func (b *Block) guestNetwork() string {
+	const perWorld = 4096
+	first := uint32(127)<<24 | 128<<16
+	first += uint32(b.number) * perWorld
+	return net.IPv4(byte(first>>24), byte(first>>16), byte(first>>8), byte(first)).String() + "/20"
+}
+
 // FreePort finds a TCP port that nothing listens on at the address, which must
 // be one of the block's, and never gives the same one twice. Since no one else
 // uses the address, the port stays free until it is used.

@@ -28,6 +28,9 @@ type Options struct {
 	Kubeconfig string
 	// Providers are installed on an embedded plane beside Cluster API's own.
 	Providers []Provider
+	// Elemento is our side: AtomOS hosts, daemons and our manager; nil leaves it
+	// out.
+	Elemento *Elemento
 	// QuickReconciles lifts Cluster API's limit of one reconcile a second for
 	// each object (its feature gate ReconcilerRateLimiting). Figures that are
 	// reported are taken without it.

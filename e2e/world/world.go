@@ -13,6 +13,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
 )
 
 // World is a management plane and what runs beside it.
@@ -25,6 +27,16 @@ type World struct {
 	// apiServer is nil on an existing plane.
 	apiServer *APIServer
 	managers  map[string]*Manager
+
+	// The Elemento side; empty where Options leave it out.
+	hosts         []Host
+	clientUID     string
+	fake          *fakeatomos.Control
+	fakeURL       string
+	trust         *Authority
+	daemonClient  Pair
+	endpoints     []string
+	daemonMetrics []string
 }
 
 // Up brings a world up and returns when all of it is ready: in about 15 seconds
@@ -43,6 +55,9 @@ func Up(ctx context.Context, o Options) (*World, error) {
 		err = w.usePlane(o)
 	default:
 		err = fmt.Errorf("there is no management plane %q; it is %q or %q", o.Plane, PlaneEmbedded, PlaneExisting)
+	}
+	if err == nil && o.Elemento != nil {
+		err = w.startElemento(ctx, *o.Elemento)
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.Down(context.WithoutCancel(ctx)))
