@@ -11,10 +11,9 @@ const ClusterFinalizer = "elementocluster.infrastructure.cluster.x-k8s.io"
 
 // ElementoClusterSpec is what a cluster needs of AtomOS besides its machines.
 //
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.controlPlaneEndpoint) || has(self.controlPlaneEndpoint)",message="controlPlaneEndpoint cannot be removed once it is set"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.endpointHost) || has(self.endpointHost)",message="endpointHost cannot be removed once it is set"
 // +kubebuilder:validation:XValidation:rule="!has(self.endpointHost) || (has(self.controlPlaneEndpoint) && self.endpointMode == 'Forward')",message="endpointHost is written by the provider, together with controlPlaneEndpoint and for endpointMode Forward only; remove it"
 // +kubebuilder:validation:XValidation:rule="self.endpointMode != 'VIP' || !has(self.network.managed) || self.network.managed.mode != 'NAT'",message="endpointMode VIP needs a bridged network: a NAT network's guests are reachable from their own host only; use network.managed.mode Bridged or endpointMode Forward"
+// +kubebuilder:validation:XValidation:rule="!has(self.network.managed) || self.network.managed.mode != 'NAT' || !has(self.domains) || size(self.domains) < 2",message="a NAT network's guests are reachable from their own host only, so it cannot span domains; use network.managed.mode Bridged or one domain"
 type ElementoClusterSpec struct {
 	// identityRef names the Secret with which the provider talks to the Elemento
 	// daemons for this cluster. Without one the manager's default identity is
@@ -41,14 +40,12 @@ type ElementoClusterSpec struct {
 	// endpointMode tells how the control plane is reached. Forward by default.
 	// +optional
 	// +default="Forward"
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="endpointMode cannot be changed: nodes and kubeconfigs point at the endpoint that there is"
 	EndpointMode EndpointMode `json:"endpointMode,omitempty"`
 
 	// controlPlaneEndpoint is where the API server is reached. With endpointMode
 	// Forward the provider chooses it, once. Otherwise it is given here or on the
 	// Cluster.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="controlPlaneEndpoint cannot be changed once it is set: nodes and kubeconfigs point at it"
 	ControlPlaneEndpoint APIEndpoint `json:"controlPlaneEndpoint,omitempty,omitzero"`
 
 	// endpointHost is the opaque id of the host on which the forward of
@@ -57,7 +54,6 @@ type ElementoClusterSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="endpointHost cannot be changed once it is set: the forward lives there"
 	EndpointHost string `json:"endpointHost,omitempty"`
 }
 
@@ -65,18 +61,17 @@ type ElementoClusterSpec struct {
 // addresses of the daemons, a client certificate with its key, the daemons' CA
 // and the client UUID to act for.
 type IdentityReference struct {
-	// name of the Secret.
-	// +required
-	// +kubebuilder:validation:MinLength=1
+	// name of the Secret: elemento-identity, or one that ends in
+	// -elemento-identity. The manager's default identity if empty.
+	// +optional
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self == '' || self == 'elemento-identity' || self.endsWith('-elemento-identity')",message="must be elemento-identity or end in -elemento-identity: by that name the shipped admission policy keeps the Secret out of machines' bootstrap data"
 	Name string `json:"name,omitempty"`
 }
 
 // ClusterNetwork is the network of a cluster's machines.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.name) || has(self.managed)",message="give the name of a network that exists on the hosts, or managed for one that the provider makes"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.name) || has(self.name)",message="name cannot be removed once it is set"
-// +kubebuilder:validation:XValidation:rule="has(oldSelf.managed) == has(self.managed)",message="managed can be neither added nor removed later"
 type ClusterNetwork struct {
 	// name of the network on the hosts. It must be given for a network that
 	// exists. A managed network is named by the provider, once, if it has no name
@@ -85,13 +80,11 @@ type ClusterNetwork struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the network's name cannot be changed once it is set: machines are attached to it"
 	Name string `json:"name,omitempty"`
 
 	// managed asks the provider to make the network on each host of the domains
 	// and to remove it with the cluster. It then belongs to this cluster alone.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a managed network cannot be changed: machines have addresses in it"
 	Managed ManagedNetwork `json:"managed,omitempty,omitzero"`
 }
 
@@ -217,6 +210,7 @@ type ElementoClusterInitializationStatus struct {
 // +kubebuilder:printcolumn:name="Message",type="string",JSONPath=".status.conditions[?(@.type=='Ready')].message",description="What is missing",priority=1
 // +kubebuilder:printcolumn:name="Paused",type="string",JSONPath=".status.conditions[?(@.type=='Paused')].status",description="Reconciliation is paused",priority=1
 // +kubebuilder:printcolumn:name="Age",type="date",JSONPath=".metadata.creationTimestamp",description="Time since creation"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.spec.network.name) || (has(self.spec.network.name) && self.spec.network.name == oldSelf.spec.network.name) || (!has(oldSelf.spec.network.managed) && !(has(oldSelf.status) && has(oldSelf.status.initialization) && has(oldSelf.status.initialization.provisioned) && oldSelf.status.initialization.provisioned))",fieldPath=".spec.network.name",message="cannot be changed any more: machines are attached to the network"
 type ElementoCluster struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -224,6 +218,10 @@ type ElementoCluster struct {
 
 	// spec is what is wanted.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="self.endpointMode == oldSelf.endpointMode",fieldPath=".endpointMode",message="cannot be changed: nodes and kubeconfigs point at the endpoint that there is"
+	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.controlPlaneEndpoint) || (has(self.controlPlaneEndpoint) && self.controlPlaneEndpoint == oldSelf.controlPlaneEndpoint)",fieldPath=".controlPlaneEndpoint",message="cannot be changed once it is set: nodes and kubeconfigs point at it"
+	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.endpointHost) || (has(self.endpointHost) && self.endpointHost == oldSelf.endpointHost)",fieldPath=".endpointHost",message="cannot be changed once it is set: the forward lives there"
+	// +kubebuilder:validation:XValidation:rule="has(oldSelf.network.managed) == has(self.network.managed) && (!has(self.network.managed) || self.network.managed == oldSelf.network.managed)",fieldPath=".network.managed",message="cannot be changed: machines have addresses in it"
 	Spec ElementoClusterSpec `json:"spec,omitempty,omitzero"`
 	// status is what was last observed.
 	// +optional

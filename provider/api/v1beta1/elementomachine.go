@@ -11,9 +11,8 @@ const MachineFinalizer = "elementomachine.infrastructure.cluster.x-k8s.io"
 
 // ElementoMachineSpec is a virtual machine on an AtomOS host.
 //
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.vmName) || has(self.vmName)",message="vmName cannot be removed once it is set: the VM is found by it"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.providerID) || has(self.providerID)",message="providerID cannot be removed once it is set: the Node is found by it"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.domain) || has(self.domain)",message="domain cannot be removed once it is set: it is part of the providerID"
+// What may not change is said on the kind, not here: in a template the topology
+// controller asks, by a dry run, what a change would do.
 type ElementoMachineSpec struct {
 	// vmName is the name of the VM on AtomOS and the stem of its volumes' names.
 	// The provider writes it, once, when it takes charge of the machine.
@@ -21,7 +20,6 @@ type ElementoMachineSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="vmName cannot be changed once it is set: the VM is found by it"
 	VMName string `json:"vmName,omitempty"`
 
 	// providerID is elemento://<domain>/<vmName>, as on the Node. The provider
@@ -30,7 +28,6 @@ type ElementoMachineSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:Pattern=`^elemento://[^/]+/[^/]+$`
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="providerID cannot be changed once it is set: the Node is found by it"
 	ProviderID string `json:"providerID,omitempty"`
 
 	// domain is the AtomOS domain of the machine. The Machine's failureDomain
@@ -40,7 +37,6 @@ type ElementoMachineSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="domain cannot be changed once it is set: it is part of the providerID"
 	Domain string `json:"domain,omitempty"`
 
 	// host is the opaque id of the host on which the VM is, or is to be. The
@@ -338,6 +334,9 @@ type ElementoMachine struct {
 
 	// spec is what is wanted.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.vmName) || (has(self.vmName) && self.vmName == oldSelf.vmName)",fieldPath=".vmName",message="cannot be changed once it is set: the VM is found by it"
+	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.providerID) || (has(self.providerID) && self.providerID == oldSelf.providerID)",fieldPath=".providerID",message="cannot be changed once it is set: the Node is found by it"
+	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.domain) || (has(self.domain) && self.domain == oldSelf.domain)",fieldPath=".domain",message="cannot be changed once it is set: it is part of the providerID"
 	Spec ElementoMachineSpec `json:"spec,omitempty,omitzero"`
 	// status is what was last observed.
 	// +optional
