@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
@@ -203,3 +204,15 @@ func (w *World) Fake() *fakeatomos.Control { return w.fake }
 // GuestNetwork is a range of addresses that guests of the fake can have on this
 // machine and no other world uses.
 func (w *World) GuestNetwork() string { return w.block.guestNetwork() }
+
+// FakeURL is where the fake's controls are; empty where the world started none.
+func (w *World) FakeURL() string { return w.fakeURL }
+
+// TemplateVariables are the values, as NAME=value, that the cluster templates
+// need to make clusters in this world.
+func (w *World) TemplateVariables() []string {
+	return []string{
+		"ELEMENTO_NETWORK_CIDR=" + w.GuestNetwork(),
+		"ELEMENTO_DOMAINS=" + strings.Join(w.Domains(), ","),
+	}
+}

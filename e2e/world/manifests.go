@@ -41,12 +41,9 @@ type components struct {
 
 // render builds the kustomization in dir, keeps the result at kept, and sorts it.
 func render(ctx context.Context, kubectl, dir string, variables map[string]string, kept string) (*components, error) {
-	cmd := exec.CommandContext(ctx, kubectl, "kustomize", dir)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, err := kustomize(ctx, kubectl, dir)
 	if err != nil {
-		return nil, fmt.Errorf("building the kustomization %s: %w\n%s", dir, err, bytes.TrimSpace(stderr.Bytes()))
+		return nil, err
 	}
 	text, err := expand(string(out), variables)
 	if err != nil {
@@ -63,6 +60,18 @@ func render(ctx context.Context, kubectl, dir string, variables map[string]strin
 		return nil, fmt.Errorf("the kustomization %s: %w", dir, err)
 	}
 	return c, nil
+}
+
+// kustomize builds the kustomization in dir.
+func kustomize(ctx context.Context, kubectl, dir string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, kubectl, "kustomize", dir)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("building the kustomization %s: %w\n%s", dir, err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return out, nil
 }
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(?::?[=-]([^}]*))?\}`)

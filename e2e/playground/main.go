@@ -1,0 +1,106 @@
+// Playground keeps a whole world running until it is interrupted: a management
+// plane with Cluster API and our provider, two daemons, and a fake AtomOS with
+// simulated guests. It prints how to use it.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "playground:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) (err error) {
+	flags := flag.NewFlagSet("playground", flag.ExitOnError)
+	dir := flags.String("out", "out", "`directory` for logs and the clusterctl repository")
+	hosts := flags.Int("hosts", 3, "AtomOS hosts")
+	domains := flags.Int("domains", 3, "domains that they are dealt to")
+	bootTime := flags.Duration("boot-time", 2*time.Second, "how long a VM boots")
+	stopTime := flags.Duration("stop-time", 2*time.Second, "how long a VM shuts down")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	kept, err := filepath.Abs(filepath.Join(*dir, "playground"))
+	if err != nil {
+		return err
+	}
+	config, err := world.Release(ctx, filepath.Join(kept, "repository"), out)
+	if err != nil {
+		return err
+	}
+	clusterctl, err := world.Binary(ctx, world.Clusterctl, out)
+	if err != nil {
+		return err
+	}
+	kubectl, err := world.Binary(ctx, world.Kubectl, out)
+	if err != nil {
+		return err
+	}
+	w, err := world.Up(ctx, world.Options{
+		Dir:      kept,
+		Progress: out,
+		Elemento: &world.Elemento{AtomOS: world.AtomOS{Hosts: *hosts, Domains: *domains, BootTime: *bootTime, StopTime: *stopTime}},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if downErr := w.Down(ctx); err == nil {
+			err = downErr
+		}
+	}()
+	if err := writeEnvironment(filepath.Join(kept, "env"), w, kubectl, clusterctl, config); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, `
+The playground is up. In another terminal:
+
+  source %s
+  kubectl get namespaces
+  clusterctl generate cluster demo --infrastructure elemento:%s --target-namespace default \
+    --control-plane-machine-count 1 --worker-machine-count 2 | kubectl apply -f -
+  clusterctl describe cluster demo
+  kubectl get clusters,machines,elementomachines
+
+What AtomOS holds: curl -s %s/inventory
+Logs are in %s. Ctrl-C takes everything down.
+`, filepath.Join(kept, "env"), world.ReleaseVersion, w.FakeURL(), filepath.Join(kept, "logs"))
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(out, "taking the playground down")
+		return nil
+	case <-w.Failed():
+		return w.Err()
+	}
+}
+
+// writeEnvironment writes what a shell needs to use the playground.
+func writeEnvironment(path string, w *world.World, kubectl, clusterctl, config string) error {
+	text := fmt.Sprintf(`export KUBECONFIG=%q
+kubectl() { %q "$@"; }
+clusterctl() { %q --config %q "$@"; }
+export KUBERNETES_VERSION=%q
+`, w.AdminKubeconfig(), kubectl, clusterctl, config, world.KubernetesVersion)
+	for _, v := range w.TemplateVariables() {
+		text += "export " + v + "\n"
+	}
+	return os.WriteFile(path, []byte(text), 0o644)
+}
