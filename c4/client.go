@@ -16,9 +16,11 @@ import (
 	"mime/multipart"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -62,8 +64,9 @@ type Observation struct {
 	Err error
 }
 
-// Client speaks C4 with one host. It never repeats a request by itself and is
-// safe for concurrent use.
+// Client speaks C4 with one host. A request that changes something reaches the
+// host at most once: the client repeats nothing by itself. Safe for concurrent
+// use.
 type Client struct {
 	cfg  Config
 	host string
@@ -312,33 +315,34 @@ func (c *Client) ImportVolume(ctx context.Context, r VolumeImportRequest) (strin
 
 func (c *Client) createVolume(ctx context.Context, path string, r any) (string, error) {
 	out, err := call[VolumeCreated](ctx, c, storage, http.MethodPost, path, r)
-	if err != nil {
-		return "", err
-	}
-	if out.id() == "" {
-		return "", c.fail(storage, http.MethodPost, path, Malformed, http.StatusOK, "success without a volume ID", nil)
-	}
-	return out.id(), nil
+	return out.id(), c.named(out.id(), storage, http.MethodPost, path, err)
 }
 
 // OpenSeed begins a seed volume with its user-data and returns the volume's
 // ID. The volume can be used once CompleteSeed has succeeded.
 func (c *Client) OpenSeed(ctx context.Context, r SeedRequest, userData []byte) (string, error) {
-	return c.uploadSeed(ctx, r, "user-data", userData)
+	id, _, err := c.uploadSeed(ctx, r, "user-data", userData)
+	return id, c.named(id, storage, http.MethodPost, seedPath, err)
 }
 
 // CompleteSeed adds the meta-data to a seed volume. InUse when the seed is
-// complete already.
+// complete already, NotDone when the host still waits for another file.
 func (c *Client) CompleteSeed(ctx context.Context, volumeID string, metaData []byte) error {
-	_, err := c.uploadSeed(ctx, SeedRef{VID: volumeID}, "meta-data", metaData)
+	_, status, err := c.uploadSeed(ctx, SeedRef{VID: volumeID}, "meta-data", metaData)
+	if err == nil && status == http.StatusPartialContent {
+		return c.fail(storage, http.MethodPost, seedPath, NotDone, status, "the host expects more files", nil)
+	}
 	return err
 }
 
-func (c *Client) uploadSeed(ctx context.Context, descriptor any, file string, content []byte) (string, error) {
-	const shown = "/cloudinit/metadata" // the rest of the path is long and of no use to a reader
+// seedPath is what of an upload's path is shown: the rest is long and of no use
+// to a reader.
+const seedPath = "/cloudinit/metadata"
+
+func (c *Client) uploadSeed(ctx context.Context, descriptor any, file string, content []byte) (id string, status int, err error) {
 	raw, err := json.Marshal(descriptor)
 	if err != nil {
-		return "", c.fail(storage, http.MethodPost, shown, Invalid, 0, "", err)
+		return "", 0, c.fail(storage, http.MethodPost, seedPath, Invalid, 0, "", err)
 	}
 	var form bytes.Buffer
 	w := multipart.NewWriter(&form)
@@ -350,22 +354,28 @@ func (c *Client) uploadSeed(ctx context.Context, descriptor any, file string, co
 		err = w.Close()
 	}
 	if err != nil {
-		return "", c.fail(storage, http.MethodPost, shown, Invalid, 0, "", err)
+		return "", 0, c.fail(storage, http.MethodPost, seedPath, Invalid, 0, "", err)
 	}
-	reply, err := c.do(ctx, storage, http.MethodPost, shown, "/"+base64.URLEncoding.EncodeToString(raw), w.FormDataContentType(), form.Bytes())
+	reply, err := c.do(ctx, storage, http.MethodPost, seedPath, "/"+base64.URLEncoding.EncodeToString(raw), w.FormDataContentType(), form.Bytes())
 	if err != nil {
-		return "", err
+		var e *Error
+		if errors.As(err, &e) {
+			e.Message = "" // a host may quote the seed, which holds secrets
+		}
+		return "", 0, err
 	}
 	var out VolumeCreated
-	if err := c.decode(reply, storage, http.MethodPost, shown, &out); err != nil {
-		return "", err
+	if err := c.decode(reply, storage, http.MethodPost, seedPath, &out); err != nil {
+		return "", 0, err
 	}
-	return out.id(), nil
+	return out.id(), reply.status, nil
 }
 
 // Volume returns one volume.
 func (c *Client) Volume(ctx context.Context, volumeID string) (Volume, error) {
-	return call[Volume](ctx, c, storage, http.MethodPost, "/info", VolumeInfoRequest{VolumeID: volumeID})
+	const path = "/info"
+	v, err := call[Volume](ctx, c, storage, http.MethodPost, path, VolumeInfoRequest{VolumeID: volumeID})
+	return v, c.named(v.VolumeID, storage, http.MethodPost, path, err)
 }
 
 // Volumes lists the volumes that a client can reach, its own and public ones.
@@ -399,12 +409,16 @@ func (c *Client) Networks(ctx context.Context) ([]Network, error) {
 
 // Network returns one network with its leases.
 func (c *Client) Network(ctx context.Context, uid string) (Network, error) {
-	return call[Network](ctx, c, network, http.MethodPost, "/info", NetworkUIDRef{NetworkUID: uid})
+	const path = "/info"
+	n, err := call[Network](ctx, c, network, http.MethodPost, path, NetworkUIDRef{NetworkUID: uid})
+	return n, c.named(n.NetworkUID, network, http.MethodPost, path, err)
 }
 
 // CreateNetwork makes a network and returns it with its UID. Not idempotent.
 func (c *Client) CreateNetwork(ctx context.Context, n Network) (Network, error) {
-	return call[Network](ctx, c, network, http.MethodPost, "/create", n)
+	const path = "/create"
+	created, err := call[Network](ctx, c, network, http.MethodPost, path, n)
+	return created, c.named(created.NetworkUID, network, http.MethodPost, path, err)
 }
 
 // DeleteNetwork removes a network; InUse while a VM is on it.
@@ -421,7 +435,9 @@ func (c *Client) Forwards(ctx context.Context) ([]Forward, error) {
 // CreateForward makes a port forward; InUse when the port is taken and force
 // is not set.
 func (c *Client) CreateForward(ctx context.Context, f Forward) (Forward, error) {
-	return call[Forward](ctx, c, network, http.MethodPost, "/portforward", f)
+	const path = "/portforward"
+	created, err := call[Forward](ctx, c, network, http.MethodPost, path, f)
+	return created, c.named(created.ForwardUID, network, http.MethodPost, path, err)
 }
 
 // DeleteForward removes a port forward.
@@ -442,6 +458,14 @@ func call[T any](ctx context.Context, c *Client, s service, method, path string,
 		return out, err
 	}
 	return out, c.decode(r, s, method, path, &out)
+}
+
+// named turns a success that does not say of what into an error.
+func (c *Client) named(id string, s service, method, path string, err error) error {
+	if err == nil && id == "" {
+		return c.fail(s, method, path, Malformed, http.StatusOK, "success without an ID", nil)
+	}
+	return err
 }
 
 func (c *Client) send(ctx context.Context, s service, method, path string, body any) (reply, error) {
@@ -467,13 +491,16 @@ func (c *Client) do(ctx context.Context, s service, method, path, rest, contentT
 	if body != nil {
 		payload = bytes.NewReader(body)
 	}
+	// The transport looks for another connection when the one that it had was
+	// closed before anything went over it.
+	var connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { connected.Store(false) },
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
 	req, err := http.NewRequestWithContext(ctx, method, c.base[s]+path+rest, payload)
 	if err != nil {
 		return reply{}, c.fail(s, method, path, Invalid, 0, "", err)
-	}
-	if method != http.MethodGet {
-		// Without GetBody the transport cannot replay a request by itself.
-		req.GetBody = nil
 	}
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
@@ -490,7 +517,7 @@ func (c *Client) do(ctx context.Context, s service, method, path, rest, contentT
 		if errors.As(err, &u) {
 			err = u.Err // the URL of a seed upload holds its descriptor
 		}
-		return reply{}, c.fail(s, method, path, transportCode(err), 0, "", err)
+		return reply{}, c.fail(s, method, path, transportCode(err, connected.Load()), 0, "", err)
 	}
 	defer resp.Body.Close()
 	content, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
@@ -498,7 +525,7 @@ func (c *Client) do(ctx context.Context, s service, method, path, rest, contentT
 		return reply{}, c.fail(s, method, path, Unknown, resp.StatusCode, "the reply ended early", err)
 	}
 	if resp.StatusCode/100 != 2 {
-		code, message := refusal(resp.StatusCode, content)
+		code, message := refusal(s, resp.StatusCode, content)
 		return reply{}, c.fail(s, method, path, code, resp.StatusCode, message, nil)
 	}
 	return reply{status: resp.StatusCode, body: content}, nil
@@ -506,19 +533,15 @@ func (c *Client) do(ctx context.Context, s service, method, path, rest, contentT
 
 // transportCode tells a request that was never sent from one whose fate is
 // open.
-func transportCode(err error) Code {
-	var op *net.OpError
-	switch {
-	case errors.Is(err, errFingerprint):
-		return Untrusted
-	case errors.As(err, &op) && op.Op == "dial":
-		return Unreachable
-	}
+func transportCode(err error, connected bool) Code {
 	var verify *tls.CertificateVerificationError
-	if errors.As(err, &verify) {
+	switch {
+	case errors.Is(err, errFingerprint), errors.As(err, &verify):
 		return Untrusted
+	case connected, errors.Is(err, context.Canceled): // a caller's change of mind says nothing about the host
+		return Unknown
 	}
-	return Unknown
+	return Unreachable
 }
 
 // classes maps the [ClassName] that a host's error text begins with.
@@ -540,7 +563,7 @@ var reasons = map[string]Code{
 
 // refusal reads an answer outside 2xx. What the host says decides before the
 // status does.
-func refusal(status int, body []byte) (Code, string) {
+func refusal(s service, status int, body []byte) (Code, string) {
 	var said struct {
 		Error   string `json:"error"`
 		Message string `json:"message"`
@@ -561,8 +584,13 @@ func refusal(status int, body []byte) (Code, string) {
 		}
 	}
 	switch status {
-	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusBadGateway, http.StatusRequestEntityTooLarge:
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
 		return Invalid, shorten(text)
+	case http.StatusBadGateway:
+		if s == network { // how it refuses addresses
+			return Invalid, shorten(text)
+		}
+		return Internal, shorten(text)
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return Unauthenticated, shorten(text)
 	case http.StatusNotFound:
@@ -573,7 +601,10 @@ func refusal(status int, body []byte) (Code, string) {
 	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return Unsupported, "the host does not know this call"
 	case http.StatusConflict:
-		return WrongState, shorten(text)
+		if s == matcher { // about power states
+			return WrongState, shorten(text)
+		}
+		return InUse, shorten(text)
 	case http.StatusServiceUnavailable:
 		return Unavailable, shorten(text)
 	case http.StatusInsufficientStorage:
@@ -586,9 +617,9 @@ func refusal(status int, body []byte) (Code, string) {
 func shorten(s string) string {
 	const most = 200
 	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
+		s = s[:most] + "…"
 	}
-	return s
+	return strings.ToValidUTF8(s, "")
 }
 
 func (c *Client) decode(r reply, s service, method, path string, out any) error {

@@ -189,7 +189,7 @@ func (r RunningVM) vm() VM {
 	vm := VM{
 		UID: r.UniqueID, Name: rec.Name, State: rec.States,
 		Slots: rec.Slots, MaxOverprovision: rec.Overprovision, FullPhysical: !rec.AllowSMT,
-		MemoryMiB: int64(math.Round(rec.RAMSize * 1024)),
+		MemoryMiB: mebibytes(rec.RAMSize),
 		Created:   rec.CreationDate.Time,
 		Volumes:   rec.Volumes, Networks: rec.Networks, Tags: rec.Tags,
 	}
@@ -200,6 +200,14 @@ func (r RunningVM) vm() VM {
 		}
 	}
 	return vm
+}
+
+// mebibytes converts a size in GB; one that makes no sense becomes zero.
+func mebibytes(gb float64) int64 {
+	if !(gb > 0 && gb < 1<<40) {
+		return 0
+	}
+	return int64(math.Round(gb * 1024))
 }
 
 // Date is creation_date, of which two formats are in the wild. A date that
