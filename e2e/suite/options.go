@@ -1,0 +1,116 @@
+package suite
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+)
+
+// Options say where a suite runs and what it leaves.
+type Options struct {
+	// Out is the directory of the report, the logs and the evidence.
+	Out string
+	// World is what the suite acts on.
+	World world.Options
+	// Control is the control URL of a fake AtomOS that someone else started;
+	// empty for a real one.
+	Control string
+	// Variables are values, as NAME=value, that the cluster templates need besides
+	// those that the world knows.
+	Variables []string
+	// KubernetesVersion of the clusters.
+	KubernetesVersion string
+	// Keep leaves the world up after a failure, until an interrupt.
+	Keep bool
+}
+
+// Flags registers the flags that all suites have, and their values, of which the
+// AtomOS part is the suite's own default. Environment variables of the same
+// meaning stand in for the flags that name them.
+func (o *Options) Flags(flags *flag.FlagSet, out string, defaults world.AtomOS) {
+	o.World = world.Options{Plane: world.PlaneEmbedded, Elemento: &world.Elemento{AtomOS: defaults}}
+	a := &o.World.Elemento.AtomOS
+	flags.StringVar(&o.Out, "out", out, "`directory` for the report, the logs and the evidence")
+	flags.StringVar(&o.World.Kubeconfig, "kubeconfig", os.Getenv("E2E_KUBECONFIG"), "use the management plane of this kubeconfig `file` instead of starting one (E2E_KUBECONFIG)")
+	flags.Func("atomos", "use the AtomOS `host` [domain=]https://address[#fingerprint] instead of a fake; may be repeated (E2E_ATOMOS, separated by spaces)", func(s string) error {
+		return addHost(a, s)
+	})
+	flags.StringVar(&a.ClientUID, "client-uid", os.Getenv("E2E_CLIENT_UID"), "`owner` on AtomOS of all that the suite makes (E2E_CLIENT_UID)")
+	flags.StringVar(&o.Control, "control", os.Getenv("E2E_CONTROL"), "control `URL` of the fake behind --atomos, if it is one (E2E_CONTROL)")
+	flags.StringVar(&o.KubernetesVersion, "kubernetes-version", world.KubernetesVersion, "`version` of the clusters; AtomOS must have its image")
+	flags.Func("variable", "value for the cluster templates, as `NAME=value`; may be repeated", func(s string) error {
+		if !strings.Contains(s, "=") {
+			return errors.New("write NAME=value")
+		}
+		o.Variables = append(o.Variables, s)
+		return nil
+	})
+	flags.BoolVar(&o.World.QuickReconciles, "quick", false, "lift Cluster API's limit of one reconcile a second for each object; figures are not comparable then")
+	flags.DurationVar(&a.BootTime, "boot-time", a.BootTime, "from start of a VM of the fake to running")
+	flags.DurationVar(&a.StopTime, "stop-time", a.StopTime, "from stop of a VM of the fake to shut off")
+	flags.IntVar(&a.Hosts, "hosts", a.Hosts, "hosts of the fake")
+	flags.IntVar(&a.Domains, "domains", a.Domains, "domains that the fake's hosts are dealt to")
+	flags.BoolVar(&o.Keep, "keep", false, "after a failure keep everything up until an interrupt")
+}
+
+// complete takes what the environment says and checks what cannot work.
+func (o *Options) complete() error {
+	a := &o.World.Elemento.AtomOS
+	if len(a.Existing) == 0 {
+		for _, host := range strings.Fields(os.Getenv("E2E_ATOMOS")) {
+			if err := addHost(a, host); err != nil {
+				return fmt.Errorf("E2E_ATOMOS: %w", err)
+			}
+		}
+	}
+	if o.World.Kubeconfig != "" {
+		o.World.Plane = world.PlaneExisting
+		if len(a.Existing) == 0 {
+			return errors.New("an existing management plane (--kubeconfig) has daemons and hosts of its own; name the hosts by --atomos and the owner by --client-uid")
+		}
+	}
+	if len(a.Existing) > 0 && a.ClientUID == "" {
+		return errors.New("--atomos needs --client-uid, the owner of what is made there")
+	}
+	if len(a.Existing) == 0 && o.Control != "" {
+		return errors.New("--control is of use with --atomos only; a fake that the suite starts is known")
+	}
+	return nil
+}
+
+func addHost(a *world.AtomOS, s string) error {
+	domain, address, found := strings.Cut(s, "=")
+	if !found {
+		domain, address = "domain-1", s
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme == "" || u.Hostname() == "" {
+		return fmt.Errorf("%q: write [domain=]https://address[#fingerprint]", s)
+	}
+	fingerprint := u.Fragment
+	u.Fragment = ""
+	a.Existing = append(a.Existing, world.Host{
+		ID: fmt.Sprintf("host-%d", len(a.Existing)+1), Domain: domain, URL: u.String(), Fingerprint: fingerprint,
+	})
+	return nil
+}
+
+// Trial is the AtomOS of a suite that shows what a cluster does: VMs take a
+// moment to start and to stop.
+func Trial() world.AtomOS {
+	return world.AtomOS{Hosts: 3, Domains: 3, BootTime: 2 * time.Second, StopTime: 2 * time.Second,
+		Model: fakeatomos.HostOptions{Cores: 64, MemoryMiB: 1 << 20}}
+}
+
+// Instant is the AtomOS of a suite that measures what is ours: VMs start and
+// stop in no time, and there is room for a great many.
+func Instant() world.AtomOS {
+	return world.AtomOS{Hosts: 3, Domains: 3, Model: fakeatomos.HostOptions{Cores: 512, MemoryMiB: 1 << 23, StorageGB: 10_000_000}}
+}

@@ -1,0 +1,293 @@
+// Package suite is what all suites have in common: the world that they act on,
+// the identities, and the report that they leave. A suite describes its specs
+// with Ginkgo and calls [Run]; it is a program, not a test binary, so that it
+// tells its progress while it runs and is not run by go test ./...
+package suite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sigs.k8s.io/cluster-api/test/framework"
+
+	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/life"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
+)
+
+// Site is where a suite runs. What it holds is there once the suite has begun;
+// Report is there at once.
+type Site struct {
+	Report *reports.Recorder
+	// Dir is the directory of the report; evidence is put there.
+	Dir string
+
+	World *world.World
+	// Proxy and Admin reach the management plane as its administrator.
+	Proxy framework.ClusterProxy
+	Admin client.Client
+	// Hosts are those of AtomOS.
+	Hosts *inventory.Hosts
+	// Fake steers the fake AtomOS; nil for a real one.
+	Fake *fakeatomos.Control
+	// Clusterctl is the path of a clusterctl configuration, and Provider what
+	// clusterctl calls our release there, with its version.
+	Clusterctl, Provider string
+	// Variables are the values that the cluster templates need here.
+	Variables map[string]string
+	// KubernetesVersion of the clusters.
+	KubernetesVersion string
+
+	options Options
+	kubectl string
+}
+
+// ErrNotPassed is the end of a suite whose report says anything but passed.
+var ErrNotPassed = errors.New("the suite has not passed")
+
+// Run brings up the world, runs the specs that describe describes, takes the
+// world down and writes the report, of which it tells the path. Command is what
+// repeats the run.
+func Run(title, command string, o Options, describe func(*Site)) error {
+	if err := o.complete(); err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(o.Out)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	progress := os.Stdout
+	// What the specs and the libraries say of their steps goes to a file; the
+	// terminal shows phases and figures.
+	log, err := os.Create(filepath.Join(dir, "suite.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	GinkgoWriter.TeeTo(log)
+	ctrl.SetLogger(GinkgoLogr)
+
+	site := &Site{
+		Report:            reports.Record(title, command, progress),
+		Dir:               dir,
+		Variables:         map[string]string{},
+		KubernetesVersion: o.KubernetesVersion,
+		options:           o,
+	}
+	site.options.World.Dir, site.options.World.Progress = dir, indented{progress}
+	site.Report.Evidence(reports.Evidence{Title: "what the suite said", Path: "suite.log"}, reports.Evidence{Title: "logs of all processes", Path: "logs"})
+
+	RegisterFailHandler(Fail)
+	BeforeSuite(func(ctx SpecContext) { site.Report.Step("bring up "+o.describe(), func() { site.up(ctx) }) })
+	describe(site)
+	AfterSuite(func(ctx SpecContext) { site.Report.Step("take everything down", func() { site.down(ctx) }) })
+
+	suiteConfig, reporterConfig := GinkgoConfiguration()
+	suiteConfig.Timeout = 4 * time.Hour
+	reporterConfig.Succinct = true
+	reporterConfig.NoColor = os.Getenv("NO_COLOR") != ""
+	ginkgo := &outcome{}
+	RunSpecs(ginkgo, title, suiteConfig, reporterConfig)
+
+	report := site.Report.Finish()
+	path, err := reports.Write(dir, report)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(progress)
+	if err := reports.WriteText(progress, report); err != nil {
+		return err
+	}
+	fmt.Fprintf(progress, "report: %s\n", path)
+	if ginkgo.failed || report.Verdict != reports.Passed {
+		return ErrNotPassed
+	}
+	return nil
+}
+
+// outcome is what Ginkgo tells at the end.
+type outcome struct{ failed bool }
+
+// Fail implements GinkgoTestingT.
+func (o *outcome) Fail() { o.failed = true }
+
+// indented puts lines below the step that they belong to.
+type indented struct{ w io.Writer }
+
+func (i indented) Write(b []byte) (int, error) {
+	for line := range bytes.Lines(b) {
+		if _, err := fmt.Fprintf(i.w, "           %s", line); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
+}
+
+func (o Options) describe() string {
+	plane, atomos := "a management plane", "a fake AtomOS"
+	if o.World.Plane == world.PlaneExisting {
+		plane = "nothing on the management plane that is there"
+	}
+	if len(o.World.Elemento.Existing) > 0 {
+		atomos = "no AtomOS, which is there"
+	}
+	return plane + " and " + atomos
+}
+
+func (s *Site) up(ctx context.Context) {
+	var err error
+	s.kubectl, err = world.Binary(ctx, world.Kubectl, s.options.World.Progress)
+	Expect(err).NotTo(HaveOccurred())
+	s.Clusterctl, err = world.Release(ctx, filepath.Join(s.Dir, "repository"), s.options.World.Progress)
+	Expect(err).NotTo(HaveOccurred())
+	s.Provider = "elemento:" + world.ReleaseVersion
+
+	s.World, err = world.Up(ctx, s.options.World)
+	Expect(err).NotTo(HaveOccurred())
+	for _, v := range append(s.World.TemplateVariables(), s.options.Variables...) {
+		name, value, _ := strings.Cut(v, "=")
+		s.Variables[name] = value
+	}
+	scheme := runtime.NewScheme()
+	framework.TryAddDefaultSchemes(scheme)
+	Expect(infrav1.AddToScheme(scheme)).To(Succeed())
+	s.Proxy = framework.NewClusterProxy("management", s.World.AdminKubeconfig(), scheme)
+	config := s.World.Config()
+	config.QPS = -1
+	s.Admin, err = client.New(config, client.Options{Scheme: scheme})
+	Expect(err).NotTo(HaveOccurred())
+
+	var hosts []c4.Config
+	for _, h := range s.World.Hosts() {
+		c, err := h.C4()
+		Expect(err).NotTo(HaveOccurred())
+		hosts = append(hosts, c)
+	}
+	s.Hosts, err = inventory.Connect(s.World.ClientUID(), hosts...)
+	Expect(err).NotTo(HaveOccurred())
+	s.Fake = s.World.Fake()
+	if s.options.Control != "" {
+		s.Fake = fakeatomos.Connect(s.options.Control)
+	}
+	s.Report.Describe(s.environment(ctx))
+}
+
+func (s *Site) down(ctx context.Context) {
+	if s.World == nil {
+		return
+	}
+	if s.options.Keep && CurrentSpecReport().Failed() {
+		fmt.Printf("kept up after the failure: export KUBECONFIG=%s; Ctrl-C ends it\n", s.World.AdminKubeconfig())
+		interrupted, stop := signal.NotifyContext(ctx, os.Interrupt)
+		defer stop()
+		<-interrupted.Done()
+	}
+	failure := s.World.Err()
+	if s.Hosts != nil {
+		s.Hosts.Close()
+	}
+	if s.Proxy != nil {
+		s.Proxy.Dispose(ctx)
+	}
+	Expect(s.World.Down(ctx)).To(Succeed())
+	Expect(failure).NotTo(HaveOccurred(), "a process of the world ended by itself")
+}
+
+// environment describes what the suite stands on.
+func (s *Site) environment(ctx context.Context) reports.Environment {
+	e := reports.ThisMachine(ctx)
+	e.Plane, e.Guests, e.Target = string(s.options.World.Plane), "real", "fake"
+	a := s.options.World.Elemento.AtomOS
+	if s.Fake != nil {
+		e.Guests = "simulated"
+	}
+	if len(a.Existing) > 0 {
+		var urls []string
+		for _, h := range a.Existing {
+			urls = append(urls, h.URL)
+		}
+		e.Target = strings.Join(urls, ", ")
+	} else {
+		e.Settings = append(e.Settings,
+			reports.Setting{Name: "Hosts and domains of the fake", Value: fmt.Sprintf("%d in %d", len(s.World.Hosts()), len(s.World.Domains()))},
+			reports.Setting{Name: "Boot and stop time of its VMs", Value: a.BootTime.String() + ", " + a.StopTime.String()})
+	}
+	if e.Plane == string(world.PlaneEmbedded) {
+		limit := "one a second for each object (default)"
+		if s.options.World.QuickReconciles {
+			limit = "lifted"
+		}
+		e.Settings = append(e.Settings,
+			reports.Setting{Name: "Cluster API's reconcile limit", Value: limit},
+			reports.Setting{Name: "Daemons", Value: fmt.Sprint(len(s.World.Endpoints()))})
+	}
+	e.Versions = append(e.Versions, s.versions()...)
+	return e
+}
+
+func (s *Site) versions() []reports.Setting {
+	found := []reports.Setting{{Name: "Kubernetes of the clusters", Value: s.KubernetesVersion}}
+	if d, err := discovery.NewDiscoveryClientForConfig(s.World.Config()); err == nil {
+		if v, err := d.ServerVersion(); err == nil {
+			found = append(found, reports.Setting{Name: "Kubernetes of the management plane", Value: v.GitVersion})
+		}
+	}
+	return append(found, modules(
+		"sigs.k8s.io/cluster-api", "sigs.k8s.io/cluster-api/test", "sigs.k8s.io/controller-runtime", "k8s.io/client-go",
+	)...)
+}
+
+// Namespace makes a namespace in which the shipped tenant's bindings give the
+// group clastix its role, and returns its name.
+func (s *Site) Namespace(ctx context.Context, prefix string) string {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: prefix + "-"}}
+	Expect(s.Admin.Create(ctx, namespace)).To(Succeed())
+	repository, err := world.Repository(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	s.Kubectl(ctx, "apply", "--namespace", namespace.Name, "--kustomize", filepath.Join(repository, "provider", "config", "tenant"))
+	return namespace.Name
+}
+
+// Kubectl runs kubectl as the administrator and returns its output.
+func (s *Site) Kubectl(ctx context.Context, args ...string) string {
+	cmd := exec.CommandContext(ctx, s.kubectl, append([]string{"--kubeconfig", s.World.AdminKubeconfig()}, args...)...)
+	output, err := cmd.CombinedOutput()
+	Expect(err).NotTo(HaveOccurred(), "kubectl %s\n%s", strings.Join(args, " "), output)
+	return string(output)
+}
+
+// SeeAtomOS takes the times of the VMs that run now from the fake; a real AtomOS
+// does not tell them.
+func (s *Site) SeeAtomOS(ctx context.Context, lives *life.Recorder) {
+	if s.Fake == nil {
+		return
+	}
+	inventory, err := s.Fake.Inventory(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	lives.SeeAtomOS(inventory)
+}
