@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
@@ -209,10 +208,7 @@ func (w *World) GuestNetwork() string { return w.block.guestNetwork() }
 func (w *World) FakeURL() string { return w.fakeURL }
 
 // TemplateVariables are the values, as NAME=value, that the cluster templates
-// need to make clusters in this world.
+// need, besides those that have defaults, to make clusters in this world.
 func (w *World) TemplateVariables() []string {
-	return []string{
-		"ELEMENTO_NETWORK_CIDR=" + w.GuestNetwork(),
-		"ELEMENTO_DOMAINS=" + strings.Join(w.Domains(), ","),
-	}
+	return []string{"ELEMENTO_NETWORK_CIDR=" + w.GuestNetwork()}
 }

@@ -16,7 +16,7 @@ import (
 // The default identity of our manager in an embedded world.
 const (
 	identityNamespace = "elemento-system"
-	identityName      = "default-identity"
+	identityName      = "elemento-identity"
 )
 
 // Elemento says what of ours stands beside the management plane.
