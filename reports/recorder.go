@@ -150,6 +150,9 @@ func (e *Examination) Item(i ...Item) {
 	e.recorder.mu.Lock()
 	defer e.recorder.mu.Unlock()
 	e.criterion.Items = append(e.criterion.Items, i...)
+	for _, i := range i {
+		fmt.Fprintf(e.recorder.progress, "    %-8s %s\n", i.Verdict, i.Name)
+	}
 }
 
 // Evidence adds files that show it.

@@ -247,7 +247,7 @@ func (s *scenario) applyingAgainChangesNothing(ctx context.Context) {
 
 func (s *scenario) remove(ctx context.Context, f4 *reports.Examination) {
 	f4.Step("the manifest's objects deleted as Clastix, the cluster first", func() {
-		s.cluster.Delete(ctx, s.clastix.client, s.cluster.Generate(ctx, workers))
+		s.cluster.Delete(ctx, s.clastix.client)
 	})
 	f4.Step("nothing is left on AtomOS", func() {
 		after, err := s.site.Hosts.Take(ctx)
@@ -396,7 +396,7 @@ func (s *scenario) tidy(ctx SpecContext) {
 			AddReportEntry("the watch of the Machines", err.Error())
 		}
 	}
-	s.cluster.Delete(ctx, s.site.Admin, s.cluster.Generate(ctx, workers))
+	s.cluster.Delete(ctx, s.site.Admin)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.cluster.Key.Namespace}}
 	Expect(client.IgnoreNotFound(s.site.Admin.Delete(ctx, namespace))).To(Succeed())
 }

@@ -35,6 +35,10 @@ type Cluster struct {
 	Key client.ObjectKey
 	// ControlPlanes is how many of them it has.
 	ControlPlanes int
+
+	// generated are all objects that any manifest had: a class that is there
+	// already is left out of the later ones.
+	generated []unstructured.Unstructured
 }
 
 // Manifest is the name, in the directory of the report, of the manifest for so
@@ -48,6 +52,7 @@ func (c *Cluster) Generate(ctx context.Context, workers int) []unstructured.Unst
 	text := clusterctl.ConfigCluster(ctx, clusterctl.ConfigClusterInput{
 		LogFolder:                filepath.Join(c.Site.Dir, "clusterctl"),
 		ClusterctlConfigPath:     c.Site.Clusterctl,
+		KubeconfigPath:           c.Site.World.AdminKubeconfig(),
 		InfrastructureProvider:   c.Site.Provider,
 		Flavor:                   c.Flavor,
 		Namespace:                c.Key.Namespace,
@@ -55,11 +60,17 @@ func (c *Cluster) Generate(ctx context.Context, workers int) []unstructured.Unst
 		KubernetesVersion:        c.Site.KubernetesVersion,
 		ControlPlaneMachineCount: ptr.To(int64(c.ControlPlanes)),
 		WorkerMachineCount:       ptr.To(int64(workers)),
-		ClusterctlVariables:      c.Site.Variables,
 	})
 	Expect(os.WriteFile(filepath.Join(c.Site.Dir, c.Manifest(workers)), text, 0o644)).To(Succeed())
 	objects, err := utilyaml.ToUnstructured(text)
 	Expect(err).NotTo(HaveOccurred())
+	for _, object := range objects {
+		if !slices.ContainsFunc(c.generated, func(o unstructured.Unstructured) bool {
+			return o.GetKind() == object.GetKind() && o.GetName() == object.GetName()
+		}) {
+			c.generated = append(c.generated, object)
+		}
+	}
 	return objects
 }
 
@@ -75,10 +86,10 @@ func Apply(ctx context.Context, c client.Client, owner string, objects []unstruc
 	return nil
 }
 
-// Delete deletes objects that a manifest has: the cluster first, which is gone
-// when what it was made from goes.
-func (c *Cluster) Delete(ctx context.Context, as client.Client, objects []unstructured.Unstructured) {
-	objects = slices.Clone(objects)
+// Delete deletes all objects that the manifests had: the cluster first, which is
+// gone when what it was made from goes.
+func (c *Cluster) Delete(ctx context.Context, as client.Client) {
+	objects := slices.Clone(c.generated)
 	slices.SortStableFunc(objects, func(a, b unstructured.Unstructured) int { return rank(a) - rank(b) })
 	for _, object := range objects {
 		Expect(client.IgnoreNotFound(as.Delete(ctx, &object))).To(Succeed())

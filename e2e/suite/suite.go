@@ -23,10 +23,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
+	"sigs.k8s.io/cluster-api/test/framework"
+	"sigs.k8s.io/cluster-api/test/framework/clusterctl"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"sigs.k8s.io/cluster-api/test/framework"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
@@ -52,11 +52,10 @@ type Site struct {
 	Hosts *inventory.Hosts
 	// Fake steers the fake AtomOS; nil for a real one.
 	Fake *fakeatomos.Control
-	// Clusterctl is the path of a clusterctl configuration, and Provider what
-	// clusterctl calls our release there, with its version.
+	// Clusterctl is the path of a clusterctl configuration, with the values that
+	// the cluster templates need here, and Provider what clusterctl calls our
+	// release there, with its version.
 	Clusterctl, Provider string
-	// Variables are the values that the cluster templates need here.
-	Variables map[string]string
 	// KubernetesVersion of the clusters.
 	KubernetesVersion string
 
@@ -95,7 +94,6 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	site := &Site{
 		Report:            reports.Record(title, command, progress),
 		Dir:               dir,
-		Variables:         map[string]string{},
 		KubernetesVersion: o.KubernetesVersion,
 		options:           o,
 	}
@@ -163,16 +161,17 @@ func (s *Site) up(ctx context.Context) {
 	var err error
 	s.kubectl, err = world.Binary(ctx, world.Kubectl, s.options.World.Progress)
 	Expect(err).NotTo(HaveOccurred())
-	s.Clusterctl, err = world.Release(ctx, filepath.Join(s.Dir, "repository"), s.options.World.Progress)
+	release, err := world.Release(ctx, filepath.Join(s.Dir, "repository"), s.options.World.Progress)
 	Expect(err).NotTo(HaveOccurred())
 	s.Provider = "elemento:" + world.ReleaseVersion
 
 	s.World, err = world.Up(ctx, s.options.World)
 	Expect(err).NotTo(HaveOccurred())
-	for _, v := range append(s.World.TemplateVariables(), s.options.Variables...) {
-		name, value, _ := strings.Cut(v, "=")
-		s.Variables[name] = value
-	}
+	// Upstream's specs take variables from the configuration only.
+	s.Clusterctl = filepath.Join(s.Dir, "clusterctl.yaml")
+	Expect(clusterctl.CopyAndAmendClusterctlConfig(ctx, clusterctl.CopyAndAmendClusterctlConfigInput{
+		ClusterctlConfigPath: release, OutputPath: s.Clusterctl, Variables: s.variables(),
+	})).To(Succeed())
 	scheme := runtime.NewScheme()
 	framework.TryAddDefaultSchemes(scheme)
 	Expect(infrav1.AddToScheme(scheme)).To(Succeed())
@@ -195,6 +194,15 @@ func (s *Site) up(ctx context.Context) {
 		s.Fake = fakeatomos.Connect(s.options.Control)
 	}
 	s.Report.Describe(s.environment(ctx))
+}
+
+func (s *Site) variables() map[string]string {
+	values := map[string]string{}
+	for _, v := range append(s.World.TemplateVariables(), s.options.Variables...) {
+		name, value, _ := strings.Cut(v, "=")
+		values[name] = value
+	}
+	return values
 }
 
 func (s *Site) down(ctx context.Context) {

@@ -1,0 +1,132 @@
+// Latency measures our share of a Machine's life: from bootstrap data to the
+// request that makes the VM, from the VM that runs to the Machine that may know
+// it, and from deletion to the proof that nothing is left. VMs of the fake start
+// and stop in no time, and a few Machines are made at a time, as clusters are
+// scaled.
+//
+//	go run ./e2e/latency --out out/latency
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/life"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
+)
+
+// The medians that our share must keep.
+const (
+	registerWithin  = 100 * time.Millisecond
+	provisionWithin = 300 * time.Millisecond
+	goneWithin      = 500 * time.Millisecond
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "latency:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	flags := flag.NewFlagSet("latency", flag.ExitOnError)
+	var o suite.Options
+	o.Flags(flags, "out/latency", suite.Instant())
+	machines := flags.Int("machines", 30, "`number` of Machines to measure")
+	atATime := flags.Int("at-a-time", 3, "`number` of Machines to make and delete at a time")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *atATime < 1 || *machines < *atATime {
+		return fmt.Errorf("--machines %d --at-a-time %d: at least one round of at least one Machine", *machines, *atATime)
+	}
+	command := "make latency"
+	if len(args) > 0 {
+		command = "go run ./e2e/latency " + strings.Join(args, " ")
+	}
+	return suite.Run("Latency", command, o, func(site *suite.Site) {
+		Describe("Our share of a Machine's life", Ordered, func() {
+			m := &measurement{site: site, machines: *machines, atATime: *atATime}
+			site.Criterion("P2", m.measure)
+			AfterAll(m.tidy)
+		})
+	})
+}
+
+type measurement struct {
+	site              *suite.Site
+	machines, atATime int
+	cluster           *suite.Cluster
+}
+
+func (m *measurement) measure(ctx context.Context, p2 *reports.Examination) {
+	m.cluster = &suite.Cluster{Site: m.site, ControlPlanes: 1, Key: client.ObjectKey{Namespace: m.site.Namespace(ctx, "latency"), Name: "latency"}}
+	scale := func(workers int) {
+		Expect(suite.Apply(ctx, m.site.Admin, "latency", m.cluster.Generate(ctx, workers))).To(Succeed())
+		m.cluster.Await(ctx, workers)
+	}
+	p2.Step("a cluster of one control plane", func() { scale(0) })
+
+	c, err := dynamic.NewForConfig(m.site.World.Config())
+	Expect(err).NotTo(HaveOccurred())
+	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	recorder, wait, err := life.Watch(watching, c, m.cluster.Key.Namespace)
+	Expect(err).NotTo(HaveOccurred())
+
+	workers := 0
+	p2.Step(fmt.Sprintf("%d workers, %d at a time", m.machines, m.atATime), func() {
+		for workers < m.machines {
+			workers = min(workers+m.atATime, m.machines)
+			scale(workers)
+		}
+		m.site.SeeAtomOS(ctx, recorder)
+	})
+	p2.Step(fmt.Sprintf("no worker, %d at a time", m.atATime), func() {
+		for workers > 0 {
+			workers = max(workers-m.atATime, 0)
+			scale(workers)
+		}
+	})
+	cancel()
+	Expect(wait()).To(Succeed())
+
+	// The control plane's Machine was there before the watch.
+	var lives []life.Life
+	for _, l := range recorder.Lives() {
+		if !l.ControlPlane {
+			lives = append(lives, l)
+		}
+	}
+	p2.Latency(
+		reports.Measure("bootstrap data ready → register arrives", life.Took(lives, life.BootstrapReady, life.RegisterArrived)).Limited(registerWithin),
+		reports.Measure("VM running → provisioned", life.Took(lives, life.VMRunning, life.Provisioned)).Limited(provisionWithin),
+		reports.Measure("ElementoMachine deleted → gone, verified", life.Took(lives, life.Deleted, life.Gone)).Limited(goneWithin),
+		reports.Measure("Machine created → bootstrap data ready (Cluster API)", life.Took(lives, life.Created, life.BootstrapReady)),
+		reports.Measure("Machine created → VM running", life.Took(lives, life.Created, life.VMRunning)),
+		reports.Measure("provisioned → Machine Running (guest and Cluster API)", life.Took(lives, life.Provisioned, life.Running)),
+	)
+	for _, stages := range [][2]life.Stage{{life.BootstrapReady, life.RegisterArrived}, {life.VMRunning, life.Provisioned}, {life.Deleted, life.Gone}} {
+		Expect(life.Took(lives, stages[0], stages[1])).To(HaveLen(m.machines), "lives with %s and %s", stages[0], stages[1])
+	}
+}
+
+// tidy removes the cluster and demands that nothing of it stays on AtomOS.
+func (m *measurement) tidy(ctx SpecContext) {
+	if m.cluster == nil {
+		return
+	}
+	m.cluster.Delete(ctx, m.site.Admin)
+	Expect(m.site.Hosts.Take(ctx)).To(BeEmpty(), "left behind on AtomOS")
+}
