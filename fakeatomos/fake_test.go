@@ -2,7 +2,9 @@ package fakeatomos_test
 
 import (
 	"context"
+	"io"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,7 +25,7 @@ func start(t *testing.T, hosts int, edit func(*fakeatomos.Options)) *fakeatomos.
 	}
 	o := fakeatomos.Options{
 		Images: map[string]string{"ubuntu-v1.36.3": "v1.36.3"},
-		Log:    slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Log:    testLog(t),
 	}
 	for i, a := range addresses {
 		o.Hosts = append(o.Hosts, fakeatomos.HostOptions{Name: "host-" + string(rune('a'+i)), Domain: "d1", Address: a})
@@ -37,6 +39,29 @@ func start(t *testing.T, hosts int, edit func(*fakeatomos.Options)) *fakeatomos.
 	}
 	t.Cleanup(f.Close)
 	return f
+}
+
+// logWriter hands on what is written until the test ends: connections may be
+// logged a moment after their server has been closed.
+type logWriter struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (w *logWriter) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.to.Write(b)
+}
+
+func testLog(t *testing.T) *slog.Logger {
+	w := &logWriter{to: t.Output()}
+	t.Cleanup(func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.to = io.Discard
+	})
+	return slog.New(slog.NewTextHandler(w, nil))
 }
 
 // dial returns a client of one host.

@@ -119,6 +119,7 @@ func (h *Host) targetAddress(target, vmUID string) (netip.Addr, bool) {
 }
 
 func (h *Host) createForward(r *request, in c4.Forward) answer {
+	r.entry.Owner = in.CreatorUID
 	h.lock()
 	defer h.mu.Unlock()
 	switch {
@@ -139,7 +140,7 @@ func (h *Host) createForward(r *request, in c4.Forward) answer {
 		if v == nil {
 			return notFound()
 		}
-		r.entry.Name, r.entry.Owner = v.Name, v.Owner
+		r.entry.Name = v.Name
 	}
 	var before *forward
 	for _, fw := range h.forwards {
@@ -185,6 +186,7 @@ func (h *Host) deleteForward(r *request, ref c4.ForwardRef) answer {
 	if fw == nil {
 		return notFound()
 	}
+	r.entry.Owner = fw.CreatorUID
 	h.dropForward(fw)
 	return ok("OK")
 }

@@ -392,7 +392,7 @@ func (h *Host) detach(r *request, in c4.AttachRequest) answer {
 		if i < 0 {
 			return notFound()
 		}
-		if vol := h.volumes[in.VolumeID]; vol != nil && vol.Bootable && v.phase != off {
+		if vol := h.volumes[in.VolumeID]; vol != nil && vol.Bootable && !vol.CloudInit && v.phase != off {
 			return refuse(http.StatusConflict, "the VM runs from this volume")
 		}
 		v.Volumes = slices.Delete(v.Volumes, i, i+1)

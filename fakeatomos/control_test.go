@@ -1,0 +1,110 @@
+package fakeatomos_test
+
+import (
+	"testing"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+)
+
+func TestAFakeIsSteeredFromAnotherProcess(t *testing.T) {
+	t.Parallel()
+	f := start(t, 1, func(o *fakeatomos.Options) { o.Control = "127.0.0.1:0" })
+	h := f.Hosts()[0]
+	c := dial(t, h, "")
+	ready := f.Ready()
+	if len(ready.Hosts) != 1 || ready.Hosts[0].URL != h.URL() || ready.Hosts[0].Fingerprint != h.Fingerprint() || ready.Hosts[0].Domain != "d1" {
+		t.Errorf("ready says %+v", ready)
+	}
+	control := fakeatomos.Connect(ready.Control)
+	ctx := t.Context()
+	vm := register(t, c, "vm", small())
+
+	inventory, err := control.Inventory(ctx)
+	succeed(t, err)
+	if got := inventory.VM("vm"); len(got) != 1 || got[0].UID != vm.VMUID || got[0].Owner != owner ||
+		got[0].RunningSince.Before(got[0].RegisterArrived) || got[0].RegisterArrived.IsZero() {
+		t.Errorf("the inventory has %+v", got)
+	}
+	succeed(t, control.SetMaintenance(ctx, h.Name(), true))
+	if info, err := c.Info(ctx); err != nil || !info.Maintenance {
+		t.Errorf("maintenance is not shown: %v", err)
+	}
+	succeed(t, control.SetMaintenance(ctx, h.Name(), false))
+	if info, err := c.Info(ctx); err != nil || info.Maintenance {
+		t.Errorf("maintenance is still shown: %v", err)
+	}
+	succeed(t, control.Down(ctx, h.Name()))
+	wantCode(t, c.Ping(ctx), c4.Unreachable)
+	succeed(t, control.Up(ctx, h.Name()))
+	succeed(t, c.Ping(ctx))
+	if err := control.Down(ctx, "none"); err == nil {
+		t.Error("a host that does not exist went down")
+	}
+
+	fault := fakeatomos.Fault{Call: "* matcher/stop", Effect: fakeatomos.DelayAfter, Delay: time.Millisecond, Times: 3}
+	fault.ID, err = control.AddFault(ctx, fault)
+	succeed(t, err)
+	if list, err := control.Faults(ctx); err != nil || len(list) != 1 || list[0] != fault {
+		t.Errorf("faults are %+v, %v; want %+v", list, err, fault)
+	}
+	if _, err := control.AddFault(ctx, fakeatomos.Fault{Effect: "Explode"}); err == nil {
+		t.Error("a fault that makes no sense is accepted")
+	}
+	succeed(t, control.RemoveFaults(ctx, fault.ID))
+	_, err = control.AddFault(ctx, fault)
+	succeed(t, err)
+	succeed(t, control.RemoveFaults(ctx, ""))
+	if list, err := control.Faults(ctx); err != nil || len(list) != 0 {
+		t.Errorf("faults are %+v, %v", list, err)
+	}
+
+	succeed(t, c.Stop(ctx, vm))
+	calls, err := control.Calls(ctx)
+	succeed(t, err)
+	if got := calls[h.Name()]; got[registerCall] != 1 || got["POST matcher/stop"] != 1 || got["GET matcher/statusjson"] != 2 {
+		t.Errorf("counted %v", got)
+	}
+}
+
+func TestTheJournalTellsWhatChanged(t *testing.T) {
+	t.Parallel()
+	f := start(t, 1, func(o *fakeatomos.Options) { o.Control = "127.0.0.1:0" })
+	h := f.Hosts()[0]
+	c := dial(t, h, "")
+	began := time.Now()
+	vm := register(t, c, "vm", small())
+	vmsOf(t, c, owner) // reading is not in the journal
+	succeed(t, c.Stop(t.Context(), vm))
+	wantCode(t, c.Stop(t.Context(), vm), c4.WrongState)
+	wantCode(t, c.Unregister(t.Context(), c4.VMRef{ClientUID: stranger, VMUID: vm.VMUID}), c4.NotFound)
+	entries, err := fakeatomos.Connect(f.ControlURL()).Journal(t.Context(), 0)
+	succeed(t, err)
+	want := []fakeatomos.JournalEntry{
+		{Call: registerCall, Name: "vm", Owner: owner, Status: 200},
+		{Call: "POST matcher/stop", Name: "vm", Owner: owner, Status: 200},
+		{Call: "POST matcher/stop", Name: "vm", Owner: owner, Status: 409},
+		{Call: "DELETE matcher/unregister", Name: "", Owner: stranger, Status: 404},
+	}
+	if len(entries) != len(want) {
+		t.Fatalf("the journal has %+v", entries)
+	}
+	last := began
+	for i, e := range entries {
+		w := want[i]
+		if e.Seq != int64(i+1) || e.Host != h.Name() || e.ID != vm.VMUID || e.Call != w.Call || e.Name != w.Name || e.Owner != w.Owner || e.Status != w.Status {
+			t.Errorf("entry %d is %+v, want %+v", i, e, w)
+		}
+		if e.Arrived.Before(last) || e.Answered.Before(e.Arrived) {
+			t.Errorf("entry %d arrived %s and was answered %s", i, e.Arrived, e.Answered)
+		}
+		last = e.Answered
+	}
+	if rest := f.Journal(3); len(rest) != 1 || rest[0].Seq != 4 {
+		t.Errorf("after 3: %+v", rest)
+	}
+	if rest := f.Journal(4); len(rest) != 0 {
+		t.Errorf("after 4: %+v", rest)
+	}
+}
