@@ -144,8 +144,7 @@ func ParseConfig(raw []byte) (Config, error) {
 }
 
 var (
-	hostIDs      = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
-	domains      = hostIDs
+	names        = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
 	clientUIDs   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 	fingerprints = regexp.MustCompile(`^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$`)
 )
@@ -206,14 +205,14 @@ func (c *Config) completeHosts(wrong *problems) {
 		h := &c.Hosts[i]
 		at := fmt.Sprintf("hosts[%d]", i)
 		switch {
-		case !hostIDs.MatchString(h.ID):
-			wrong.add(at+".id", "%q; use lower case letters, digits, '-' and '.', at most 63", h.ID)
+		case !names.MatchString(h.ID):
+			wrong.add(at+".id", "%q; use at most 63 letters, digits, '-', '_' and '.'", h.ID)
 		case ids[h.ID]:
 			wrong.add(at+".id", "%q is used twice", h.ID)
 		}
 		ids[h.ID] = true
-		if !domains.MatchString(h.Domain) {
-			wrong.add(at+".domain", "%q; use lower case letters, digits, '-' and '.', at most 63", h.Domain)
+		if !names.MatchString(h.Domain) {
+			wrong.add(at+".domain", "%q; use at most 63 letters, digits, '-', '_' and '.'", h.Domain)
 		}
 		if urls[h.URL] {
 			wrong.add(at+".url", "%q is used twice", h.URL)

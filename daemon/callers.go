@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"context"
+	"slices"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+)
+
+// callers knows who may act for which client UUIDs.
+type callers struct {
+	certificates *certificates
+	byName       map[string][]string // common name
+	byURI        map[string][]string
+}
+
+func newCallers(clients []Client, certificates *certificates) *callers {
+	c := &callers{certificates: certificates, byName: map[string][]string{}, byURI: map[string][]string{}}
+	for _, cl := range clients {
+		if cl.URI != "" {
+			c.byURI[cl.URI] = cl.ClientUIDs
+		} else {
+			c.byName[cl.CommonName] = cl.ClientUIDs
+		}
+	}
+	return c
+}
+
+// authorize returns the name of the caller, and an error unless it may act for
+// the client UUID.
+func (c *callers) authorize(ctx context.Context, clientUID string) (name string, err error) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return "", failf(rpc.Reason_REASON_CLIENT_FORBIDDEN, "", "the caller is not known")
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.PeerCertificates) == 0 {
+		return "", failf(rpc.Reason_REASON_CLIENT_FORBIDDEN, "", "the caller shows no certificate")
+	}
+	cert := info.State.PeerCertificates[0]
+	name = cert.Subject.CommonName
+	allowed := c.byName[name]
+	for _, uri := range cert.URIs {
+		if uids := c.byURI[uri.String()]; uids != nil {
+			name, allowed = uri.String(), append(slices.Clip(allowed), uids...)
+		}
+	}
+	if err := c.certificates.verify(info.State.PeerCertificates); err != nil {
+		return name, &failure{
+			reason: rpc.Reason_REASON_CLIENT_FORBIDDEN, err: err,
+			message: "the certificate of caller " + name + " is not good any more; connect anew with a current one",
+		}
+	}
+	if clientUID == "" && len(allowed) > 0 {
+		return name, invalid("client_uid", "missing; give a client UUID")
+	}
+	if !slices.Contains(allowed, clientUID) {
+		return name, failf(rpc.Reason_REASON_CLIENT_FORBIDDEN, "", "caller %q may not act for client UUID %q; list it under clients in the daemon's configuration if it should", name, clientUID)
+	}
+	return name, nil
+}

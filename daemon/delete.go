@@ -1,0 +1,205 @@
+package daemon
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+)
+
+const (
+	// patience is how long one DeleteVM call waits for what is under way, so
+	// that a guest which stops quickly is gone after one call.
+	patience = 1500 * time.Millisecond
+	// stopAgain is when a guest that still runs is asked to stop once more.
+	stopAgain = 15 * time.Second
+)
+
+// deleting is one DeleteVM call. The caller holds the VM's lock.
+type deleting struct {
+	*tenant
+	name  string
+	force time.Time // from when power may be cut
+	until time.Time // how long to wait
+}
+
+// run takes steps until nothing is left or something takes its time. Each step
+// follows from what the host shows and from nothing else, so that a call may
+// come from anywhere and any number of times.
+func (d *deleting) run(ctx context.Context) (remaining []string, err error) {
+	for absent, tries := 0, 0; ; {
+		seen, err := d.look(ctx)
+		if err != nil {
+			return nil, err
+		}
+		vms := seen.named(d.name)
+		var volumes []c4.Volume
+		if len(vms) == 0 {
+			if volumes, err = d.lookVolumes(ctx); err != nil {
+				return nil, err
+			}
+			volumes = volumesOf(d.name, volumes)
+		}
+		if len(vms)+len(volumes) > 0 {
+			// A host may take a moment to do what it has agreed to.
+			if absent = 0; tries > 1 && !d.pause(ctx, quickest) {
+				return leftOver(vms, volumes), nil
+			}
+			tries++
+			if len(vms) > 0 {
+				remaining, err = d.removeVMs(ctx, vms)
+			} else {
+				err = d.removeVolumes(ctx, volumes)
+			}
+			if err != nil || remaining != nil {
+				return remaining, err
+			}
+			continue
+		}
+		// Nothing is to be seen. Believe it when it is so again a moment later,
+		// and no request of ours can still land.
+		if absent++; absent > 1 && !d.mayLand(d.name) {
+			d.forget(d.name)
+			return nil, nil
+		}
+		if !d.pause(ctx, quickest) {
+			return []string{"maybe a request whose answer was lost and that may still take effect"}, nil
+		}
+	}
+}
+
+// leftOver says for people what is left.
+func leftOver(vms []c4.VM, volumes []c4.Volume) (left []string) {
+	for _, vm := range vms {
+		left = append(left, "VM, "+string(vm.State))
+	}
+	for _, v := range volumes {
+		left = append(left, "volume "+v.Name)
+	}
+	return left
+}
+
+// pause waits a little, if the call has time.
+func (d *deleting) pause(ctx context.Context, moment time.Duration) bool {
+	return time.Now().Before(d.until) && wait(ctx, moment)
+}
+
+// removeVMs removes the VMs of the name (there should be one), unless that
+// takes its time.
+func (d *deleting) removeVMs(ctx context.Context, vms []c4.VM) (remaining []string, err error) {
+	if time.Now().Before(d.force) {
+		if down, err := d.shutDown(ctx, vms); err != nil || !down {
+			return []string{"VM is shutting down"}, err
+		}
+	}
+	if err := d.removeForwards(ctx, vms); err != nil {
+		return nil, err
+	}
+	for _, vm := range vms {
+		err := d.host.c4.Unregister(ctx, d.ref(vm))
+		if code := c4.CodeOf(err); err != nil && code != c4.NotFound && code != c4.NotDone {
+			return nil, d.host.changeFailed("removing VM "+d.name, err)
+		}
+	}
+	d.host.capacityChanged()
+	return nil, nil
+}
+
+// shutDown asks the guests to stop and waits a little for it; it is true too
+// when the time has come to cut power.
+func (d *deleting) shutDown(ctx context.Context, vms []c4.VM) (down bool, err error) {
+	running := 0
+	for _, vm := range vms {
+		if vm.State != c4.ShutOff {
+			running++
+			if err := d.stop(ctx, vm); err != nil {
+				return false, err
+			}
+		}
+	}
+	if running == 0 || !time.Now().Before(d.force) {
+		return true, nil
+	}
+	ctx, cancel := context.WithDeadline(ctx, earlier(d.until, d.force))
+	defer cancel()
+	return d.await(ctx, d.name, isDown) || !time.Now().Before(d.force), nil
+}
+
+// stop asks the guest to shut down, once in a while.
+func (d *deleting) stop(ctx context.Context, vm c4.VM) error {
+	d.mu.Lock()
+	asked := time.Since(d.stops[vm.UID]) < stopAgain
+	d.mu.Unlock()
+	if asked {
+		return nil
+	}
+	err := d.host.c4.Stop(ctx, d.ref(vm))
+	if code := c4.CodeOf(err); err != nil && code != c4.NotFound && code != c4.WrongState { // gone or down already
+		if code != c4.Unsupported {
+			return d.host.changeFailed("shutting down VM "+d.name, err)
+		}
+		d.force = time.Time{} // all that is left is to cut power
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for uid, at := range d.stops {
+		if time.Since(at) > stopAgain {
+			delete(d.stops, uid)
+		}
+	}
+	d.stops[vm.UID] = time.Now()
+	return nil
+}
+
+// removeForwards removes the forwards of this host that lead to the VMs. It
+// has to happen while the VMs are there: afterwards nothing says whose they
+// were.
+func (d *deleting) removeForwards(ctx context.Context, vms []c4.VM) error {
+	all, err := d.host.forwards.get(ctx)
+	if err != nil {
+		if c4.CodeOf(err) == c4.Unsupported {
+			return nil
+		}
+		return d.host.lookFailed("asking for its forwards", err)
+	}
+	for _, f := range all {
+		leads := slices.ContainsFunc(vms, func(vm c4.VM) bool { return f.TargetVMUID == vm.UID })
+		if !leads || (f.CreatorUID != "" && f.CreatorUID != d.clientUID) {
+			continue
+		}
+		if err := d.host.deleteForward(ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeVolumes destroys the volumes of a VM that is gone. One that the host
+// will not let go of shows again at the next look.
+func (d *deleting) removeVolumes(ctx context.Context, volumes []c4.Volume) error {
+	for _, v := range volumes {
+		if !v.Exported {
+			continue
+		}
+		// Held by no VM: what a register leaves that failed half-way. If it is
+		// held after all, the host refuses.
+		err := d.host.c4.UnexportVolume(ctx, d.clientUID, v.VolumeID)
+		if code := c4.CodeOf(err); err != nil && code != c4.NotFound && code != c4.InUse && code != c4.WrongState {
+			return d.host.changeFailed("releasing volume "+v.Name, err)
+		}
+	}
+	err := d.destroyVolumes(ctx, volumes)
+	if reasonOf(err) == rpc.Reason_REASON_IN_USE {
+		return nil
+	}
+	return err
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

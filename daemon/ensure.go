@@ -1,0 +1,397 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+)
+
+// ensuring is one EnsureVM call. The caller holds the VM's lock.
+type ensuring struct {
+	*tenant
+	req      *rpc.EnsureVMRequest
+	name     string
+	imageURL string // with {image}
+}
+
+// run continues from whatever an earlier attempt, of whichever daemon, has left
+// on the host. Only three things are ever made twice: a seed, because nothing
+// tells whether it is whole; a VM whose register was lost, if the host lets two
+// VMs have the same boot volume; and, if two daemons work at the same time, a
+// volume. The first is destroyed before, the others when they are seen.
+func (e *ensuring) run(ctx context.Context) (*seenVM, error) {
+	seen, err := e.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if seen.vms[e.name] != nil {
+		return e.present(ctx, seen)
+	}
+	volumes, networks, untidy, err := e.parts(ctx)
+	if err == nil {
+		err = e.register(ctx, volumes, networks)
+		e.host.capacityChanged()
+	} else if !errors.Is(err, errAppeared) {
+		return nil, err
+	}
+	// Whatever became of it: what counts is what the host shows.
+	seen, lookErr := e.look(ctx)
+	if lookErr != nil {
+		return nil, cmp.Or(err, lookErr)
+	}
+	if seen.vms[e.name] == nil {
+		if err == nil {
+			err = failf(rpc.Reason_REASON_OUTCOME_UNKNOWN, e.host.ID, "host %s has registered VM %s and does not show it yet", e.host.ID, e.name)
+		}
+		return nil, err
+	}
+	if err != nil || untidy {
+		// Somebody else was at it too.
+		if err := e.tidy(ctx, e.name, seen.vms[e.name].vm); err != nil {
+			return nil, err
+		}
+	}
+	return e.present(ctx, seen)
+}
+
+// errAppeared ends the making of parts for a VM that has come to be meanwhile.
+var errAppeared = errors.New("the VM has appeared")
+
+// present settles on one VM where there are several, and is done.
+func (e *ensuring) present(ctx context.Context, seen observation) (*seenVM, error) {
+	if err := e.settle(ctx, e.name, seen); err != nil {
+		return nil, err
+	}
+	vm := seen.vms[e.name]
+	if !isUp(vm) {
+		e.expect(e.name, isUp)
+	}
+	return vm, nil
+}
+
+// settle removes all VMs of a name but one, where a host shows several, and
+// the volumes that the one does not use. The caller holds the VM's lock.
+func (t *tenant) settle(ctx context.Context, name string, seen observation) error {
+	all := seen.doubles[name]
+	if len(all) == 0 {
+		return nil
+	}
+	for _, double := range all[1:] {
+		err := t.host.c4.Unregister(ctx, t.ref(double))
+		if err != nil && c4.CodeOf(err) != c4.NotFound {
+			return t.host.changeFailed("removing a double of VM "+name, err)
+		}
+		t.host.log.Warn("removed a double", "vm", name, "host", t.host.ID, "client", t.clientUID, "uid", double.UID, "kept", all[0].UID)
+	}
+	return t.tidy(ctx, name, all[0])
+}
+
+// settleLate does the same when a double shows up after its caller has gone.
+func (t *tenant) settleLate(ctx context.Context, name string) {
+	unlock, ok := t.locks.lock(ctx, name)
+	if !ok {
+		return
+	}
+	defer unlock()
+	seen, err := t.look(ctx)
+	if err == nil {
+		err = t.settle(ctx, name, seen)
+	}
+	if err != nil {
+		t.host.log.Warn("could not remove a double", "vm", name, "host", t.host.ID, "client", t.clientUID, "err", err)
+	}
+}
+
+// tidy destroys the volumes that are named after a VM and that it does not use.
+func (t *tenant) tidy(ctx context.Context, name string, vm c4.VM) error {
+	volumes, err := t.lookVolumes(ctx)
+	if err != nil {
+		return err
+	}
+	return t.destroyUnused(ctx, volumesOf(name, volumes), vm.Volumes)
+}
+
+// destroyUnused destroys the volumes that are neither used nor to be kept.
+func (t *tenant) destroyUnused(ctx context.Context, volumes, keep []c4.Volume) error {
+	unused := slices.DeleteFunc(slices.Clone(volumes), func(v c4.Volume) bool {
+		return v.Exported || slices.ContainsFunc(keep, func(k c4.Volume) bool { return k.VolumeID == v.VolumeID })
+	})
+	return t.destroyVolumes(ctx, unused)
+}
+
+// destroyVolumes destroys volumes at the same time; one that is gone already
+// is as good.
+func (t *tenant) destroyVolumes(ctx context.Context, volumes []c4.Volume) error {
+	return together(len(volumes), func(i int) error {
+		err := t.host.c4.DestroyVolume(ctx, volumes[i].VolumeID)
+		if err != nil && c4.CodeOf(err) != c4.NotFound {
+			return t.host.changeFailed("destroying volume "+volumes[i].Name, err)
+		}
+		return nil
+	})
+}
+
+func (t *tenant) ref(vm c4.VM) c4.VMRef { return c4.VMRef{ClientUID: t.clientUID, VMUID: vm.UID} }
+
+// parts makes what the VM needs and is not there: volumes (in the order in
+// which the VM gets them) and networks. It is untidy when there are volumes of
+// the VM's that it will not use.
+func (e *ensuring) parts(ctx context.Context) (volumes []c4.Volume, networks []c4.NetworkRef, untidy bool, err error) {
+	before, err := e.lookVolumes(ctx)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	spec := e.req.Spec
+	names := []string{bootVolumeName(e.name)}
+	for _, d := range spec.DataVolumes {
+		names = append(names, dataVolumeName(e.name, d.Name))
+	}
+	names = append(names, seedVolumeName(e.name))
+	seed := len(names) - 1
+	made := make([]string, len(names)) // IDs
+	networks = make([]c4.NetworkRef, len(spec.Networks))
+
+	// All steps run to their end: one cut short for another's failure would
+	// only leave one more outcome unknown.
+	failed := together(len(names)+len(networks), func(i int) (err error) {
+		if n := i - len(names); n >= 0 {
+			networks[n].NetworkUID, err = e.host.ensureNetwork(ctx, e.clientUID, spec.Networks[n])
+			return err
+		}
+		_, exists := volumeNamed(names[i], before)
+		switch {
+		case i == seed:
+			made[i], err = e.makeSeed(ctx, names[i], before)
+		case exists:
+		case i == 0:
+			made[i], err = e.makeBootVolume(ctx, names[i])
+		default:
+			made[i], err = e.makeDataVolume(ctx, names[i], spec.DataVolumes[i-1])
+		}
+		return err
+	})
+	// Look again: a new volume may need a while to be seen (it must be, before
+	// a deletion can be believed), and another daemon may have made one of the
+	// same name meanwhile.
+	after, err := e.awaitVolumes(ctx, made)
+	if failed != nil || err != nil {
+		return nil, nil, false, cmp.Or(failed, err)
+	}
+	for i, name := range names {
+		v, found := volumeNamed(name, after)
+		if i == seed {
+			v, found = volumeWith(made[i], after) // no other than the one just completed
+		}
+		if !found {
+			return nil, nil, false, failf(rpc.Reason_REASON_WRONG_STATE, e.host.ID, "host %s: volume %s was there and is gone", e.host.ID, name)
+		}
+		volumes = append(volumes, v)
+	}
+	return volumes, networks, len(volumesOf(e.name, after)) > len(volumes), nil
+}
+
+// awaitVolumes looks until all these volumes can be seen (an empty ID stands
+// for none) or the VM can. Published clients know that it may take a while and
+// just wait.
+func (e *ensuring) awaitVolumes(ctx context.Context, ids []string) ([]c4.Volume, error) {
+	for pause := quickest; ; pause = min(2*pause, slowest) {
+		all, err := e.lookVolumes(ctx)
+		if err != nil {
+			e.suspect(e.name)
+			return nil, err
+		}
+		if !slices.ContainsFunc(ids, func(id string) bool {
+			_, seen := volumeWith(id, all)
+			return id != "" && !seen
+		}) {
+			return all, nil
+		}
+		// Another daemon that got there first tidies up.
+		if seen, err := e.look(ctx); err == nil && seen.vms[e.name] != nil {
+			return nil, errAppeared
+		}
+		if !wait(ctx, pause) {
+			e.suspect(e.name)
+			return nil, gaveUp(ctx, rpc.Reason_REASON_WRONG_STATE, e.host.ID, "host "+e.host.ID+" does not show the new volumes yet")
+		}
+	}
+}
+
+// changeFailed is the host's, and remembers that the request may yet land.
+func (e *ensuring) changeFailed(what string, err error) error {
+	if c4.CodeOf(err).Ambiguous() {
+		e.suspect(e.name)
+	}
+	return e.host.changeFailed(what, err)
+}
+
+func (e *ensuring) makeBootVolume(ctx context.Context, name string) (string, error) {
+	spec := e.req.Spec
+	id, err := e.host.c4.CreateImageVolume(ctx, c4.ImageVolumeRequest{
+		CreatorID: e.clientUID, Name: name, Private: true, Bootable: true, Clonable: true, Alg: "cp",
+		Format: cmp.Or(spec.BootVolume.Format, "qcow2"), Bus: cmp.Or(spec.BootVolume.Bus, "virtio"),
+		Size: int64(spec.BootVolume.SizeGib),
+		URL:  strings.ReplaceAll(e.imageURL, "{image}", url.PathEscape(spec.Image)),
+	})
+	if err == nil {
+		return id, nil
+	}
+	what := "making the boot volume from image " + spec.Image
+	if code := c4.CodeOf(err); code == c4.Invalid || code == c4.NotFound {
+		return "", e.host.failed(what, err, rpc.Reason_REASON_IMAGE_NOT_FOUND, "the image cannot be had; check its name, and imageURL in the daemon's configuration")
+	}
+	return "", e.changeFailed(what, err)
+}
+
+func (e *ensuring) makeDataVolume(ctx context.Context, name string, v *rpc.Volume) (string, error) {
+	id, err := e.host.c4.CreateVolume(ctx, dataVolume(e.clientUID, name, v))
+	if err != nil {
+		return "", e.changeFailed("making data volume "+v.Name, err)
+	}
+	return id, nil
+}
+
+func dataVolume(clientUID, name string, v *rpc.Volume) c4.VolumeRequest {
+	return c4.VolumeRequest{
+		CreatorID: clientUID, Name: name, Private: true, Alg: "no",
+		Format: cmp.Or(v.Format, "qcow2"), Bus: cmp.Or(v.Bus, "virtio"), Size: int64(v.SizeGib),
+	}
+}
+
+// makeSeed makes the seed anew. What is there is no good: nothing tells
+// whether it is whole, nor whether it holds this user-data.
+func (e *ensuring) makeSeed(ctx context.Context, name string, before []c4.Volume) (string, error) {
+	var old []c4.Volume
+	for _, v := range before {
+		if v.Name == name {
+			old = append(old, v)
+		}
+	}
+	if err := e.destroyVolumes(ctx, old); err != nil {
+		return "", err
+	}
+	metaData, err := metaData(e.name, e.req.MetaData)
+	if err != nil {
+		return "", err
+	}
+	id, err := e.host.c4.OpenSeed(ctx, c4.SeedRequest{
+		CreatorID: e.clientUID, Name: name, Private: true, Bootable: true, Alg: "no", ExpectedFiles: 2,
+	}, e.req.UserData)
+	if err != nil {
+		return "", e.seedFailed(err)
+	}
+	for pause := quickest; ; pause = min(2*pause, slowest) {
+		err := e.host.c4.CompleteSeed(ctx, id, metaData)
+		switch {
+		case err == nil:
+			return id, nil
+		case c4.CodeOf(err) != c4.NotFound:
+			return "", e.seedFailed(err)
+		case !wait(ctx, pause): // not to be seen yet
+			return "", gaveUp(ctx, rpc.Reason_REASON_WRONG_STATE, e.host.ID, "host "+e.host.ID+" does not show the new seed yet")
+		}
+	}
+}
+
+// seedFailed keeps to itself what the host said: it might repeat what it was
+// sent.
+func (e *ensuring) seedFailed(err error) error {
+	return e.changeFailed("uploading the seed", &c4.Error{Code: c4.CodeOf(err), Host: e.host.ID, Call: "POST storage/cloudinit/metadata"})
+}
+
+// metaData is the seed's meta-data. NoCloud needs an instance-id.
+func metaData(vm string, members map[string]string) ([]byte, error) {
+	all := map[string]string{"instance-id": vm, "local-hostname": vm}
+	for k, v := range members {
+		all[k] = v
+	}
+	return yaml.Marshal(all)
+}
+
+// register creates the VM.
+func (e *ensuring) register(ctx context.Context, volumes []c4.Volume, networks []c4.NetworkRef) error {
+	_, err := e.host.c4.Register(ctx, c4.RegisterRequest{
+		ClientUID: e.clientUID, Name: e.name, Pledge: pledge(e.req.Spec),
+		Volumes: volumes, HasNetwork: len(networks) > 0, Networks: networks,
+	})
+	switch code := c4.CodeOf(err); {
+	case err == nil:
+		return nil
+	case code.Ambiguous():
+		e.suspect(e.name)
+		return &failure{
+			reason: rpc.Reason_REASON_OUTCOME_UNKNOWN, host: e.host.ID, err: err,
+			message: "host " + e.host.ID + ": registering VM " + e.name + " ended without an answer and the VM is not to be seen (yet)",
+		}
+	case code == c4.NotFound:
+		return e.host.failed("registering VM "+e.name, err, rpc.Reason_REASON_WRONG_STATE, "a volume or network that was just there is gone")
+	default:
+		return e.host.changeFailed("registering VM "+e.name, err)
+	}
+}
+
+// pledge is what the VM asks of a host.
+func pledge(spec *rpc.VMSpec) c4.Pledge {
+	devices := map[string]int{}
+	for _, d := range spec.PciDevices {
+		devices[d.Vendor+":"+d.Model] += int(d.Quantity)
+	}
+	return c4.Pledge{
+		CPU: c4.CPUPledge{
+			Slots: int(spec.Slots), FullPhysical: spec.FullPhysical, MaxOverprovision: int(spec.MaxOverprovision),
+			MinFrequency: "0.5", Arch: []string{architecture(spec)}, Flags: append([]string{}, spec.CpuFlags...),
+		},
+		Mem: c4.MemPledge{Capacity: int64(spec.MemoryMib), RequireECC: spec.RequireEcc},
+		PCI: c4.PCIPledge{Devices: devices},
+		Misc: c4.MiscPledge{
+			OSFamily: "linux", Manufacturer: "Any",
+			Firmware: cmp.Or(spec.Firmware, "uefi"), Tags: spec.Tags,
+		},
+	}
+}
+
+func architecture(spec *rpc.VMSpec) string { return cmp.Or(spec.Architecture, "X86_64") }
+
+// together runs n steps at the same time, all of them to their end, and returns
+// the first failure, if there is one that tells more than "not known".
+func together(n int, step func(i int) error) error {
+	if n == 1 {
+		return step(0)
+	}
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { errs[i] = step(i) })
+	}
+	wg.Wait()
+	var vague error
+	for _, err := range errs {
+		if err != nil && reasonOf(err) != rpc.Reason_REASON_OUTCOME_UNKNOWN {
+			return err
+		}
+		vague = cmp.Or(vague, err)
+	}
+	return vague
+}
+
+// wait lets so much time pass and returns false if the context ends first.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,286 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+)
+
+// maxDeadline is the longest deadline that a call may have.
+const maxDeadline = 2 * time.Minute
+
+// tolerated is how many questions in a row may fail before a host that still
+// takes connections counts as unreachable.
+const tolerated = 1
+
+// host is a hypervisor and what this daemon knows of it.
+type host struct {
+	Host
+	c4       *c4.Client
+	interval time.Duration
+	metrics  *metrics
+	log      *slog.Logger
+	// spawn runs a function beside its caller and is waited for when the daemon
+	// ends; the function must end with its context.
+	spawn func(context.Context, func(context.Context))
+
+	// What all clients share on this host.
+	info     shared[c4.HostInfo]
+	networks shared[[]c4.Network]
+	forwards shared[[]c4.Forward]
+	poller   poller
+
+	// making holds one who makes a network of a client and name at a time.
+	making keyLock[[2]string]
+	// forwarding holds one who changes the forward of a port at a time.
+	forwarding keyLock[uint32]
+
+	mu       sync.Mutex
+	tenants  map[string]*tenant
+	failures int  // questions in a row
+	cut      bool // the last one did not even reach the host
+	failedAt time.Time
+	lastSeen time.Time
+	hardware *c4.HostInfo // as it was last told, nil before
+	asked    time.Time    // when hardware was asked for
+	changed  time.Time    // when something was last placed on or taken from the host
+	names    map[string]string
+}
+
+func newHost(cfg Host, interval time.Duration, m *metrics, log *slog.Logger, spawn func(context.Context, func(context.Context))) (*host, error) {
+	h := &host{Host: cfg, interval: interval, metrics: m, log: log, spawn: spawn, tenants: map[string]*tenant{}, names: map[string]string{}}
+	token := ""
+	if cfg.TokenFile != "" {
+		raw, err := os.ReadFile(cfg.TokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("tokenFile: %w", err)
+		}
+		token = strings.TrimSpace(string(raw))
+	}
+	var err error
+	h.c4, err = c4.New(c4.Config{
+		URL: cfg.URL, Fingerprint: cfg.Fingerprint, Token: token, Timeout: maxDeadline,
+		Observe: func(o c4.Observation) { m.observeC4(cfg.ID, o) },
+		RequestHeader: func(ctx context.Context, header http.Header) {
+			if id := requestID(ctx); id != "" {
+				header.Set("X-Request-Id", id)
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.info = shared[c4.HostInfo]{ask: h.askInfo, spawn: spawn}
+	h.networks = shared[[]c4.Network]{ask: h.askNetworks, spawn: spawn}
+	h.forwards = shared[[]c4.Forward]{ask: h.c4.Forwards, spawn: spawn}
+	h.poller = poller{
+		look:  func(ctx context.Context) { _, _ = h.info.get(ctx) }, // askInfo keeps the outcome
+		pace:  func(time.Duration) (time.Duration, bool) { return interval, h.poller.watched() },
+		spawn: spawn,
+	}
+	return h, nil
+}
+
+// tenant returns what is known of a client's VMs on this host.
+func (h *host) tenant(clientUID string) *tenant {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.tenants[clientUID]
+	if t == nil {
+		t = newTenant(h, clientUID)
+		h.tenants[clientUID] = t
+	}
+	return t
+}
+
+func (h *host) askInfo(ctx context.Context) (c4.HostInfo, error) {
+	began := time.Now()
+	info, err := h.c4.Info(ctx)
+	h.answered(err)
+	if err != nil {
+		return info, err
+	}
+	h.mu.Lock()
+	news := h.hardware == nil || h.hardware.Maintenance != info.Maintenance
+	h.hardware, h.asked = &info, began
+	h.mu.Unlock()
+	if news {
+		h.metrics.setHealth(h.ID, h.Domain, h.health())
+		h.poller.announce()
+	}
+	return info, nil
+}
+
+func (h *host) askNetworks(ctx context.Context) ([]c4.Network, error) {
+	networks, err := h.c4.Networks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[string]string, len(networks))
+	for _, n := range networks {
+		names[n.NetworkUID] = n.Name
+	}
+	h.mu.Lock()
+	h.names = names
+	h.mu.Unlock()
+	return networks, nil
+}
+
+// networkNames translates network UIDs, as far as they are known.
+func (h *host) networkNames() map[string]string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.names)
+}
+
+// answered records whether a question was answered.
+func (h *host) answered(err error) {
+	before := h.health()
+	h.mu.Lock()
+	switch code := c4.CodeOf(err); {
+	case err == nil:
+		h.failures, h.cut, h.lastSeen = 0, false, time.Now()
+	case code == c4.Unreachable || code == c4.Untrusted:
+		h.failures++
+		h.cut, h.failedAt = true, time.Now()
+	default:
+		h.failures++
+		h.failedAt = time.Now()
+	}
+	h.mu.Unlock()
+	if now := h.health(); now != before {
+		h.metrics.setHealth(h.ID, h.Domain, now)
+		h.poller.announce()
+	}
+}
+
+func (h *host) health() rpc.HostHealth {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.cut || h.failures > tolerated || (h.lastSeen.IsZero() && h.failures > 0):
+		return rpc.HostHealth_HOST_HEALTH_UNREACHABLE
+	case h.lastSeen.IsZero():
+		return rpc.HostHealth_HOST_HEALTH_UNSPECIFIED
+	case h.hardware != nil && h.hardware.Maintenance:
+		return rpc.HostHealth_HOST_HEALTH_MAINTENANCE
+	}
+	return rpc.HostHealth_HOST_HEALTH_READY
+}
+
+// fresh tells whether what is known of the host's capacity is good enough to
+// place a VM by: young, and not from before the last VM was placed here.
+func (h *host) fresh() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.hardware != nil && h.asked.After(h.changed) && time.Since(h.asked) < h.interval
+}
+
+// worthAsking is false for a host that has just failed to answer: asking it
+// again would only hold up a caller who has other hosts.
+func (h *host) worthAsking() bool {
+	silent := h.health() == rpc.HostHealth_HOST_HEALTH_UNREACHABLE
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !silent || time.Since(h.failedAt) > 5*h.interval
+}
+
+// capacityChanged says that what is known of the host's capacity is outdated.
+func (h *host) capacityChanged() {
+	h.mu.Lock()
+	h.changed = time.Now()
+	h.mu.Unlock()
+}
+
+// known returns the host's hardware as it was last told.
+func (h *host) known() (c4.HostInfo, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.hardware == nil {
+		return c4.HostInfo{}, false
+	}
+	return *h.hardware, true
+}
+
+// message is the host as callers see it.
+func (h *host) message() *rpc.Host {
+	m := &rpc.Host{Id: h.ID, Domain: h.Domain, Health: h.health()}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.lastSeen.IsZero() {
+		m.LastSeen = timestamppb.New(h.lastSeen)
+	}
+	if info := h.hardware; info != nil {
+		m.Architecture = info.CPU.Arch
+		m.Threads, m.ThreadsUsed = count(info.CPU.MaxThreads), count(info.CPU.UsedThreads)
+		m.MemoryMib, m.MemoryAvailableMib = uint64(max(info.Mem.Size, 0)), uint64(max(info.Mem.Avail, 0))
+	}
+	return m
+}
+
+// count turns a number that a host reports into one that cannot be negative.
+func count(n int) uint32 { return uint32(min(max(n, 0), 1<<31-1)) }
+
+// hosts is all hosts of the site.
+type hosts struct {
+	byID map[string]*host
+	all  []*host // by ID
+}
+
+func (hs hosts) get(id string) (*host, error) {
+	if h := hs.byID[id]; h != nil {
+		return h, nil
+	}
+	return nil, failf(rpc.Reason_REASON_HOST_UNKNOWN, id, "host %q is not in this daemon's configuration; add it under hosts, or delete what still refers to it", id)
+}
+
+// in returns the hosts of the domains by ID; of all domains if none is named.
+func (hs hosts) in(domains ...string) ([]*host, error) {
+	if len(domains) == 0 {
+		return hs.all, nil
+	}
+	var found []*host
+	for _, d := range slices.Compact(slices.Sorted(slices.Values(domains))) {
+		before := len(found)
+		for _, h := range hs.all {
+			if h.Domain == d {
+				found = append(found, h)
+			}
+		}
+		if len(found) == before {
+			return nil, failf(rpc.Reason_REASON_DOMAIN_UNKNOWN, "", "no host of domain %q is in this daemon's configuration; the domains are: %s", d, strings.Join(hs.domains(), ", "))
+		}
+	}
+	return found, nil
+}
+
+func (hs hosts) domains() []string {
+	var names []string
+	for _, h := range hs.all {
+		names = append(names, h.Domain)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// each runs f for every host at the same time and waits for all. f brings its
+// own way to hand over results; i is the host's place in the list.
+func each(list []*host, f func(i int, h *host)) {
+	var wg sync.WaitGroup
+	for i, h := range list {
+		wg.Go(func() { f(i, h) })
+	}
+	wg.Wait()
+}

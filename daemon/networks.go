@@ -1,0 +1,266 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"slices"
+
+	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+)
+
+// lookNetworks asks the host for its networks.
+func (h *host) lookNetworks(ctx context.Context) ([]c4.Network, error) {
+	networks, err := h.networks.get(ctx)
+	if err != nil {
+		return nil, h.lookFailed("asking for its networks", err)
+	}
+	return networks, nil
+}
+
+// usableNetwork returns the network of that name that a client's VM goes to:
+// its own, or else a public one. Of several all daemons choose the same.
+func usableNetwork(clientUID, name string, all []c4.Network) (c4.Network, bool) {
+	var usable []c4.Network
+	for _, n := range all {
+		if n.Name == name && (n.CreatorUID == clientUID || !n.Private) {
+			usable = append(usable, n)
+		}
+	}
+	if len(usable) == 0 {
+		return c4.Network{}, false
+	}
+	return slices.MinFunc(usable, func(a, b c4.Network) int {
+		if x, y := a.CreatorUID == clientUID, b.CreatorUID == clientUID; x != y {
+			if x {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.NetworkUID, b.NetworkUID)
+	}), true
+}
+
+// managed tells whether a network is the daemon's to make and remove.
+func managed(spec *rpc.NetworkSpec) bool { return spec.Cidr != "" }
+
+// ownNetworks returns the client's networks of that name.
+func ownNetworks(clientUID, name string, all []c4.Network) []c4.Network {
+	return slices.DeleteFunc(slices.Clone(all), func(n c4.Network) bool { return n.CreatorUID != clientUID || n.Name != name })
+}
+
+// ensureNetwork returns the UID of a network on this host, which it makes if it
+// is a managed one. However many VMs ask at the same time, it is made once.
+func (h *host) ensureNetwork(ctx context.Context, clientUID string, spec *rpc.NetworkSpec) (string, error) {
+	uid, err := h.findNetwork(ctx, clientUID, spec)
+	if uid != "" || err != nil {
+		return uid, err
+	}
+	unlock, ok := h.making.lock(ctx, [2]string{clientUID, spec.Name})
+	if !ok {
+		return "", gaveUp(ctx, rpc.Reason_REASON_WRONG_STATE, h.ID, "host "+h.ID+": another call makes network "+spec.Name+" and takes long")
+	}
+	defer unlock()
+	uid, err = h.findNetwork(ctx, clientUID, spec)
+	if uid != "" || err != nil {
+		return uid, err
+	}
+	wanted, err := newNetwork(clientUID, spec)
+	if err != nil {
+		return "", err
+	}
+	made, err := h.c4.CreateNetwork(ctx, wanted)
+	if err == nil {
+		return made.NetworkUID, nil
+	}
+	failed := h.changeFailed("making network "+spec.Name, err)
+	if !c4.CodeOf(err).Ambiguous() {
+		return "", failed
+	}
+	if uid, err := h.findNetwork(ctx, clientUID, spec); uid != "" && err == nil {
+		return uid, nil
+	}
+	return "", failed
+}
+
+// findNetwork returns the UID of a network that is there, "" if it has to be
+// made.
+func (h *host) findNetwork(ctx context.Context, clientUID string, spec *rpc.NetworkSpec) (string, error) {
+	all, err := h.lookNetworks(ctx)
+	if err != nil {
+		return "", err
+	}
+	if !managed(spec) {
+		n, found := usableNetwork(clientUID, spec.Name, all)
+		if !found {
+			return "", failf(rpc.Reason_REASON_NETWORK_NOT_FOUND, h.ID, "host %s has no network %s that this client may use; make it there, or give a cidr to have it managed", h.ID, spec.Name)
+		}
+		return n.NetworkUID, nil
+	}
+	n, found := usableNetwork(clientUID, spec.Name, ownNetworks(clientUID, spec.Name, all))
+	if !found {
+		return "", nil
+	}
+	wanted, err := newNetwork(clientUID, spec)
+	if err != nil {
+		return "", err
+	}
+	if modeOf(n) != modeOf(wanted) || cidrOf(n) != cidrOf(wanted) {
+		return "", failf(rpc.Reason_REASON_INVALID_REQUEST, h.ID, "host %s has network %s already, with %s and not %s; delete it or choose another name", h.ID, spec.Name, describeNetwork(n), describeNetwork(wanted))
+	}
+	return n.NetworkUID, nil
+}
+
+// newNetwork is a managed network: the first address is the gateway's, DHCP
+// gives out the others.
+func newNetwork(clientUID string, spec *rpc.NetworkSpec) (c4.Network, error) {
+	prefix, err := netip.ParsePrefix(spec.Cidr)
+	if err != nil {
+		return c4.Network{}, invalid("network.cidr", "%q is not a network such as 10.20.0.0/24", spec.Cidr)
+	}
+	prefix = prefix.Masked()
+	gateway := prefix.Addr().Next()
+	n := c4.Network{
+		CreatorUID: clientUID, Name: spec.Name, Type: "libvirt", Private: true,
+		IP: c4.NetworkIP{
+			Address: netip.PrefixFrom(gateway, prefix.Bits()).String(),
+			DHCP:    c4.NetworkDHCP{Start: gateway.Next().String(), End: lastAddress(prefix).Prev().String(), Hosts: []c4.NetworkHost{}},
+		},
+		Routes: []string{},
+	}
+	if spec.Mode == rpc.NetworkMode_NETWORK_MODE_NAT {
+		mode := c4.NAT
+		n.Mode = &mode
+	}
+	return n, nil
+}
+
+// lastAddress is an IPv4 network's broadcast address.
+func lastAddress(p netip.Prefix) netip.Addr {
+	a := p.Addr().As4()
+	for bit := p.Bits(); bit < 32; bit++ {
+		a[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return netip.AddrFrom4(a)
+}
+
+func modeOf(n c4.Network) rpc.NetworkMode {
+	if n.Mode == nil || *n.Mode == "" {
+		return rpc.NetworkMode_NETWORK_MODE_BRIDGED
+	}
+	return rpc.NetworkMode_NETWORK_MODE_NAT
+}
+
+// cidrOf is a network's range, "" where it tells none.
+func cidrOf(n c4.Network) string {
+	p, err := netip.ParsePrefix(n.IP.Address)
+	if err != nil {
+		return ""
+	}
+	return p.Masked().String()
+}
+
+func describeNetwork(n c4.Network) string {
+	if modeOf(n) == rpc.NetworkMode_NETWORK_MODE_NAT {
+		return cidrOf(n) + " behind NAT"
+	}
+	return cidrOf(n) + " bridged"
+}
+
+// deleteNetwork removes the client's networks of that name from this host and
+// tells whether it has seen them gone.
+func (h *host) deleteNetwork(ctx context.Context, clientUID, name string) (gone bool, err error) {
+	for tries := 0; tries < 2; tries++ {
+		all, err := h.lookNetworks(ctx)
+		if err != nil {
+			return false, err
+		}
+		own := ownNetworks(clientUID, name, all)
+		if len(own) == 0 {
+			return true, nil
+		}
+		for _, n := range own {
+			err := h.c4.DeleteNetwork(ctx, n.NetworkUID)
+			code := c4.CodeOf(err)
+			if err != nil && (code == c4.InUse || code == c4.WrongState) {
+				return false, nil // a VM is on it
+			}
+			if err != nil && code != c4.NotFound {
+				return false, h.changeFailed("removing network "+name, err)
+			}
+		}
+	}
+	return false, nil
+}
+
+// unreachable tells a host that cannot be asked from one that failed.
+func unreachable(err error) bool {
+	return reasonOf(err) == rpc.Reason_REASON_HOST_UNREACHABLE
+}
+
+func (s *service) EnsureNetwork(ctx context.Context, req *rpc.EnsureNetworkRequest) (*rpc.EnsureNetworkResponse, error) {
+	if err := checkEnsureNetwork(req); err != nil {
+		return nil, err
+	}
+	hosts, err := s.hosts.in(req.Domains...)
+	if err != nil {
+		return nil, err
+	}
+	errs := make([]error, len(hosts))
+	each(hosts, func(i int, h *host) { _, errs[i] = h.ensureNetwork(ctx, req.ClientUid, req.Network) })
+	res := &rpc.EnsureNetworkResponse{}
+	for i, err := range errs {
+		switch {
+		case unreachable(err):
+			res.MissingHosts = append(res.MissingHosts, hosts[i].ID)
+		case err != nil:
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (s *service) ListNetworks(ctx context.Context, req *rpc.ListNetworksRequest) (*rpc.ListNetworksResponse, error) {
+	if err := checkClient(req); err != nil {
+		return nil, err
+	}
+	found := make([][]c4.Network, len(s.hosts.all))
+	errs := make([]error, len(s.hosts.all))
+	each(s.hosts.all, func(i int, h *host) { found[i], errs[i] = h.lookNetworks(ctx) })
+	res := &rpc.ListNetworksResponse{}
+	for i, h := range s.hosts.all {
+		if errs[i] != nil {
+			res.MissingHosts = append(res.MissingHosts, h.ID)
+		}
+		for _, n := range found[i] {
+			if n.CreatorUID == req.ClientUid {
+				res.Networks = append(res.Networks, &rpc.Network{Name: n.Name, Host: h.ID, Uid: n.NetworkUID, Cidr: cidrOf(n), Mode: modeOf(n)})
+			}
+		}
+	}
+	return res, nil
+}
+
+func (s *service) DeleteNetwork(ctx context.Context, req *rpc.DeleteNetworkRequest) (*rpc.DeleteNetworkResponse, error) {
+	if err := checkDeleteNetwork(req); err != nil {
+		return nil, err
+	}
+	hosts, err := s.hosts.in(req.Domains...)
+	if err != nil {
+		return nil, err
+	}
+	gone := make([]bool, len(hosts))
+	errs := make([]error, len(hosts))
+	each(hosts, func(i int, h *host) { gone[i], errs[i] = h.deleteNetwork(ctx, req.ClientUid, req.NetworkName) })
+	res := &rpc.DeleteNetworkResponse{}
+	for i, err := range errs {
+		if err != nil && !unreachable(err) {
+			return nil, err
+		}
+		if !gone[i] {
+			res.RemainingHosts = append(res.RemainingHosts, hosts[i].ID)
+		}
+	}
+	return res, nil
+}
