@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/simulated"
 )
 
 func main() {
@@ -42,10 +43,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: settings.level}))
-	settings.options.Log = log
-	if settings.options.Guests, err = newGuests(settings.guests, log); err != nil {
+	settings.options.Log, settings.simulated.Log = log, log
+	guests, endGuests, err := newGuests(settings.guests, settings.simulated)
+	if err != nil {
 		return err
 	}
+	defer endGuests()
+	settings.options.Guests = guests
 	fake, err := fakeatomos.Start(ctx, settings.options)
 	if err != nil {
 		return err
@@ -63,6 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 type settings struct {
 	options   fakeatomos.Options
 	guests    string
+	simulated simulated.Options
 	readyFile string
 	level     slog.Level
 }
@@ -85,21 +90,19 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	tokenFile := fs.String("token-file", "", "`file` with the bearer token that every call must carry")
 	images := imageFlag{}
 	fs.Var(images, "image", "`name=version` of an image and the Kubernetes in it; may be repeated")
-	// The flags below are read twice: into the defaults, and over the file.
 	o := &s.options
-	override := func(fs *flag.FlagSet) {
-		fs.DurationVar(&o.BootTime, "boot-time", o.BootTime, "from start of a VM to running")
-		fs.DurationVar(&o.StopTime, "stop-time", o.StopTime, "from stop of a VM to shut off")
-		fs.DurationVar(&o.VolumeDelay, "volume-delay", o.VolumeDelay, "how long a new volume stays invisible")
-		fs.StringVar(&o.StateDir, "state-dir", o.StateDir, "`directory` that keeps the state; in memory by default")
-		fs.StringVar(&o.Control, "control", o.Control, "`address` of the control listener")
-		fs.BoolVar(&o.PlainHTTP, "plain-http", o.PlainHTTP, "serve C4 without TLS")
-		fs.BoolVar(&o.NoBootVolumeFence, "no-boot-volume-fence", o.NoBootVolumeFence, "let a second VM take an exclusive volume")
-		fs.StringVar(&s.guests, "guests", "none", "what runs in the VMs: "+strings.Join(guestKinds(), ", "))
-		fs.StringVar(&s.readyFile, "ready-file", "", "`file` to write the addresses to; standard output by default")
-		fs.TextVar(&s.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
-	}
-	override(fs)
+	fs.DurationVar(&o.BootTime, "boot-time", o.BootTime, "from start of a VM to running")
+	fs.DurationVar(&o.StopTime, "stop-time", o.StopTime, "from stop of a VM to shut off")
+	fs.DurationVar(&o.VolumeDelay, "volume-delay", o.VolumeDelay, "how long a new volume stays invisible")
+	fs.StringVar(&o.StateDir, "state-dir", o.StateDir, "`directory` that keeps the state; in memory by default")
+	fs.StringVar(&o.Control, "control", o.Control, "`address` of the control listener")
+	fs.BoolVar(&o.PlainHTTP, "plain-http", o.PlainHTTP, "serve C4 without TLS")
+	fs.BoolVar(&o.NoBootVolumeFence, "no-boot-volume-fence", o.NoBootVolumeFence, "let a second VM take an exclusive volume")
+	fs.StringVar(&s.guests, "guests", "none", "what runs in the VMs: "+strings.Join(guestKinds(), ", "))
+	fs.DurationVar(&s.simulated.NodeStartupTime, "node-startup-time", 0, "from first boot to a ready node, of simulated guests")
+	fs.DurationVar(&s.simulated.NodeGrace, "node-grace", time.Second, "how long a node whose VM is off is believed to be ready, of simulated guests")
+	fs.StringVar(&s.readyFile, "ready-file", "", "`file` to write the addresses to; standard output by default")
+	fs.TextVar(&s.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	if err := fs.Parse(args); err != nil {
 		return s, err
 	}
@@ -107,19 +110,17 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 		return s, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
 	if *config != "" {
+		// The file goes over the defaults and the flags that were given over it.
+		given := map[string]string{}
+		fs.Visit(func(f *flag.Flag) { given[f.Name] = f.Value.String() })
+		delete(given, "image") // which are added up below
 		if err := readFile(*config, o); err != nil {
 			return s, fmt.Errorf("%s: %w", *config, err)
 		}
-		given := flag.NewFlagSet("", flag.ContinueOnError)
-		override(given)
-		var err error
-		fs.Visit(func(f *flag.Flag) {
-			if given.Lookup(f.Name) != nil && err == nil {
-				err = given.Set(f.Name, f.Value.String())
+		for name, value := range given {
+			if err := fs.Set(name, value); err != nil {
+				return s, err
 			}
-		})
-		if err != nil {
-			return s, err
 		}
 	}
 	if *tokenFile != "" {
