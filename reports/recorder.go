@@ -54,6 +54,16 @@ func (r *Recorder) Evidence(e ...Evidence) {
 	r.report.Evidence = append(r.report.Evidence, e...)
 }
 
+// Figure adds numbers that belong to no criterion.
+func (r *Recorder) Figure(f ...Figure) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Figures = append(r.report.Figures, f...)
+	for _, f := range f {
+		fmt.Fprintf(r.progress, "           %s: %s\n", f.Name, number(f.Value, f.Unit))
+	}
+}
+
 // Step does something that belongs to no criterion.
 func (r *Recorder) Step(name string, do func()) { r.step("", name, do) }
 
@@ -80,6 +90,9 @@ func (r *Recorder) Finish() Report {
 	verdicts := make([]Verdict, 0, len(r.report.Criteria))
 	for _, c := range r.report.Criteria {
 		verdicts = append(verdicts, c.Verdict)
+	}
+	for _, f := range r.report.Figures {
+		verdicts = append(verdicts, f.Verdict())
 	}
 	for _, s := range r.report.Steps {
 		if s.Criterion == "" && s.Verdict != Passed {

@@ -43,6 +43,8 @@ type Report struct {
 	Environment Environment `json:"environment"`
 	// Criteria are those of the checklist, all of them and in its order.
 	Criteria []Criterion `json:"criteria"`
+	// Figures are numbers that belong to no criterion.
+	Figures []Figure `json:"figures,omitempty"`
 	// Steps are what was done, in order.
 	Steps []Step `json:"steps"`
 	// Evidence is what is of use for the run as a whole, such as logs.

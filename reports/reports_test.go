@@ -44,6 +44,7 @@ func aRun(t *testing.T) Report {
 	c2.Conclude()
 
 	r.Begin("F4")
+	r.Figure(Figure{Name: "C4 calls", Value: 1234})
 	r.Evidence(Evidence{Title: "logs", Path: "logs"})
 	return r.Finish()
 }
@@ -142,6 +143,18 @@ func TestAFailureOutsideOfTheCriteriaFailsTheRun(t *testing.T) {
 	}()
 	if got := r.Finish().Verdict; got != Failed {
 		t.Errorf("the verdict is %q", got)
+	}
+}
+
+func TestAFigureOfTheRunAsAWholeJudgesIt(t *testing.T) {
+	t.Parallel()
+	limit := 6.0
+	for value, want := range map[float64]Verdict{5: Passed, 6: Passed, 7: Failed} {
+		r := Record("A run", "make bench", io.Discard)
+		r.Figure(Figure{Name: "minutes", Value: value, AtMost: &limit})
+		if got := r.Finish().Verdict; got != want {
+			t.Errorf("the verdict of %g, of at most %g, is %q", value, limit, got)
+		}
 	}
 }
 
@@ -289,7 +302,7 @@ func TestTheTextFitsTheTerminal(t *testing.T) {
 			t.Errorf("%d columns: %s", n, line)
 		}
 	}
-	for _, want := range []string{"F1", "passed", "not run", "unknown", "VM running to provisioned", "and a second line"} {
+	for _, want := range []string{"F1", "passed", "not run", "unknown", "VM running to provisioned", "and a second line", "C4 calls: 1234"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the text lacks %q:\n%s", want, b.String())
 		}

@@ -30,11 +30,7 @@ func WriteText(w io.Writer, r Report) error {
 			line(&b, 16, "%14sbecause: %s", "", c.Explanation)
 		}
 		for _, f := range c.Figures {
-			limit := ""
-			if f.AtMost != nil {
-				limit = fmt.Sprintf(" (at most %s)", number(*f.AtMost, f.Unit))
-			}
-			line(&b, 16, "%14s%s: %s%s", "", f.Name, number(f.Value, f.Unit), limit)
+			line(&b, 16, "%14s%s", "", measured(f))
 		}
 		for _, l := range c.Latencies {
 			line(&b, 16, "%14s%s: %s", "", l.Name, distribution(l))
@@ -47,9 +43,20 @@ func WriteText(w io.Writer, r Report) error {
 			line(&b, 16, "%14s%-8s %s%s", "", i.Verdict, i.Name, detail)
 		}
 	}
+	for _, f := range r.Figures {
+		line(&b, 6, "    %-10s%s", f.Verdict(), measured(f))
+	}
 	b.WriteString(rule)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func measured(f Figure) string {
+	limit := ""
+	if f.AtMost != nil {
+		limit = fmt.Sprintf(" (at most %s)", number(*f.AtMost, f.Unit))
+	}
+	return fmt.Sprintf("%s: %s%s", f.Name, number(f.Value, f.Unit), limit)
 }
 
 func distribution(l Latency) string {
