@@ -6,8 +6,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-OUT      ?= out
+# Where suites leave their reports.
+OUT ?= out
+# Workers of make bench.
 MACHINES ?= 300
+# More flags for a suite; see `go run ./e2e/poc -h`.
+ARGS ?=
 
 GENERATE := go tool -modfile=tools/generate/go.mod
 LINT     := go tool -modfile=tools/lint/go.mod
@@ -15,32 +19,36 @@ LINT     := go tool -modfile=tools/lint/go.mod
 ##@ The two commands
 
 .PHONY: poc
-poc: ## Make a cluster, scale it, delete it, and report (the main job).
-	go run ./e2e/cmd/elemento-e2e poc --out $(OUT)
+poc: programs ## Make a cluster, scale it, delete it, and report (the main job).
+	go run ./e2e/poc --out $(OUT)/poc $(ARGS)
 
 .PHONY: test
-test: ## Run all tests under the race detector.
+test: programs ## Run all tests under the race detector.
 	go test -race -timeout 30m ./...
+
+.PHONY: programs
+programs: # The Kubernetes programs that tests and suites start; minutes once, then nothing.
+	@go run ./e2e/world/program >/dev/null
 
 ##@ Try it
 
 .PHONY: up
 up: ## Keep a playground running; Ctrl-C takes it down.
-	go run ./e2e/cmd/elemento-e2e up --out $(OUT)
+	go run ./e2e/playground --out $(OUT) $(ARGS)
 
 ##@ Suites
 
 .PHONY: upstream
 upstream: ## Run the upstream Cluster API e2e specs on the embedded plane.
-	go run ./e2e/cmd/elemento-e2e upstream --out $(OUT)
+	go run ./e2e/upstream --out $(OUT)/upstream $(ARGS)
 
 .PHONY: latency
 latency: ## Measure our share of a Machine's life over 30 Machines.
-	go run ./e2e/cmd/elemento-e2e latency --out $(OUT)
+	go run ./e2e/latency --out $(OUT)/latency $(ARGS)
 
 .PHONY: bench
 bench: ## Create and delete MACHINES workers and count the cost.
-	go run ./e2e/cmd/elemento-e2e bench --out $(OUT) --machines $(MACHINES)
+	go run ./bench --out $(OUT)/bench --machines $(MACHINES) $(ARGS)
 
 .PHONY: contract
 contract: ## Run the C4 contract suite; TARGET=https://… for a host, none for the fake.
@@ -67,7 +75,7 @@ lint: ## Run the linters.
 
 .PHONY: release
 release: ## Lay out a local clusterctl repository in OUT/repository.
-	go run ./e2e/cmd/elemento-e2e release --out $(OUT)
+	go run ./e2e/release $(OUT)/repository
 
 .PHONY: help
 help: ## Show this.
