@@ -3,6 +3,7 @@ package simulated_test
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -108,7 +109,7 @@ func newLab(t *testing.T) *lab {
 // authority is a certificate authority of a test.
 type authority struct {
 	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
+	key         crypto.Signer
 }
 
 func newAuthority(t *testing.T, name string) *authority {
@@ -137,13 +138,13 @@ func (a *authority) certPEM() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw}))
 }
 
-func keyPEM(t *testing.T, key *ecdsa.PrivateKey) string {
+func keyPEM(t *testing.T, key crypto.Signer) string {
 	t.Helper()
-	raw, err := x509.MarshalECPrivateKey(key)
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: raw}))
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))
 }
 
 func (a *authority) pin() string {

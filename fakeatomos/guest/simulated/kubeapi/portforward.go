@@ -10,8 +10,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorilla/websocket"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	constants "k8s.io/apimachinery/pkg/util/portforward"
+	"k8s.io/client-go/tools/portforward"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
 )
@@ -31,23 +34,18 @@ func (s *Server) portForward(c *call) error {
 	if _, err := s.Store.get(pods, c.key); err != nil {
 		return err
 	}
-	if c.Method != http.MethodPost || !httpstream.IsUpgradeRequest(c.Request) {
-		return apierrors.NewBadRequest("port forwarding needs an upgrade to SPDY by POST")
-	}
-	if _, err := httpstream.Handshake(c.Request, c.w, []string{portForwardProtocol}); err != nil {
-		return nil // Handshake has answered
-	}
 	streams := make(chan httpstream.Stream, forwardsAtOnce)
-	connection := spdy.NewResponseUpgrader().UpgradeResponse(c.w, c.Request, func(stream httpstream.Stream, replied <-chan struct{}) error {
+	accept := func(stream httpstream.Stream, _ <-chan struct{}) error {
 		select {
 		case streams <- stream:
 			return nil
 		default:
 			return fmt.Errorf("more than %d streams wait", forwardsAtOnce)
 		}
-	})
+	}
+	connection, err := c.upgrade(accept)
 	if connection == nil {
-		return nil // UpgradeResponse has answered
+		return err
 	}
 	connection.SetIdleTimeout(portForwardIdle)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context())) // hijacked: the connection is what ends it
@@ -85,6 +83,41 @@ func (s *Server) portForward(c *call) error {
 			})
 		}
 	}
+}
+
+// tunnel upgrades to a WebSocket that carries SPDY, which is what clients ask
+// for first.
+var tunnel = websocket.Upgrader{
+	Subprotocols: []string{constants.WebsocketsSPDYTunnelingPrefix + portForwardProtocol},
+	// The Origin matters to browsers with cookies; this API knows none.
+	CheckOrigin: func(*http.Request) bool { return true },
+}
+
+// upgrade takes the connection over for streams: SPDY through a WebSocket, or
+// SPDY itself. Without a connection it has answered, or returns what to.
+func (c *call) upgrade(accept httpstream.NewStreamHandler) (httpstream.Connection, error) {
+	switch {
+	case websocket.IsWebSocketUpgrade(c.Request):
+		upgraded, err := tunnel.Upgrade(c.w, c.Request, nil)
+		if err != nil {
+			return nil, nil
+		}
+		if upgraded.Subprotocol() == "" {
+			_ = upgraded.Close()
+			return nil, nil
+		}
+		connection, err := spdy.NewServerConnection(portforward.NewTunnelingConnection("server", upgraded), accept)
+		if err != nil {
+			return nil, nil // nothing can be said on a connection that is taken over
+		}
+		return connection, nil
+	case httpstream.IsUpgradeRequest(c.Request) && c.Method == http.MethodPost:
+		if _, err := httpstream.Handshake(c.Request, c.w, []string{portForwardProtocol}); err != nil {
+			return nil, nil
+		}
+		return spdy.NewResponseUpgrader().UpgradeResponse(c.w, c.Request, accept), nil
+	}
+	return nil, apierrors.NewBadRequest("port forwarding needs an upgrade to a WebSocket or to SPDY")
 }
 
 // streamPair are the two streams of one forwarded connection.
