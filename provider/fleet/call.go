@@ -79,12 +79,25 @@ func (m *Member) SetVMPower(ctx context.Context, host, name string, action rpc.P
 	return err
 }
 
+// EnsureNetwork makes a managed network on the hosts of domains and names those
+// that could not be reached.
+func (m *Member) EnsureNetwork(ctx context.Context, network *rpc.NetworkSpec, domains []string) (missingHosts []string, err error) {
+	req := &rpc.EnsureNetworkRequest{ClientUid: m.clientUID, Network: network, Domains: domains}
+	resp, err := call(ctx, m, "EnsureNetwork", longCall, m.network(network.GetName()), req, func(d *daemon) method[*rpc.EnsureNetworkRequest, *rpc.EnsureNetworkResponse] {
+		return d.networks.EnsureNetwork
+	})
+	return resp.GetMissingHosts(), err
+}
+
+func (m *Member) network(name string) target {
+	return target{subject: subject{clientUID: m.clientUID, kind: "network", name: name}}
+}
+
 // DeleteNetwork removes a managed network and names the hosts that may still
 // have it.
 func (m *Member) DeleteNetwork(ctx context.Context, name string, domains []string) (remainingHosts []string, err error) {
 	req := &rpc.DeleteNetworkRequest{ClientUid: m.clientUID, NetworkName: name, Domains: domains}
-	on := target{subject: subject{clientUID: m.clientUID, kind: "network", name: name}}
-	resp, err := call(ctx, m, "DeleteNetwork", longCall, on, req, func(d *daemon) method[*rpc.DeleteNetworkRequest, *rpc.DeleteNetworkResponse] {
+	resp, err := call(ctx, m, "DeleteNetwork", longCall, m.network(name), req, func(d *daemon) method[*rpc.DeleteNetworkRequest, *rpc.DeleteNetworkResponse] {
 		return d.networks.DeleteNetwork
 	})
 	return resp.GetRemainingHosts(), err

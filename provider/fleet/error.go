@@ -69,6 +69,9 @@ func newError(operation, endpoint string, err error, sent bool) *Error {
 	return e
 }
 
+// Answered tells that a daemon answered, whatever it said.
+func (e *Error) Answered() bool { return e.answered }
+
 // lost tells that the request may still be under way.
 func (e *Error) lost() bool { return e.sent && !e.answered }
 

@@ -1,0 +1,166 @@
+package controllers
+
+import (
+	"context"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apitypes "k8s.io/apimachinery/pkg/types"
+	kerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/client-go/tools/events"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/cluster-api/util"
+	"sigs.k8s.io/cluster-api/util/annotations"
+	"sigs.k8s.io/cluster-api/util/conditions"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	"elemento.cloud/cluster-api-provider-elemento/provider/fleet"
+)
+
+// +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementoclusters,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementoclusters/status,verbs=get;patch
+// +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementomachines,verbs=get;list;watch
+// +kubebuilder:rbac:groups=cluster.x-k8s.io,resources=clusters;machines,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// ClusterReconciler settles a cluster's domains, network and endpoint, and keeps
+// the endpoint's forward at a control-plane VM that runs.
+type ClusterReconciler struct {
+	Client      client.Client
+	Fleet       *fleet.Fleet
+	Identities  *Identities
+	Events      events.EventRecorder
+	WatchFilter string
+
+	// reserving lets one endpoint be reserved at a time; reserved are those of
+	// this process, which the cache may not show yet.
+	reserving sync.Mutex
+	reserved  map[apitypes.UID]*rpc.Endpoint
+}
+
+// clusterScope is one reconcile of an ElementoCluster.
+type clusterScope struct {
+	cluster *clusterv1.Cluster
+	object  *infrav1.ElementoCluster
+	stored  *infrav1.ElementoCluster
+	member  *fleet.Member
+	// domains of the cluster, and of the whole site; in order.
+	domains, known []*rpc.Domain
+	gone           bool
+}
+
+// clusterConditions are the steps of a cluster, in order.
+var clusterConditions = []initial{
+	{infrav1.IdentityAvailableCondition, infrav1.NotObservedReason},
+	{infrav1.DomainsAvailableCondition, infrav1.WaitingForIdentityReason},
+	{infrav1.NetworkReadyCondition, infrav1.WaitingForIdentityReason},
+	{infrav1.EndpointReadyCondition, infrav1.WaitingForIdentityReason},
+}
+
+// Reconcile takes one ElementoCluster as far as it gets.
+func (r *ClusterReconciler) Reconcile(ctx context.Context, request ctrl.Request) (result ctrl.Result, reterr error) {
+	defer func() { result, reterr = settle(result, reterr) }()
+
+	object := &infrav1.ElementoCluster{}
+	if err := r.Client.Get(ctx, request.NamespacedName, object); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.Fleet.Leave(request.NamespacedName)
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if annotations.IsExternallyManaged(object) {
+		return ctrl.Result{}, nil
+	}
+	cluster, err := util.GetOwnerCluster(ctx, r.Client, object.ObjectMeta)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return ctrl.Result{}, err
+	}
+	if cluster == nil && object.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // its Cluster will claim it
+	}
+	s := &clusterScope{cluster: cluster, object: object, stored: object.DeepCopy()}
+	before := conditions.Get(object, infrav1.ReadyCondition)
+	deleting := !object.DeletionTimestamp.IsZero()
+	defer func() {
+		if s.gone {
+			return
+		}
+		if err := save(ctx, r.Client, s.stored, object); err != nil {
+			reterr = kerrors.NewAggregate([]error{reterr, err})
+			return
+		}
+		tell(r.Events, object, before)
+	}()
+	if isPaused(cluster, object) {
+		return ctrl.Result{}, nil
+	}
+	defer func() { summarize(object, clusterConditions, deleting) }()
+
+	if deleting {
+		return run(ctx, s, r.awaitMachines, r.connect, r.removeForward, r.removeNetwork, r.release)
+	}
+	return run(ctx, s, r.claim, r.connect, r.checkDomains, r.settleNetwork, r.settleEndpoint, r.provisioned, r.pointForward)
+}
+
+// claim adds the finalizer before anything is made.
+func (r *ClusterReconciler) claim(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
+	if controllerutil.ContainsFinalizer(s.object, infrav1.ClusterFinalizer) {
+		return nil, nil
+	}
+	return nil, r.persist(ctx, s, func(c *infrav1.ElementoCluster) {
+		controllerutil.AddFinalizer(c, infrav1.ClusterFinalizer)
+	})
+}
+
+// connect finds the daemons.
+func (r *ClusterReconciler) connect(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
+	deleting := !s.object.DeletionTimestamp.IsZero()
+	if deleting && s.object.Spec.EndpointHost == "" && !hasManagedNetwork(s.object) {
+		return nil, nil // nothing was made, so there is no one to ask
+	}
+	member, wrong, err := r.Identities.member(ctx, s.object)
+	if err != nil {
+		return nil, err
+	}
+	if wrong != nil {
+		setProblem(s.object, infrav1.IdentityAvailableCondition, *wrong)
+		if deleting {
+			setTrue(s.object, infrav1.DeletingCondition, wrong.reason, "What was made on the hosts cannot be removed: "+wrong.message)
+		}
+		return stop(wrong.again), nil
+	}
+	s.member = member
+	s.known, err = member.ListDomains(ctx)
+	if err != nil {
+		p := explain(err)
+		setProblem(s.object, infrav1.IdentityAvailableCondition, p)
+		if deleting {
+			setTrue(s.object, infrav1.DeletingCondition, p.reason, "What was made on the hosts cannot be removed: "+p.message)
+		}
+		return stop(p.again), nil
+	}
+	setTrue(s.object, infrav1.IdentityAvailableCondition, infrav1.AvailableReason, "")
+	return nil, nil
+}
+
+// provisioned tells Cluster API that machines can be made.
+func (r *ClusterReconciler) provisioned(_ context.Context, s *clusterScope) (*ctrl.Result, error) {
+	s.object.Status.Initialization.Provisioned = new(true)
+	return nil, nil
+}
+
+// persist writes a change of the spec or the metadata before it takes effect.
+func (r *ClusterReconciler) persist(ctx context.Context, s *clusterScope, change func(*infrav1.ElementoCluster)) error {
+	stored, err := persist(ctx, r.Client, s.object, change)
+	if err != nil {
+		return err
+	}
+	s.object.ObjectMeta, s.object.Spec = stored.ObjectMeta, stored.Spec
+	s.stored = stored
+	return nil
+}

@@ -1,0 +1,170 @@
+package controllers
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	apitypes "k8s.io/apimachinery/pkg/types"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/cluster-api/util"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+)
+
+// apiServerPort is where the cluster's API servers listen.
+func apiServerPort(cluster *clusterv1.Cluster) uint32 {
+	return uint32(cmp.Or(cluster.Spec.ClusterNetwork.APIServerPort, 6443))
+}
+
+// settleEndpoint sees to it that the endpoint is known before any machine is
+// made. With a forward its host and port are reserved and written down here; the
+// forward itself waits for the first control-plane VM.
+func (r *ClusterReconciler) settleEndpoint(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
+	spec := &s.object.Spec
+	if spec.EndpointMode != infrav1.EndpointModeForward {
+		if spec.ControlPlaneEndpoint.IsZero() && !s.cluster.Spec.ControlPlaneEndpoint.IsValid() {
+			setFalse(s.object, infrav1.EndpointReadyCondition, infrav1.WaitingForControlPlaneEndpointReason, fmt.Sprintf(
+				"endpointMode %s needs an endpoint: set spec.controlPlaneEndpoint here or on the Cluster, unless the control-plane provider does", spec.EndpointMode))
+			return stop(0), nil
+		}
+		setTrue(s.object, infrav1.EndpointReadyCondition, infrav1.ProvisionedReason, "")
+		return nil, nil
+	}
+	if spec.EndpointHost != "" {
+		return nil, nil
+	}
+	if !spec.ControlPlaneEndpoint.IsZero() {
+		setFalse(s.object, infrav1.EndpointReadyCondition, infrav1.InvalidRequestReason,
+			"endpointMode Forward chooses spec.controlPlaneEndpoint itself, and one is given; make the ElementoCluster anew without it, or with endpointMode External")
+		return stop(0), nil
+	}
+	if err := r.reserveEndpoint(ctx, s); err != nil {
+		if !fromDaemon(err) {
+			return nil, err
+		}
+		p := explain(err)
+		setProblem(s.object, infrav1.EndpointReadyCondition, p)
+		return stop(p.again), nil
+	}
+	r.Events.Eventf(s.object, nil, corev1.EventTypeNormal, "EndpointReserved", "ReserveEndpoint", "The API server will be reached at %s:%d", spec.ControlPlaneEndpoint.Host, spec.ControlPlaneEndpoint.Port)
+	return nil, nil
+}
+
+// reserveEndpoint asks for a free port of a host and writes it down. No host
+// knows of a port that is only reserved, so the daemon is told of all of them.
+func (r *ClusterReconciler) reserveEndpoint(ctx context.Context, s *clusterScope) error {
+	r.reserving.Lock()
+	defer r.reserving.Unlock()
+	all := &infrav1.ElementoClusterList{}
+	if err := r.Client.List(ctx, all); err != nil {
+		return err
+	}
+	reserved := map[apitypes.UID]*rpc.Endpoint{}
+	for _, other := range all.Items {
+		if other.Spec.EndpointHost != "" {
+			reserved[other.UID] = &rpc.Endpoint{Host: other.Spec.EndpointHost, Port: uint32(other.Spec.ControlPlaneEndpoint.Port)}
+		} else if endpoint, ok := r.reserved[other.UID]; ok && other.UID != s.object.UID {
+			reserved[other.UID] = endpoint
+		}
+	}
+	request := &rpc.ReserveEndpointRequest{Domains: domainNames(s.domains), Port: apiServerPort(s.cluster)}
+	for _, endpoint := range reserved {
+		request.Reserved = append(request.Reserved, endpoint)
+	}
+	endpoint, address, err := s.member.ReserveEndpoint(ctx, request)
+	if err != nil {
+		return err
+	}
+	reserved[s.object.UID] = endpoint
+	r.reserved = reserved
+	return r.persist(ctx, s, func(c *infrav1.ElementoCluster) {
+		c.Spec.EndpointHost = endpoint.GetHost()
+		c.Spec.ControlPlaneEndpoint = infrav1.APIEndpoint{Host: address, Port: int32(endpoint.GetPort())}
+	})
+}
+
+// forwardEndpoint is where the cluster's forward lives.
+func forwardEndpoint(c *infrav1.ElementoCluster) *rpc.Endpoint {
+	return &rpc.Endpoint{Host: c.Spec.EndpointHost, Port: uint32(c.Spec.ControlPlaneEndpoint.Port)}
+}
+
+// pointForward keeps the forward at a control-plane VM that can serve.
+func (r *ClusterReconciler) pointForward(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
+	if s.object.Spec.EndpointMode != infrav1.EndpointModeForward {
+		return nil, nil
+	}
+	target, err := r.forwardTarget(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if target == nil {
+		setFalse(s.object, infrav1.EndpointReadyCondition, infrav1.WaitingForControlPlaneReason,
+			"The endpoint is reserved; no control-plane VM runs to which it could lead")
+		return nil, nil
+	}
+	if err := s.member.EnsureForward(ctx, &rpc.EnsureForwardRequest{
+		Endpoint:   forwardEndpoint(s.object),
+		TargetHost: target.Spec.Host, TargetVmName: target.Spec.VMName, TargetPort: apiServerPort(s.cluster),
+	}); err != nil {
+		p := explain(err)
+		setProblem(s.object, infrav1.EndpointReadyCondition, p)
+		return stop(p.again), nil
+	}
+	if s.object.Status.EndpointTarget != target.Spec.VMName {
+		r.Events.Eventf(s.object, target, corev1.EventTypeNormal, "EndpointPointed", "EnsureForward", "The endpoint leads to VM %s", target.Spec.VMName)
+	}
+	s.object.Status.EndpointTarget = target.Spec.VMName
+	setTrue(s.object, infrav1.EndpointReadyCondition, infrav1.ProvisionedReason, "")
+	return nil, nil
+}
+
+// forwardTarget chooses among the control-plane VMs that run and have an
+// address: one whose node is up before one that is on its way out, and that
+// before one that has yet to join; but not another one without need.
+func (r *ClusterReconciler) forwardTarget(ctx context.Context, s *clusterScope) (*infrav1.ElementoMachine, error) {
+	machines := &infrav1.ElementoMachineList{}
+	if err := r.Client.List(ctx, machines, client.InNamespace(s.object.Namespace),
+		client.MatchingLabels{clusterv1.ClusterNameLabel: s.cluster.Name}, client.HasLabels{clusterv1.MachineControlPlaneLabel}); err != nil {
+		return nil, err
+	}
+	s.member.Sync(ctx)
+	type candidate struct {
+		machine *infrav1.ElementoMachine
+		rank    int
+	}
+	var candidates []candidate
+	for i := range machines.Items {
+		m := &machines.Items[i]
+		sight := s.member.Look(m.Spec.Host, m.Spec.VMName)
+		if m.Spec.VMName == "" || !sight.Reachable() || sight.VM.GetPowerState() != rpc.PowerState_POWER_STATE_RUNNING || sight.VM.GetAddress() == "" {
+			continue
+		}
+		rank := 0
+		if owner, err := util.GetOwnerMachine(ctx, r.Client, m.ObjectMeta); client.IgnoreNotFound(err) != nil {
+			return nil, err
+		} else if owner != nil && owner.Status.NodeRef.IsDefined() {
+			rank += 4
+		}
+		if m.DeletionTimestamp.IsZero() {
+			rank += 2
+		}
+		if m.Spec.VMName == s.object.Status.EndpointTarget {
+			rank++
+		}
+		candidates = append(candidates, candidate{m, rank})
+	}
+	if len(candidates) == 0 {
+		return nil, nil
+	}
+	return slices.MaxFunc(candidates, func(a, b candidate) int {
+		return cmp.Or(a.rank-b.rank, strings.Compare(b.machine.Name, a.machine.Name))
+	}).machine, nil
+}

@@ -1,0 +1,81 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/cluster-api/util/conditions"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+)
+
+func hasManagedNetwork(c *infrav1.ElementoCluster) bool {
+	return c.Spec.Network.Managed.CIDR != "" && c.Spec.Network.Name != ""
+}
+
+// clusterNetwork is the network of a cluster's machines as the daemons want it.
+func clusterNetwork(c *infrav1.ElementoCluster) *rpc.NetworkSpec {
+	network := &rpc.NetworkSpec{Name: c.Spec.Network.Name}
+	if managed := c.Spec.Network.Managed; managed.CIDR != "" {
+		network.Cidr, network.Mode = managed.CIDR, networkModes[managed.Mode]
+	}
+	return network
+}
+
+// networkModes has an entry for every mode.
+var networkModes = map[infrav1.NetworkMode]rpc.NetworkMode{
+	"":                         rpc.NetworkMode_NETWORK_MODE_BRIDGED,
+	infrav1.NetworkModeBridged: rpc.NetworkMode_NETWORK_MODE_BRIDGED,
+	infrav1.NetworkModeNAT:     rpc.NetworkMode_NETWORK_MODE_NAT,
+}
+
+// settleNetwork refuses a network that cannot carry the cluster, and makes the
+// one that the cluster wants for itself.
+func (r *ClusterReconciler) settleNetwork(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
+	managed := s.object.Spec.Network.Managed
+	if managed.CIDR == "" {
+		setTrue(s.object, infrav1.NetworkReadyCondition, infrav1.ProvisionedReason, "")
+		return nil, nil
+	}
+	hosts := 0
+	for _, domain := range s.domains {
+		hosts += len(domain.GetHosts())
+	}
+	if managed.Mode == infrav1.NetworkModeNAT && hosts > 1 {
+		setFalse(s.object, infrav1.NetworkReadyCondition, infrav1.NATSpansHostsReason, fmt.Sprintf(
+			"spec.network.managed.mode NAT needs domains with one host in all, and %s have %d: guests of a NAT network are reachable from their own host only; use mode Bridged, or name a domain of one host in spec.domains",
+			names(s.domains), hosts))
+		if !ptr.Deref(s.object.Status.Initialization.Provisioned, false) {
+			return stop(meanings[rpc.Reason_REASON_DOMAIN_UNKNOWN].again), nil
+		}
+		return nil, nil // its machines live on, where they are
+	}
+	if s.object.Spec.Network.Name == "" {
+		if err := r.persist(ctx, s, func(c *infrav1.ElementoCluster) {
+			c.Spec.Network.Name = nameFor(c, 54)
+		}); err != nil {
+			return nil, err
+		}
+	}
+	// EnsureVM makes up for hosts that come later, so that once is enough.
+	if c := conditions.Get(s.object, infrav1.NetworkReadyCondition); c != nil && c.Reason == infrav1.ProvisionedReason {
+		return nil, nil
+	}
+	missing, err := s.member.EnsureNetwork(ctx, clusterNetwork(s.object), domainNames(s.domains))
+	switch {
+	case err != nil:
+		p := explain(err)
+		setProblem(s.object, infrav1.NetworkReadyCondition, p)
+		return stop(p.again), nil
+	case len(missing) > 0:
+		setTrue(s.object, infrav1.NetworkReadyCondition, infrav1.HostsMissingReason,
+			fmt.Sprintf("Hosts that do not answer lack the network, and get it when it is first needed there: %s", strings.Join(missing, ", ")))
+	default:
+		setTrue(s.object, infrav1.NetworkReadyCondition, infrav1.ProvisionedReason, "")
+	}
+	return nil, nil
+}

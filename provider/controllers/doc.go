@@ -1,0 +1,85 @@
+// Package controllers makes what the Elemento kinds describe: it reads Cluster
+// API's objects and ours, acts through the daemons, and writes what it sees into
+// statuses.
+//
+// Each reconcile is a row of steps. A step either goes on to the next, or stops
+// the row after it has set the condition that says what is waited for. Waiting
+// is never an error: what is waited for wakes the reconcile by an event, and a
+// time to look again is given beside it. What must survive is written to a spec
+// before it takes effect, and the written object is used from there on.
+package controllers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	kerrors "k8s.io/apimachinery/pkg/util/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// stop ends a row of steps; look again after a while if it is not zero.
+func stop(after time.Duration) *ctrl.Result { return &ctrl.Result{RequeueAfter: after} }
+
+// run takes steps on a scope until one stops or fails.
+func run[Scope any](ctx context.Context, s Scope, steps ...func(context.Context, Scope) (*ctrl.Result, error)) (ctrl.Result, error) {
+	for _, step := range steps {
+		if result, err := step(ctx, s); err != nil || result != nil {
+			if result == nil {
+				result = &ctrl.Result{}
+			}
+			return *result, err
+		}
+	}
+	return ctrl.Result{}, nil
+}
+
+// persist writes a change of object's metadata or spec, in one patch that fails
+// if the object is not as we know it, and returns the object as it is stored.
+// The given one is not changed.
+func persist[T client.Object](ctx context.Context, c client.Client, object T, change func(T)) (T, error) {
+	stored := object.DeepCopyObject().(T)
+	change(stored)
+	err := c.Patch(ctx, stored, client.MergeFromWithOptions(object, client.MergeFromWithOptimisticLock{}))
+	return stored, err
+}
+
+// save writes the status of object where it differs from the stored one: all of
+// it in one patch, which needs no lock because no one else writes it.
+func save[T client.Object](ctx context.Context, c client.Client, stored, object T) error {
+	data, err := client.MergeFrom(stored).Data(object)
+	if err != nil || bytes.Equal(data, []byte("{}")) {
+		return err
+	}
+	return c.Status().Patch(ctx, object.DeepCopyObject().(T), client.RawPatch(types.MergePatchType, data))
+}
+
+// conflictDelay is how long to wait for the cache when it turned out to be old.
+const conflictDelay = 50 * time.Millisecond
+
+// settle turns errors that say that our cache is old into another look. They
+// are nobody's fault: the newer object is on its way.
+func settle(result ctrl.Result, err error) (ctrl.Result, error) {
+	if err != nil && stale(err) {
+		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+	}
+	return result, err
+}
+
+// stale tells that every error in err is a conflict, or an object that is gone.
+func stale(err error) bool {
+	var many kerrors.Aggregate
+	if errors.As(err, &many) {
+		for _, err := range many.Errors() {
+			if !stale(err) {
+				return false
+			}
+		}
+		return len(many.Errors()) > 0
+	}
+	return apierrors.IsConflict(err) || apierrors.IsNotFound(err)
+}

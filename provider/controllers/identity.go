@@ -1,0 +1,71 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apitypes "k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	"elemento.cloud/cluster-api-provider-elemento/provider/fleet"
+)
+
+// Identities finds whom the provider acts for and through which daemons.
+type Identities struct {
+	// Secrets reads Secrets from the API server itself: a cache would hold those
+	// of everyone.
+	Secrets client.Reader
+	Fleet   *fleet.Fleet
+	// Default is the Secret for clusters that name none; empty if there is none.
+	Default apitypes.NamespacedName
+}
+
+// identityAge is how long a Secret that was read is good, and so how long a
+// rotated one may go unnoticed while a cluster is worked on.
+const identityAge = 30 * time.Second
+
+// identityAgain is when to look at a Secret again that is missing or wrong.
+const identityAgain = 15 * time.Second
+
+// member returns the member of the fleet that acts for a cluster, or what is
+// wrong with its identity.
+func (i *Identities) member(ctx context.Context, cluster *infrav1.ElementoCluster) (*fleet.Member, *problem, error) {
+	user := client.ObjectKeyFromObject(cluster)
+	member, joined := i.Fleet.Of(user)
+	if member != nil && time.Since(joined) < identityAge {
+		return member, nil, nil
+	}
+	from := i.Default
+	if name := cluster.Spec.IdentityRef.Name; name != "" {
+		from = apitypes.NamespacedName{Namespace: cluster.Namespace, Name: name}
+	}
+	wrong := func(reason, format string, args ...any) *problem {
+		return &problem{status: metav1.ConditionFalse, reason: reason, message: fmt.Sprintf(format, args...), again: identityAgain}
+	}
+	if from.Name == "" {
+		return nil, wrong(infrav1.IdentityNotFoundReason, "ElementoCluster %s names no identity and the provider has no default one; set spec.identityRef, or start the manager with --default-identity", user), nil
+	}
+	secret := &corev1.Secret{}
+	if err := i.Secrets.Get(ctx, from, secret); apierrors.IsNotFound(err) {
+		return nil, wrong(infrav1.IdentityNotFoundReason, "Secret %s does not exist; create it with the keys %s, %s, %s, %s and %s", from,
+			fleet.KeyEndpoints, fleet.KeyClientUID, fleet.KeyCertificate, fleet.KeyPrivateKey, fleet.KeyAuthority), nil
+	} else if err != nil {
+		return nil, nil, fmt.Errorf("reading identity Secret %s: %w", from, err)
+	}
+	identity, err := fleet.ParseIdentity(secret.Data)
+	if err != nil {
+		return nil, wrong(infrav1.IdentityInvalidReason, "Secret %s: %s", from, strings.ReplaceAll(err.Error(), "\n", "; ")), nil
+	}
+	member, err = i.Fleet.Join(user, identity)
+	if err != nil {
+		p := explain(err)
+		return nil, &p, nil
+	}
+	return member, nil, nil
+}

@@ -1,0 +1,218 @@
+package controllers
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	kerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/ptr"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/cluster-api/util"
+	"sigs.k8s.io/cluster-api/util/conditions"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	"elemento.cloud/cluster-api-provider-elemento/provider/fleet"
+)
+
+// +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementomachines,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementomachines/status,verbs=get;patch
+// +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementoclusters,verbs=get;list;watch
+// +kubebuilder:rbac:groups=cluster.x-k8s.io,resources=clusters,verbs=get;list;watch
+// +kubebuilder:rbac:groups=cluster.x-k8s.io,resources=machines,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// MachineReconciler makes a Machine's VM, keeps it running, and proves it gone.
+type MachineReconciler struct {
+	Client client.Client
+	// Secrets reads bootstrap data, once per machine, from the API server itself.
+	Secrets     client.Reader
+	Fleet       *fleet.Fleet
+	Identities  *Identities
+	Events      events.EventRecorder
+	WatchFilter string
+	// StopTimeout is how long a guest may take to shut down before its power is cut.
+	StopTimeout time.Duration
+
+	domains domainChoices
+}
+
+// machineScope is one reconcile of an ElementoMachine.
+type machineScope struct {
+	// machine is nil when its object is gone before ours.
+	machine        *clusterv1.Machine
+	cluster        *clusterv1.Cluster
+	infrastructure *infrav1.ElementoCluster
+	object, stored *infrav1.ElementoMachine
+
+	member *fleet.Member
+	// vm is what the host has; nil if it has none.
+	vm        *rpc.VM
+	bootstrap []byte
+	gone      bool
+}
+
+// machineConditions are the steps of a machine, in order.
+var machineConditions = []initial{
+	{infrav1.IdentityAvailableCondition, infrav1.NotObservedReason},
+	{infrav1.BootstrapDataAvailableCondition, infrav1.NotObservedReason},
+	{infrav1.HostAssignedCondition, infrav1.WaitingForBootstrapDataReason},
+	{infrav1.VMProvisionedCondition, infrav1.WaitingForHostReason},
+	{infrav1.VMRunningCondition, infrav1.WaitingForVMReason},
+	{infrav1.AddressAvailableCondition, infrav1.WaitingForVMReason},
+}
+
+// Reconcile takes one ElementoMachine as far as it gets.
+func (r *MachineReconciler) Reconcile(ctx context.Context, request ctrl.Request) (result ctrl.Result, reterr error) {
+	defer func() { result, reterr = settle(result, reterr) }()
+
+	object := &infrav1.ElementoMachine{}
+	if err := r.Client.Get(ctx, request.NamespacedName, object); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	s := &machineScope{object: object, stored: object.DeepCopy()}
+	if err := r.relatives(ctx, s); err != nil {
+		return ctrl.Result{}, err
+	}
+	deleting := !object.DeletionTimestamp.IsZero()
+	if s.machine == nil && !deleting {
+		return ctrl.Result{}, nil // its Machine will claim it
+	}
+	before := conditions.Get(object, infrav1.ReadyCondition)
+	defer func() {
+		if s.gone {
+			return
+		}
+		if err := save(ctx, r.Client, s.stored, object); err != nil {
+			reterr = kerrors.NewAggregate([]error{reterr, err})
+			return
+		}
+		tell(r.Events, object, before)
+	}()
+	if isPaused(s.cluster, object) {
+		return ctrl.Result{}, nil
+	}
+	defer func() { summarize(object, machineConditions, deleting) }()
+
+	if deleting {
+		return run(ctx, s, r.nothingMade, r.connect, r.remove, r.release)
+	}
+	return run(ctx, s,
+		r.awaitInfrastructure, r.takeCharge, r.connect,
+		r.observe,
+		r.awaitBootstrapData, r.place, r.create,
+		r.describe)
+}
+
+// relatives finds the objects that the machine belongs to. They may be gone
+// when it is being deleted.
+func (r *MachineReconciler) relatives(ctx context.Context, s *machineScope) (err error) {
+	s.machine, err = util.GetOwnerMachine(ctx, r.Client, s.object.ObjectMeta)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	name, ok := s.object.Labels[clusterv1.ClusterNameLabel]
+	if s.machine != nil {
+		name, ok = s.machine.Spec.ClusterName, true
+	}
+	if !ok {
+		return nil
+	}
+	s.cluster, err = util.GetClusterByName(ctx, r.Client, s.object.Namespace, name)
+	if err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if !s.cluster.Spec.InfrastructureRef.IsDefined() {
+		return nil
+	}
+	infrastructure := &infrav1.ElementoCluster{}
+	if err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: s.cluster.Spec.InfrastructureRef.Name}, infrastructure); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	s.infrastructure = infrastructure
+	return nil
+}
+
+// awaitInfrastructure waits until the cluster's domains, network and endpoint
+// are settled.
+func (r *MachineReconciler) awaitInfrastructure(_ context.Context, s *machineScope) (*ctrl.Result, error) {
+	if s.infrastructure != nil && ptr.Deref(s.cluster.Status.Initialization.InfrastructureProvisioned, false) {
+		return nil, nil
+	}
+	setFalse(s.object, infrav1.BootstrapDataAvailableCondition, infrav1.WaitingForClusterInfrastructureReason, "The ElementoCluster is not provisioned")
+	return stop(0), nil
+}
+
+// connect finds the daemons.
+func (r *MachineReconciler) connect(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	deleting := !s.object.DeletionTimestamp.IsZero()
+	wrong := &problem{
+		reason: infrav1.IdentityNotFoundReason, again: identityAgain,
+		message: "The ElementoCluster, which names the identity, does not exist",
+	}
+	if s.infrastructure != nil {
+		var err error
+		if s.member, wrong, err = r.Identities.member(ctx, s.infrastructure); err != nil {
+			return nil, err
+		}
+	}
+	if wrong != nil {
+		setFalse(s.object, infrav1.IdentityAvailableCondition, wrong.reason, wrong.message)
+		if deleting {
+			setTrue(s.object, infrav1.DeletingCondition, wrong.reason, "The VM cannot be removed: "+wrong.message)
+		}
+		return stop(wrong.again), nil
+	}
+	setTrue(s.object, infrav1.IdentityAvailableCondition, infrav1.AvailableReason, "")
+	return nil, nil
+}
+
+// awaitBootstrapData reads what the VM starts with, if there is no VM yet.
+func (r *MachineReconciler) awaitBootstrapData(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	if s.vm != nil {
+		setTrue(s.object, infrav1.BootstrapDataAvailableCondition, infrav1.AvailableReason, "")
+		return nil, nil
+	}
+	name := s.machine.Spec.Bootstrap.DataSecretName
+	if name == nil {
+		setFalse(s.object, infrav1.BootstrapDataAvailableCondition, infrav1.WaitingForBootstrapDataReason, "The bootstrap provider has not written the data yet")
+		return stop(0), nil
+	}
+	secret := &corev1.Secret{}
+	if err := r.Secrets.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: *name}, secret); err != nil && !apierrors.IsNotFound(err) {
+		return nil, err
+	}
+	if s.bootstrap = secret.Data["value"]; len(s.bootstrap) == 0 {
+		setFalse(s.object, infrav1.BootstrapDataAvailableCondition, infrav1.WaitingForBootstrapDataReason, "Secret "+*name+", which the Machine names, does not exist or has no key \"value\"")
+		return stop(5 * time.Second), nil
+	}
+	setTrue(s.object, infrav1.BootstrapDataAvailableCondition, infrav1.AvailableReason, "")
+	return nil, nil
+}
+
+// persist writes a change of the spec or the metadata before it takes effect.
+func (r *MachineReconciler) persist(ctx context.Context, s *machineScope, change func(*infrav1.ElementoMachine)) error {
+	stored, err := persist(ctx, r.Client, s.object, change)
+	if err != nil {
+		return err
+	}
+	s.object.ObjectMeta, s.object.Spec = stored.ObjectMeta, stored.Spec
+	s.stored = stored
+	return nil
+}
+
+// event tells people of something about the machine.
+func (r *MachineReconciler) event(s *machineScope, kind, reason, action, format string, args ...any) {
+	var related runtime.Object
+	if s.machine != nil {
+		related = s.machine
+	}
+	r.Events.Eventf(s.object, related, kind, reason, action, format, args...)
+}

@@ -1,0 +1,95 @@
+package controllers
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	apitypes "k8s.io/apimachinery/pkg/types"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+)
+
+// takeCharge writes down, once and for ever and in one patch, that the machine
+// is ours to clean up, what its VM is called, and where it belongs.
+func (r *MachineReconciler) takeCharge(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	if controllerutil.ContainsFinalizer(s.object, infrav1.MachineFinalizer) && s.object.Spec.ProviderID != "" {
+		return nil, nil
+	}
+	domain := cmp.Or(s.machine.Spec.FailureDomain, s.object.Spec.Domain)
+	if domain == "" {
+		var err error
+		if domain, err = r.chooseDomain(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	if domain == "" {
+		setFalse(s.object, infrav1.HostAssignedCondition, infrav1.WaitingForClusterInfrastructureReason, "The ElementoCluster has no failure domains")
+		return stop(0), nil
+	}
+	return nil, r.persist(ctx, s, func(m *infrav1.ElementoMachine) {
+		controllerutil.AddFinalizer(m, infrav1.MachineFinalizer)
+		m.Spec.VMName = cmp.Or(m.Spec.VMName, nameFor(m, 54))
+		m.Spec.Domain = domain
+		m.Spec.ProviderID = cmp.Or(m.Spec.ProviderID, fmt.Sprintf("elemento://%s/%s", domain, m.Spec.VMName))
+	})
+}
+
+// domainChoices remember what the cache does not show yet, so that machines
+// that come at the same time do not all go to the same domain. It holds
+// machines for as long as they are on their way into the cache.
+type domainChoices struct {
+	mu     sync.Mutex
+	recent map[apitypes.UID]string
+}
+
+// chooseDomain takes, of the cluster's domains with a host that answers, the one
+// with the fewest of its machines, and of those the one with the most free
+// memory.
+func (r *MachineReconciler) chooseDomain(ctx context.Context, s *machineScope) (string, error) {
+	machines := &infrav1.ElementoMachineList{}
+	if err := r.Client.List(ctx, machines, client.InNamespace(s.object.Namespace), client.MatchingLabels{clusterv1.ClusterNameLabel: s.cluster.Name}); err != nil {
+		return "", err
+	}
+	up, free := map[string]int{}, map[string]uint64{}
+	if member, _ := r.Fleet.Of(client.ObjectKeyFromObject(s.infrastructure)); member != nil {
+		for _, host := range member.Hosts() {
+			if ready(host) {
+				up[host.GetDomain()] = 1
+				free[host.GetDomain()] += host.GetMemoryAvailableMib()
+			}
+		}
+	}
+
+	r.domains.mu.Lock()
+	defer r.domains.mu.Unlock()
+	count := map[string]int{}
+	for _, m := range machines.Items {
+		count[cmp.Or(m.Spec.Domain, r.domains.recent[m.UID])]++
+		if m.Spec.Domain != "" {
+			delete(r.domains.recent, m.UID)
+		}
+	}
+	var names []string
+	for _, d := range s.infrastructure.Status.FailureDomains {
+		names = append(names, d.Name)
+	}
+	if len(names) == 0 {
+		return "", nil
+	}
+	domain := slices.MinFunc(names, func(a, b string) int {
+		return cmp.Or(up[b]-up[a], count[a]-count[b], cmp.Compare(free[b], free[a]), strings.Compare(a, b))
+	})
+	if r.domains.recent == nil {
+		r.domains.recent = map[apitypes.UID]string{}
+	}
+	r.domains.recent[s.object.UID] = domain
+	return domain, nil
+}

@@ -1,0 +1,148 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/cluster-api/util"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	"elemento.cloud/cluster-api-provider-elemento/provider/fleet"
+)
+
+// place chooses the host and writes it down: until the VM is proven absent
+// there, nothing is done on any other.
+func (r *MachineReconciler) place(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	if s.object.Spec.Host == "" {
+		if result, err := r.placeElsewhere(ctx, s, ""); err != nil || result != nil {
+			return result, err
+		}
+	}
+	setTrue(s.object, infrav1.HostAssignedCondition, infrav1.HostAssignedReason, "")
+	return nil, nil
+}
+
+// placeElsewhere chooses a host other than the given one and writes it down.
+func (r *MachineReconciler) placeElsewhere(ctx context.Context, s *machineScope, than string) (*ctrl.Result, error) {
+	request := &rpc.PlaceVMRequest{Domain: s.object.Spec.Domain, VmName: s.object.Spec.VMName, Spec: vmSpec(s.object, s.infrastructure), Role: rpc.Role_ROLE_WORKER}
+	if than != "" {
+		request.ExcludedHosts = []string{than}
+	}
+	if util.IsControlPlaneMachine(s.machine) {
+		request.Role = rpc.Role_ROLE_CONTROL_PLANE
+		peers := &infrav1.ElementoMachineList{}
+		if err := r.Client.List(ctx, peers, client.InNamespace(s.object.Namespace),
+			client.MatchingLabels{clusterv1.ClusterNameLabel: s.cluster.Name}, client.HasLabels{clusterv1.MachineControlPlaneLabel}); err != nil {
+			return nil, err
+		}
+		for _, peer := range peers.Items {
+			if peer.Name != s.object.Name && peer.Spec.Host != "" {
+				request.PeerHosts = append(request.PeerHosts, peer.Spec.Host)
+			}
+		}
+	}
+	host, err := s.member.PlaceVM(ctx, request)
+	if err != nil {
+		p := explain(err)
+		setProblem(s.object, infrav1.HostAssignedCondition, p)
+		return stop(p.again), nil
+	}
+	return nil, r.persist(ctx, s, func(m *infrav1.ElementoMachine) { m.Spec.Host = host })
+}
+
+// create has the assigned host make the VM, whatever became of earlier tries.
+func (r *MachineReconciler) create(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	if s.vm != nil {
+		return nil, nil
+	}
+	vm, err := s.member.EnsureVM(ctx, &rpc.EnsureVMRequest{
+		Host: s.object.Spec.Host, VmName: s.object.Spec.VMName, Spec: vmSpec(s.object, s.infrastructure),
+		UserData: s.bootstrap,
+		MetaData: map[string]string{
+			"instance-id":    s.object.Spec.VMName,
+			"local-hostname": s.machine.Name,
+			"provider_id":    s.object.Spec.ProviderID,
+		},
+	})
+	switch fleet.ReasonOf(err) {
+	case rpc.Reason_REASON_NO_CAPACITY, rpc.Reason_REASON_LICENSE_REQUIRED:
+		return r.giveUpHost(ctx, s, explain(err))
+	}
+	if err != nil {
+		p := explain(err)
+		setProblem(s.object, infrav1.VMProvisionedCondition, p)
+		return stop(p.again), nil
+	}
+	if s.object.Status.VMUID == "" {
+		r.event(s, corev1.EventTypeNormal, "VMCreated", "EnsureVM", "VM %s is on host %s", s.object.Spec.VMName, s.object.Spec.Host)
+	}
+	s.vm = vm
+	return nil, nil
+}
+
+// giveUpHost is for a host that turned out to be full. Another may be tried once
+// this one is proven to have nothing of the VM.
+func (r *MachineReconciler) giveUpHost(ctx context.Context, s *machineScope, why problem) (*ctrl.Result, error) {
+	full := s.object.Spec.Host
+	setProblem(s.object, infrav1.VMProvisionedCondition, why)
+	if result, err := r.clear(ctx, s); err != nil || result != nil {
+		return result, err
+	}
+	result, err := r.placeElsewhere(ctx, s, full)
+	if err != nil {
+		return nil, err
+	}
+	if result != nil {
+		// Nowhere else either: let the next try choose among all hosts again.
+		setProblem(s.object, infrav1.HostAssignedCondition, why)
+		return result, r.persist(ctx, s, func(m *infrav1.ElementoMachine) { m.Spec.Host = "" })
+	}
+	r.event(s, corev1.EventTypeNormal, "HostChanged", "PlaceVM", "Host %s has no room for VM %s; trying %s", full, s.object.Spec.VMName, s.object.Spec.Host)
+	setTrue(s.object, infrav1.HostAssignedCondition, infrav1.HostAssignedReason, "")
+	return stop(time.Millisecond), nil
+}
+
+// clear removes what there is of the VM on its host, and goes on when the host
+// has shown that nothing is left.
+func (r *MachineReconciler) clear(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	gone, remaining, err := s.member.DeleteVM(ctx, &rpc.DeleteVMRequest{Host: s.object.Spec.Host, VmName: s.object.Spec.VMName})
+	switch {
+	case err != nil:
+		p := explain(err)
+		setProblem(s.object, infrav1.VMProvisionedCondition, p)
+		return stop(p.again), nil
+	case !gone:
+		setFalse(s.object, infrav1.VMProvisionedCondition, infrav1.RecreatingReason, fmt.Sprintf("Removing what is left on host %s first: %v", s.object.Spec.Host, remaining))
+		return stop(200 * time.Millisecond), nil
+	}
+	return nil, nil
+}
+
+// vmSpec is what a machine asks of the daemons.
+func vmSpec(m *infrav1.ElementoMachine, c *infrav1.ElementoCluster) *rpc.VMSpec {
+	spec := &rpc.VMSpec{
+		Slots: uint32(m.Spec.Slots), FullPhysical: m.Spec.FullPhysical, MaxOverprovision: uint32(max(1, m.Spec.Overprovision)),
+		MemoryMib: uint64(m.Spec.MemoryMiB), RequireEcc: m.Spec.RequireECC,
+		Architecture: string(m.Spec.Architecture), CpuFlags: m.Spec.CPUFlags,
+		Image:      m.Spec.Image,
+		BootVolume: &rpc.Volume{SizeGib: uint64(m.Spec.BootVolume.SizeGiB), Bus: string(m.Spec.BootVolume.Bus), Format: string(m.Spec.BootVolume.Format)},
+		Networks:   []*rpc.NetworkSpec{clusterNetwork(c)},
+		Firmware:   string(m.Spec.Firmware), Tags: m.Spec.Tags,
+	}
+	for _, device := range m.Spec.PCIDevices {
+		spec.PciDevices = append(spec.PciDevices, &rpc.PCIDevice{Vendor: device.Vendor, Model: device.Model, Quantity: uint32(max(1, device.Quantity))})
+	}
+	for _, volume := range m.Spec.DataVolumes {
+		spec.DataVolumes = append(spec.DataVolumes, &rpc.Volume{Name: volume.Name, SizeGib: uint64(volume.SizeGiB), Bus: string(volume.Bus), Format: string(volume.Format)})
+	}
+	for _, network := range m.Spec.Networks {
+		spec.Networks = append(spec.Networks, &rpc.NetworkSpec{Name: network.Name})
+	}
+	return spec
+}

@@ -1,0 +1,69 @@
+package controllers
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+)
+
+// nothingMade lets a machine go for which no host was ever written down: nothing
+// is made before that.
+func (r *MachineReconciler) nothingMade(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	if s.object.Spec.Host != "" && s.object.Spec.VMName != "" {
+		return nil, nil
+	}
+	if _, err := r.release(ctx, s); err != nil {
+		return nil, err
+	}
+	return stop(0), nil
+}
+
+// remove takes the VM with its volumes and seed away and goes on when the host
+// has shown that they are gone.
+func (r *MachineReconciler) remove(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	gone, remaining, err := s.member.DeleteVM(ctx, &rpc.DeleteVMRequest{
+		Host: s.object.Spec.Host, VmName: s.object.Spec.VMName,
+		ForceAfter: timestamppb.New(s.object.DeletionTimestamp.Add(r.StopTimeout)),
+	})
+	if err != nil {
+		p := explain(err)
+		reason := p.reason
+		if reason == infrav1.HostUnreachableReason {
+			reason = infrav1.WaitingForHostDeletionReason
+		}
+		setTrue(s.object, infrav1.DeletingCondition, reason, p.message)
+		if p.status == "Unknown" {
+			setUnknown(s.object, infrav1.VMProvisionedCondition, p.reason, p.message)
+		}
+		return stop(p.again), nil
+	}
+	if !gone {
+		setTrue(s.object, infrav1.DeletingCondition, infrav1.RemovingReason, "Still there: "+strings.Join(remaining, ", "))
+		// The inventory wakes us; this is for the steps that it does not show.
+		waited := time.Since(s.object.DeletionTimestamp.Time)
+		return stop(min(max(waited/10, 100*time.Millisecond), 5*time.Second)), nil
+	}
+	r.event(s, corev1.EventTypeNormal, "VMDeleted", "DeleteVM", "VM %s and its volumes are gone from host %s", s.object.Spec.VMName, s.object.Spec.Host)
+	return nil, nil
+}
+
+// release lets the object go.
+func (r *MachineReconciler) release(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	if controllerutil.ContainsFinalizer(s.object, infrav1.MachineFinalizer) {
+		if _, err := persist(ctx, r.Client, s.object, func(m *infrav1.ElementoMachine) {
+			controllerutil.RemoveFinalizer(m, infrav1.MachineFinalizer)
+		}); err != nil {
+			return nil, err
+		}
+	}
+	s.gone = true
+	return nil, nil
+}

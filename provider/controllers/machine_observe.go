@@ -1,0 +1,215 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/cluster-api/util"
+	"sigs.k8s.io/cluster-api/util/conditions"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	"elemento.cloud/cluster-api-provider-elemento/provider/fleet"
+)
+
+func ready(host *rpc.Host) bool { return host.GetHealth() == rpc.HostHealth_HOST_HEALTH_READY }
+
+// wasMade tells that there once was a VM. The Machine's providerID survives a
+// move to another management cluster, a status does not.
+func wasMade(s *machineScope) bool {
+	return s.object.Status.VMUID != "" || ptr.Deref(s.object.Status.Initialization.Provisioned, false) || s.machine.Spec.ProviderID != ""
+}
+
+// observe finds the VM in what the daemons tell. A VM that should be there and
+// is not to be seen is asked for; only its host can prove it gone.
+func (r *MachineReconciler) observe(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	host, name := s.object.Spec.Host, s.object.Spec.VMName
+	if host == "" {
+		return nil, nil
+	}
+	setTrue(s.object, infrav1.HostAssignedCondition, infrav1.HostAssignedReason, "")
+	sight := s.member.Look(host, name)
+	if sight.Host == nil && wasMade(s) {
+		s.member.Sync(ctx) // the stream is on its way after a start
+		sight = s.member.Look(host, name)
+	}
+	switch {
+	case sight.VM != nil && sight.Reachable():
+		s.vm = sight.VM
+		return nil, nil
+	case !wasMade(s):
+		return nil, nil
+	}
+	if sight.Host != nil && !sight.Reachable() {
+		r.unknown(s, infrav1.HostUnreachableReason, "Host "+host+" does not answer, so nothing is known of the VM")
+		return stop(30 * time.Second), nil // its return wakes us
+	}
+	vm, err := s.member.GetVM(ctx, host, name)
+	switch {
+	case err == nil:
+		s.vm = vm
+		return nil, nil
+	case fleet.ReasonOf(err) == rpc.Reason_REASON_VM_NOT_FOUND && sight.Absent >= 2:
+		return r.lost(ctx, s)
+	case fleet.ReasonOf(err) == rpc.Reason_REASON_VM_NOT_FOUND:
+		// Not proven yet. The second answer without it wakes us.
+		return stop(2 * time.Second), nil
+	}
+	p := explain(err)
+	r.unknown(s, p.reason, p.message)
+	return stop(p.again), nil
+}
+
+// unknown says that nothing is known of a VM that was there.
+func (r *MachineReconciler) unknown(s *machineScope, reason, message string) {
+	setUnknown(s.object, infrav1.VMProvisionedCondition, reason, message)
+	setUnknown(s.object, infrav1.VMRunningCondition, reason, message)
+	s.object.Status.PowerState = infrav1.PowerStateUnknown
+}
+
+// lost deals with a VM that its host has shown to be gone. Before its node
+// joined it is made again from the same data. After that its tokens are spent,
+// so that Cluster API is asked to replace the Machine.
+func (r *MachineReconciler) lost(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	name, host := s.object.Spec.VMName, s.object.Spec.Host
+	first := !conditions.IsFalse(s.object, infrav1.VMProvisionedCondition)
+	waiting := func(reason string) {
+		setFalse(s.object, infrav1.VMRunningCondition, infrav1.WaitingForVMReason, "")
+		setFalse(s.object, infrav1.AddressAvailableCondition, infrav1.WaitingForVMReason, "")
+		if first {
+			r.event(s, corev1.EventTypeWarning, reason, "Observe", "VM %s is gone from host %s", name, host)
+		}
+	}
+	s.object.Status.VMUID, s.object.Status.PowerState, s.object.Status.Addresses = "", "", nil
+	if !s.machine.Status.NodeRef.IsDefined() {
+		waiting(infrav1.RecreatingReason)
+		setFalse(s.object, infrav1.VMProvisionedCondition, infrav1.RecreatingReason, fmt.Sprintf("VM %s is gone from host %s before its node joined, and is made again", name, host))
+		return r.clear(ctx, s)
+	}
+	waiting(infrav1.VMLostReason)
+	message := fmt.Sprintf("VM %s is gone from host %s; Cluster API is asked to replace the Machine", name, host)
+	if alone, err := r.onlyControlPlane(ctx, s); err != nil {
+		return nil, err
+	} else if alone {
+		message = fmt.Sprintf("VM %s is gone from host %s, and with it the cluster's only control plane, which cannot be replaced; restore or make the cluster anew", name, host)
+		setFalse(s.object, infrav1.VMProvisionedCondition, infrav1.VMLostReason, message)
+		return stop(0), nil
+	}
+	setFalse(s.object, infrav1.VMProvisionedCondition, infrav1.VMLostReason, message)
+	if _, asked := s.machine.Annotations[clusterv1.RemediateMachineAnnotation]; asked {
+		return stop(0), nil
+	}
+	_, err := persist(ctx, r.Client, s.machine, func(m *clusterv1.Machine) {
+		metav1.SetMetaDataAnnotation(&m.ObjectMeta, clusterv1.RemediateMachineAnnotation, "")
+	})
+	return stop(0), err
+}
+
+// onlyControlPlane tells that the machine is the cluster's one control plane.
+func (r *MachineReconciler) onlyControlPlane(ctx context.Context, s *machineScope) (bool, error) {
+	if !util.IsControlPlaneMachine(s.machine) {
+		return false, nil
+	}
+	machines := &clusterv1.MachineList{}
+	err := r.Client.List(ctx, machines, client.InNamespace(s.object.Namespace),
+		client.MatchingLabels{clusterv1.ClusterNameLabel: s.cluster.Name}, client.HasLabels{clusterv1.MachineControlPlaneLabel})
+	return len(machines.Items) == 1, err
+}
+
+// powerStates has an entry for every power state of a daemon.
+var powerStates = map[rpc.PowerState]infrav1.PowerState{
+	rpc.PowerState_POWER_STATE_UNSPECIFIED: infrav1.PowerStateUnknown,
+	rpc.PowerState_POWER_STATE_RUNNING:     infrav1.PowerStateRunning,
+	rpc.PowerState_POWER_STATE_OFF:         infrav1.PowerStateOff,
+	rpc.PowerState_POWER_STATE_PAUSED:      infrav1.PowerStatePaused,
+}
+
+// describe writes what the VM is like into the status, and powers it on if it
+// is off.
+func (r *MachineReconciler) describe(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	status, vm := &s.object.Status, s.vm
+	status.VMUID, status.PowerState, status.FailureDomain = vm.GetUid(), powerStates[vm.GetPowerState()], s.object.Spec.Domain
+	setTrue(s.object, infrav1.VMProvisionedCondition, infrav1.ProvisionedReason, "")
+	r.reportDrift(s)
+	if result, err := r.keepRunning(ctx, s); err != nil || result != nil {
+		return result, err
+	}
+	if vm.GetAddress() == "" {
+		status.Addresses = nil
+		setFalse(s.object, infrav1.AddressAvailableCondition, infrav1.WaitingForAddressReason, "The VM runs and its guest has no address yet")
+		return stop(0), nil
+	}
+	status.Addresses = clusterv1.MachineAddresses{{Type: clusterv1.MachineInternalIP, Address: vm.GetAddress()}}
+	setTrue(s.object, infrav1.AddressAvailableCondition, infrav1.AvailableReason, "")
+	status.Initialization.Provisioned = new(true)
+	return nil, nil
+}
+
+// bootPatience is how long a VM that was just made may be seen powered off: it
+// is on its way up.
+const bootPatience = time.Minute
+
+// keepRunning powers a VM on that is off.
+func (r *MachineReconciler) keepRunning(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	wasRunning := conditions.IsTrue(s.object, infrav1.VMRunningCondition)
+	switch s.vm.GetPowerState() {
+	case rpc.PowerState_POWER_STATE_RUNNING:
+		setTrue(s.object, infrav1.VMRunningCondition, infrav1.RunningReason, "")
+		return nil, nil
+	case rpc.PowerState_POWER_STATE_PAUSED:
+		setFalse(s.object, infrav1.VMRunningCondition, infrav1.VMPausedReason, "Somebody paused the VM on its host; it is left alone")
+		return stop(0), nil
+	case rpc.PowerState_POWER_STATE_UNSPECIFIED:
+		setUnknown(s.object, infrav1.VMRunningCondition, infrav1.NotObservedReason, "The host does not tell whether the VM runs")
+		return stop(0), nil
+	}
+	if age := time.Since(s.vm.GetCreated().AsTime()); !wasRunning && s.vm.GetCreated() != nil && age < bootPatience {
+		setFalse(s.object, infrav1.VMRunningCondition, infrav1.StartingReason, "The VM is starting")
+		return stop(bootPatience - max(0, age)), nil
+	}
+	if err := s.member.SetVMPower(ctx, s.object.Spec.Host, s.object.Spec.VMName, rpc.PowerAction_POWER_ACTION_ON); err != nil {
+		p := explain(err)
+		setFalse(s.object, infrav1.VMRunningCondition, infrav1.PoweredOffReason, "The VM is off and cannot be powered on: "+p.message)
+		return stop(p.again), nil
+	}
+	if wasRunning {
+		r.event(s, corev1.EventTypeWarning, infrav1.PoweredOffReason, "SetVMPower", "VM %s was found powered off and is powered on", s.object.Spec.VMName)
+	}
+	setFalse(s.object, infrav1.VMRunningCondition, infrav1.StartingReason, "The VM was off and is being powered on")
+	return stop(5 * time.Second), nil
+}
+
+// reportDrift tells what of the VM is not as the machine says. Nothing is done
+// about it.
+func (r *MachineReconciler) reportDrift(s *machineScope) {
+	var differs []string
+	if n := s.vm.GetSlots(); n != 0 && n != uint32(s.object.Spec.Slots) {
+		differs = append(differs, fmt.Sprintf("slots: %d instead of %d", n, s.object.Spec.Slots))
+	}
+	if n := s.vm.GetMemoryMib(); n != 0 && n != uint64(s.object.Spec.MemoryMiB) {
+		differs = append(differs, fmt.Sprintf("memoryMiB: %d instead of %d", n, s.object.Spec.MemoryMiB))
+	}
+	for _, network := range vmSpec(s.object, s.infrastructure).GetNetworks() {
+		if len(s.vm.GetNetworks()) > 0 && !slices.Contains(s.vm.GetNetworks(), network.GetName()) {
+			differs = append(differs, fmt.Sprintf("networks: %s is not attached", network.GetName()))
+		}
+	}
+	if len(differs) == 0 {
+		setTrue(s.object, infrav1.VMMatchesSpecCondition, infrav1.MatchesSpecReason, "")
+		return
+	}
+	message := "The VM was changed by hand and is left alone: " + strings.Join(differs, "; ")
+	if c := conditions.Get(s.object, infrav1.VMMatchesSpecCondition); c == nil || c.Message != message {
+		r.event(s, corev1.EventTypeWarning, infrav1.DriftedReason, "Observe", "%s", message)
+	}
+	setFalse(s.object, infrav1.VMMatchesSpecCondition, infrav1.DriftedReason, message)
+}
