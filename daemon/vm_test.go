@@ -1,0 +1,318 @@
+package daemon_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest"
+)
+
+func timestampOrNil(at time.Time) *timestamppb.Timestamp {
+	if at.IsZero() {
+		return nil
+	}
+	return timestamppb.New(at)
+}
+
+func TestVMIsMadeOnceHoweverOftenItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	var uid string
+	for range 3 {
+		res, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if uid == "" {
+			uid = res.Vm.Uid
+		}
+		if res.Vm.Uid != uid || res.Vm.PowerState != rpc.PowerState_POWER_STATE_RUNNING || res.Vm.Address == "" {
+			t.Errorf("got %v, want VM %s running with an address", res.Vm, uid)
+		}
+		if want := []string{"vm-1-boot", "vm-1-seed"}; !slices.Equal(res.Vm.Volumes, want) {
+			t.Errorf("volumes %q, want %q", res.Vm.Volumes, want)
+		}
+		if want := []string{"cluster"}; !slices.Equal(res.Vm.Networks, want) {
+			t.Errorf("networks %q, want %q", res.Vm.Networks, want)
+		}
+	}
+	if n := s.calls("POST matcher/register"); n != 1 {
+		t.Errorf("%d registers, want 1", n)
+	}
+}
+
+func TestVMIsMadeInFewCalls(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	before := s.calls("")
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-2")); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.calls("") - before; n > 10 {
+		t.Errorf("%d C4 calls for a VM whose network is there, want at most 10", n)
+	}
+}
+
+// calls counts the C4 calls that arrived at all hosts, of one name or of all.
+func (s *site) calls(call string) (n int64) {
+	for _, counts := range s.fake.Calls() {
+		for name, c := range counts {
+			if call == "" || name == call {
+				n += c
+			}
+		}
+	}
+	return n
+}
+
+func TestVMWithDataVolumesIsGoneWithThem(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	req := ensure("host-1", "vm-1")
+	req.Spec.DataVolumes = []*rpc.Volume{{Name: "etcd", SizeGib: 2, Format: "raw"}, {Name: "logs", SizeGib: 1}}
+	res, err := p.EnsureVM(within(t, soon), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"vm-1-boot", "vm-1-data-etcd", "vm-1-data-logs", "vm-1-seed"}; !slices.Equal(res.Vm.Volumes, want) {
+		t.Errorf("volumes %q, want %q", res.Vm.Volumes, want)
+	}
+	p.deleteVM(t, "host-1", "vm-1", time.Time{})
+	s.wantNothingLeft("network cluster")
+}
+
+func TestDeletionOfAVMThatStopsAtOnceTakesOneCall(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	if calls := p.deleteVM(t, "host-1", "vm-1", time.Now().Add(time.Minute)); calls != 1 {
+		t.Errorf("took %d calls, want 1", calls)
+	}
+	if n := s.calls("POST matcher/stop"); n != 1 {
+		t.Errorf("%d stops, want 1: the guest is to shut down by itself", n)
+	}
+	s.wantNothingLeft("network cluster")
+}
+
+func TestDeletionWaitsForTheGuestAndThenCutsPower(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1, func(o *fakeatomos.Options) { o.StopTime = time.Hour })
+	p := s.daemon().provider()
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	force := time.Now().Add(2 * time.Second)
+	res, err := p.DeleteVM(within(t, soon), &rpc.DeleteVMRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", ForceAfter: timestamppb.New(force)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Gone || !slices.Equal(res.Remaining, []string{"VM is shutting down"}) {
+		t.Fatalf("got %v, want the VM to be shutting down", res)
+	}
+	p.deleteVM(t, "host-1", "vm-1", force)
+	if time.Now().Before(force) {
+		t.Error("power was cut too early")
+	}
+	if n := s.calls("POST matcher/stop"); n != 1 {
+		t.Errorf("%d stops, want 1", n)
+	}
+	s.wantNothingLeft("network cluster")
+}
+
+func TestDeletionOfWhatNeverWasSaysGone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	if calls := p.deleteVM(t, "host-1", "vm-1", time.Time{}); calls != 1 {
+		t.Errorf("took %d calls, want 1", calls)
+	}
+}
+
+func TestVMOfAnotherClientIsNeverTouched(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	d := s.daemon()
+	theirs := ensure("host-1", "vm-1")
+	theirs.ClientUid = another
+	before, err := d.other().EnsureVM(within(t, soon), theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := d.provider()
+	_, err = p.GetVM(within(t, soon), &rpc.GetVMRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1"})
+	wantReason(t, err, rpc.Reason_REASON_VM_NOT_FOUND, "vm-1", "host-1")
+	_, err = p.SetVMPower(within(t, soon), &rpc.SetVMPowerRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", Action: rpc.PowerAction_POWER_ACTION_OFF})
+	wantReason(t, err, rpc.Reason_REASON_VM_NOT_FOUND)
+	resources := s.fake.Inventory().Resources()
+	p.deleteVM(t, "host-1", "vm-1", time.Time{})
+	_, err = p.DeleteNetwork(within(t, soon), &rpc.DeleteNetworkRequest{ClientUid: owner, NetworkName: "cluster", Domains: []string{"d1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after := s.fake.Inventory().Resources(); !slices.Equal(after, resources) {
+		t.Errorf("AtomOS held %q and now holds %q", resources, after)
+	}
+	if mine, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil || mine.Vm.Uid == before.Vm.Uid {
+		t.Errorf("got %v, %v: want a VM of its own beside the other's", mine, err)
+	}
+}
+
+func TestPowerIsSwitchedAndSwitchingTwiceIsFine(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		action rpc.PowerAction
+		want   rpc.PowerState
+	}{
+		{rpc.PowerAction_POWER_ACTION_ON, rpc.PowerState_POWER_STATE_RUNNING},
+		{rpc.PowerAction_POWER_ACTION_REBOOT, rpc.PowerState_POWER_STATE_RUNNING},
+		{rpc.PowerAction_POWER_ACTION_OFF, rpc.PowerState_POWER_STATE_OFF},
+		{rpc.PowerAction_POWER_ACTION_OFF, rpc.PowerState_POWER_STATE_OFF},
+		{rpc.PowerAction_POWER_ACTION_ON, rpc.PowerState_POWER_STATE_RUNNING},
+	} {
+		res, err := p.SetVMPower(within(t, soon), &rpc.SetVMPowerRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", Action: step.action})
+		if err != nil {
+			t.Fatalf("%s: %v", step.action, err)
+		}
+		if res.Vm.PowerState != step.want {
+			t.Errorf("%s led to %s", step.action, res.Vm.PowerState)
+		}
+	}
+}
+
+func TestVolumesAndNetworksComeAndGoWhileTheVMRuns(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	get := func() *rpc.VM {
+		res, err := p.GetVM(within(t, soon), &rpc.GetVMRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Usage == nil {
+			t.Error("usage is unset, though the host can tell it")
+		}
+		return res.Vm
+	}
+	for range 2 { // the second time changes nothing
+		if _, err := p.AttachVolume(within(t, soon), &rpc.AttachVolumeRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", Volume: &rpc.Volume{Name: "extra", SizeGib: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.AttachNetwork(within(t, soon), &rpc.AttachNetworkRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", Network: &rpc.NetworkSpec{Name: "storage", Cidr: "127.89.0.0/24", Mode: rpc.NetworkMode_NETWORK_MODE_NAT}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	vm := get()
+	if !slices.Contains(vm.Volumes, "vm-1-data-extra") || !slices.Contains(vm.Networks, "storage") {
+		t.Errorf("the VM has volumes %q and networks %q, want the extra volume and the storage network among them", vm.Volumes, vm.Networks)
+	}
+	for range 2 {
+		if _, err := p.DetachVolume(within(t, soon), &rpc.DetachVolumeRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", VolumeName: "extra"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.DetachNetwork(within(t, soon), &rpc.DetachNetworkRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", NetworkName: "storage"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if vm := get(); len(vm.Volumes) != 2 || len(vm.Networks) != 1 {
+		t.Errorf("the VM has volumes %q and networks %q, want those it began with", vm.Volumes, vm.Networks)
+	}
+	for _, r := range s.fake.Inventory().Resources() {
+		if strings.Contains(r, "extra") {
+			t.Errorf("the detached volume is still there: %s", r)
+		}
+	}
+}
+
+func TestUsageIsUnsetWhereTheHostCannotTell(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1, func(o *fakeatomos.Options) { o.Hosts[0].PublishedOnly = true })
+	p := s.daemon().provider()
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	res, err := p.GetVM(within(t, soon), &rpc.GetVMRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1"})
+	if err != nil || res.Usage != nil {
+		t.Errorf("got usage %v, error %v; want neither", res.GetUsage(), err)
+	}
+	_, err = p.AttachVolume(within(t, soon), &rpc.AttachVolumeRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", Volume: &rpc.Volume{Name: "extra", SizeGib: 1}})
+	wantReason(t, err, rpc.Reason_REASON_UNSUPPORTED)
+}
+
+func TestManyVMsAtOnceShareOneManagedNetwork(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	var wg sync.WaitGroup
+	for i := range 10 {
+		wg.Go(func() {
+			if _, err := p.EnsureVM(within(t, soon), ensure("host-1", fmt.Sprintf("vm-%d", i))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := s.calls("POST network/create"); n != 1 {
+		t.Errorf("the network was made %d times", n)
+	}
+}
+
+func TestNewVolumesThatAreInvisibleForAWhileAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1, func(o *fakeatomos.Options) { o.VolumeDelay = 300 * time.Millisecond })
+	p := s.daemon().provider()
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	p.deleteVM(t, "host-1", "vm-1", time.Time{})
+	s.wantNothingLeft("network cluster")
+}
+
+func TestGuestGetsItsSeed(t *testing.T) {
+	t.Parallel()
+	guests := &seedReader{seen: make(chan guest.VM, 1)}
+	s := newSite(t, 1, func(o *fakeatomos.Options) { o.Guests = guests })
+	if _, err := s.daemon().provider().EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	vm := <-guests.seen
+	if want := "instance-id: vm-1\nlocal-hostname: vm-1\nprovider_id: elemento://d1/vm-1\n"; string(vm.MetaData) != want {
+		t.Errorf("meta-data %q, want %q", vm.MetaData, want)
+	}
+	if !strings.Contains(string(vm.UserData), secret) {
+		t.Error("the user-data did not arrive")
+	}
+}
+
+// seedReader is the software of guests that only read their seed.
+type seedReader struct{ seen chan guest.VM }
+
+func (r *seedReader) Boot(_ context.Context, vm guest.VM) error { r.seen <- vm; return nil }
+func (r *seedReader) PowerOff(string)                           {}
+func (r *seedReader) Remove(string)                             {}
+func (r *seedReader) Usage(string) (int64, int64)               { return 0, 0 }
