@@ -47,11 +47,9 @@ const (
 
 // Reasons of a condition that is as it should be, and of the summary.
 const (
-	// ReadyReason and NotReadyReason and ReadyUnknownReason are the summary's when
-	// it has none better.
-	ReadyReason        = clusterv1.ReadyReason
-	NotReadyReason     = clusterv1.NotReadyReason
-	ReadyUnknownReason = clusterv1.ReadyUnknownReason
+	// ReadyReason and NotReadyReason are the summary's when it has none better.
+	ReadyReason    = clusterv1.ReadyReason
+	NotReadyReason = clusterv1.NotReadyReason
 
 	// AvailableReason: IdentityAvailable, DomainsAvailable,
 	// BootstrapDataAvailable, AddressAvailable.
@@ -73,11 +71,9 @@ const (
 	// IdentityInvalidReason: the Secret lacks a key or holds nonsense; the message
 	// names the key.
 	IdentityInvalidReason = "IdentityInvalid"
-	// DaemonUnreachableReason: no daemon of the identity answers.
+	// DaemonUnreachableReason: no daemon of the identity answers, or none is trusted
+	// or trusts us; the message says which.
 	DaemonUnreachableReason = "DaemonUnreachable"
-	// DaemonUntrustedReason: the daemon's certificate is not of the identity's CA,
-	// or it refuses ours.
-	DaemonUntrustedReason = "DaemonUntrusted"
 )
 
 // Reasons of waiting for someone else.
