@@ -42,7 +42,6 @@ type controlPlane struct {
 type service struct {
 	door *door
 	*activity
-	stop func()
 }
 
 // newControlPlane issues the certificates that kubeadm would.

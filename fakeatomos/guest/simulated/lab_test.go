@@ -408,7 +408,10 @@ func (l *lab) destroy(vm guest.VM) {
 
 // refused tells whether nothing listens at an address.
 func refused(address netip.Addr, port string) error {
-	connection, err := net.DialTimeout("tcp", net.JoinHostPort(address.String(), port), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var dialer net.Dialer
+	connection, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(address.String(), port))
 	if err == nil {
 		_ = connection.Close()
 		return errors.New("a connection is accepted")

@@ -100,9 +100,10 @@ func cutOutsideQuotes(text, separator string, quotes bool) (before, after string
 	for i := 0; i < len(text); i++ {
 		switch {
 		case quote != 0:
-			if text[i] == '\\' {
+			switch text[i] {
+			case '\\':
 				i++
-			} else if text[i] == quote {
+			case quote:
 				quote = 0
 			}
 		case quotes && (text[i] == '\'' || text[i] == '"'):

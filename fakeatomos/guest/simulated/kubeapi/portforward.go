@@ -2,6 +2,7 @@ package kubeapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -44,7 +45,10 @@ func (s *Server) portForward(c *call) error {
 		}
 	}
 	connection, err := c.upgrade(accept)
-	if connection == nil {
+	if errors.Is(err, errAnswered) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	connection.SetIdleTimeout(portForwardIdle)
@@ -93,29 +97,36 @@ var tunnel = websocket.Upgrader{
 	CheckOrigin: func(*http.Request) bool { return true },
 }
 
+// errAnswered tells that a failed upgrade has answered the client itself, or
+// taken the connection, on which nothing more can be said.
+var errAnswered = errors.New("the upgrade failed and has answered")
+
 // upgrade takes the connection over for streams: SPDY through a WebSocket, or
-// SPDY itself. Without a connection it has answered, or returns what to.
+// SPDY itself.
 func (c *call) upgrade(accept httpstream.NewStreamHandler) (httpstream.Connection, error) {
 	switch {
 	case websocket.IsWebSocketUpgrade(c.Request):
 		upgraded, err := tunnel.Upgrade(c.w, c.Request, nil)
 		if err != nil {
-			return nil, nil
+			return nil, errAnswered
 		}
 		if upgraded.Subprotocol() == "" {
 			_ = upgraded.Close()
-			return nil, nil
+			return nil, errAnswered
 		}
 		connection, err := spdy.NewServerConnection(portforward.NewTunnelingConnection("server", upgraded), accept)
 		if err != nil {
-			return nil, nil // nothing can be said on a connection that is taken over
+			return nil, errAnswered
 		}
 		return connection, nil
 	case httpstream.IsUpgradeRequest(c.Request) && c.Method == http.MethodPost:
 		if _, err := httpstream.Handshake(c.Request, c.w, []string{portForwardProtocol}); err != nil {
-			return nil, nil
+			return nil, errAnswered
 		}
-		return spdy.NewResponseUpgrader().UpgradeResponse(c.w, c.Request, accept), nil
+		if connection := spdy.NewResponseUpgrader().UpgradeResponse(c.w, c.Request, accept); connection != nil {
+			return connection, nil
+		}
+		return nil, errAnswered
 	}
 	return nil, apierrors.NewBadRequest("port forwarding needs an upgrade to a WebSocket or to SPDY")
 }
