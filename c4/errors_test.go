@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -135,4 +136,22 @@ func FuzzRefusal(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestEveryWordOfAHostIsSpecified(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("SPEC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for class := range classes {
+		if !strings.Contains(string(raw), "| `["+class+"] …`") {
+			t.Errorf("the class %s is not in the table of errors", class)
+		}
+	}
+	for reason := range reasons {
+		if !strings.Contains(string(raw), "`{\"error\":\""+reason+"\"}`") {
+			t.Errorf("the word %s is not in the table of errors", reason)
+		}
+	}
 }
