@@ -1,0 +1,370 @@
+package daemon_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+)
+
+const register = "POST matcher/register"
+
+// ensureUntilThere repeats EnsureVM, each time with the next caller, as long as
+// its failures say that this is worth it.
+func ensureUntilThere(t *testing.T, req *rpc.EnsureVMRequest, callers ...*caller) *rpc.VM {
+	t.Helper()
+	deadline := time.Now().Add(soon)
+	for i := 0; ; i++ {
+		res, err := callers[i%len(callers)].EnsureVM(within(t, 5*time.Second), req)
+		if err == nil {
+			return res.Vm
+		}
+		switch reason(err) {
+		case rpc.Reason_REASON_OUTCOME_UNKNOWN, rpc.Reason_REASON_WRONG_STATE, rpc.Reason_REASON_IN_USE, rpc.Reason_REASON_HOST_FAILED, rpc.Reason_REASON_HOST_UNREACHABLE:
+		default:
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not there in time: %v", err)
+		}
+	}
+}
+
+// wantOneVM fails the test unless AtomOS settles on one VM of that name with
+// one boot volume and one seed.
+func (s *site) wantOneVM(name string) {
+	s.t.Helper()
+	var vms, volumes int
+	one := func() bool {
+		inv := s.fake.Inventory()
+		vms, volumes = len(inv.VM(name)), 0
+		for _, h := range inv.Hosts {
+			volumes += len(h.Volumes)
+		}
+		return vms == 1 && volumes == 2
+	}
+	eventually(s.t, "one VM, one boot volume, one seed", one)
+	time.Sleep(50 * time.Millisecond) // and it stays so
+	if !one() {
+		s.t.Fatalf("there are %d VMs and %d volumes, want 1 and 2", vms, volumes)
+	}
+}
+
+func TestReplyOfRegisterLostTwiceWithTwoDaemonsMakesOneVM(t *testing.T) {
+	t.Parallel()
+	for _, fence := range []bool{true, false} {
+		t.Run(fmt.Sprintf("fence=%t", fence), func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, 1, func(o *fakeatomos.Options) { o.NoBootVolumeFence = !fence })
+			s.fault(fakeatomos.Fault{Call: register, Times: 2, Effect: fakeatomos.LoseReply})
+			ensureUntilThere(t, ensure("host-1", "vm-1"), s.daemon().provider(), s.daemon().provider())
+			s.wantOneVM("vm-1")
+		})
+	}
+}
+
+func TestAnyReplyLostInTheMiddleMakesOneVM(t *testing.T) {
+	t.Parallel()
+	for _, call := range []string{
+		register, "GET matcher/running", "POST storage/accessible", "POST storage/cloudinit/create",
+		"POST storage/cloudinit/metadata", "GET network/list", "POST network/create",
+	} {
+		for _, effect := range []fakeatomos.Effect{fakeatomos.LoseReply, fakeatomos.MalformedReply} {
+			t.Run(fmt.Sprintf("%s %s", effect, call), func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t, 1)
+				s.fault(fakeatomos.Fault{Call: call, Times: 1, Effect: effect})
+				ensureUntilThere(t, ensure("host-1", "vm-1"), s.daemon().provider())
+				s.wantOneVM("vm-1")
+			})
+		}
+	}
+}
+
+func TestAnyReplyLostWhileDeletingLeavesNothing(t *testing.T) {
+	t.Parallel()
+	for _, call := range []string{
+		"DELETE matcher/unregister", "GET matcher/running", "POST matcher/stop", "POST storage/accessible",
+		"POST storage/destroy", "GET network/portforwards",
+	} {
+		for _, effect := range []fakeatomos.Effect{fakeatomos.LoseReply, fakeatomos.MalformedReply} {
+			t.Run(fmt.Sprintf("%s %s", effect, call), func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t, 1)
+				p := s.daemon().provider()
+				if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+					t.Fatal(err)
+				}
+				s.fault(fakeatomos.Fault{Call: call, Times: 1, Effect: effect})
+				p.deleteVM(t, "host-1", "vm-1", time.Now().Add(time.Minute))
+				s.wantNothingLeft("network cluster")
+			})
+		}
+	}
+}
+
+func TestRegisterThatLandsAfterItsCallerGaveUpMakesOneVM(t *testing.T) {
+	t.Parallel()
+	for _, fence := range []bool{true, false} {
+		t.Run(fmt.Sprintf("fence=%t", fence), func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, 1, func(o *fakeatomos.Options) { o.NoBootVolumeFence = !fence })
+			p := s.daemon().provider()
+			s.fault(fakeatomos.Fault{Call: register, Times: 1, Effect: fakeatomos.DelayBefore, Delay: 1500 * time.Millisecond})
+			_, err := p.EnsureVM(within(t, time.Second), ensure("host-1", "vm-1"))
+			if err == nil {
+				t.Fatal("the register was not held up")
+			}
+			eventually(t, "the first register arrives", func() bool { return s.calls(register) == 1 })
+			ensureUntilThere(t, ensure("host-1", "vm-1"), p)
+			landed := func() bool {
+				n := 0
+				for _, e := range s.fake.Journal(0) {
+					if e.Call == register {
+						n++
+					}
+				}
+				return n >= 2
+			}
+			eventually(t, "both registers have landed", landed)
+			s.wantOneVM("vm-1")
+		})
+	}
+}
+
+func TestTwoDaemonsThatMakeTheSameVMAtOnceMakeOne(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	callers := []*caller{s.daemon().provider(), s.daemon().provider()}
+	var wg sync.WaitGroup
+	for _, c := range callers {
+		wg.Go(func() { ensureUntilThere(t, ensure("host-1", "vm-1"), c) })
+	}
+	wg.Wait()
+	s.wantOneVM("vm-1")
+}
+
+func TestDeletionWhileTheVMIsBeingMadeLeavesNothing(t *testing.T) {
+	t.Parallel()
+	for _, call := range []string{"POST storage/cloudinit/create", "POST storage/cloudinit/metadata", register} {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, 1)
+			p := s.daemon().provider()
+			s.fault(fakeatomos.Fault{Call: call, Times: 1, Effect: fakeatomos.DelayBefore, Delay: time.Second})
+			ctx, cancel := context.WithCancel(within(t, soon))
+			made := make(chan error, 1)
+			go func() {
+				_, err := p.EnsureVM(ctx, ensure("host-1", "vm-1"))
+				made <- err
+			}()
+			eventually(t, "the VM is being made", func() bool { return s.calls(call) > 0 })
+			cancel() // its caller goes; what it has begun lands later
+			p.deleteVM(t, "host-1", "vm-1", time.Time{})
+			<-made
+			eventually(t, "what was held up has landed", func() bool {
+				for _, e := range s.fake.Journal(0) {
+					if e.Call == call {
+						return true
+					}
+				}
+				return false
+			})
+			s.wantNothingLeft("network cluster")
+		})
+	}
+}
+
+func TestDeletionWaitsForTheCallThatMakesTheVM(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	s.fault(fakeatomos.Fault{Call: register, Times: 1, Effect: fakeatomos.DelayBefore, Delay: 500 * time.Millisecond})
+	made := make(chan error, 1)
+	go func() {
+		_, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1"))
+		made <- err
+	}()
+	eventually(t, "the register arrives", func() bool { return s.calls(register) > 0 })
+	p.deleteVM(t, "host-1", "vm-1", time.Time{})
+	if err := <-made; err != nil {
+		t.Errorf("the VM was not made first: %v", err)
+	}
+	s.wantNothingLeft("network cluster")
+}
+
+func TestHostThatGoesDownBetweenPlacementAndRegister(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 2)
+	p := s.daemon().provider()
+	place := &rpc.PlaceVMRequest{ClientUid: owner, Domain: "d1", VmName: "vm-1", Spec: worker(), Role: rpc.Role_ROLE_WORKER}
+	first, err := p.PlaceVM(within(t, soon), place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.host(first.Host).Down()
+	_, err = p.EnsureVM(within(t, soon), ensure(first.Host, "vm-1"))
+	wantReason(t, err, rpc.Reason_REASON_HOST_UNREACHABLE, first.Host)
+	_, err = p.DeleteVM(within(t, soon), &rpc.DeleteVMRequest{ClientUid: owner, Host: first.Host, VmName: "vm-1"})
+	wantReason(t, err, rpc.Reason_REASON_HOST_UNREACHABLE, first.Host) // unknown, never gone
+	second, err := p.PlaceVM(within(t, soon), place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Host == first.Host {
+		t.Errorf("proposed %s again, which is down", first.Host)
+	}
+}
+
+func TestHostThatIsDownIsUnknownAndNeverGone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	s.host("host-1").Down()
+	_, err := p.GetVM(within(t, soon), &rpc.GetVMRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1"})
+	wantReason(t, err, rpc.Reason_REASON_HOST_UNREACHABLE)
+	res, err := p.ListVMs(within(t, soon), &rpc.ListVMsRequest{ClientUid: owner})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := res.Hosts[0]; h.Host.Health != rpc.HostHealth_HOST_HEALTH_UNREACHABLE || len(h.Vms) != 0 {
+		t.Errorf("got %v, want an unreachable host and no VMs", h)
+	}
+}
+
+func TestBadInputIsToldClearly(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	edit := func(change func(*rpc.EnsureVMRequest)) *rpc.EnsureVMRequest {
+		req := ensure("host-1", "vm-1")
+		change(req)
+		return req
+	}
+	for _, c := range []struct {
+		name  string
+		req   *rpc.EnsureVMRequest
+		want  rpc.Reason
+		words []string
+	}{
+		{"no slots", edit(func(r *rpc.EnsureVMRequest) { r.Spec.Slots = 0 }), rpc.Reason_REASON_INVALID_REQUEST, []string{"spec.slots: 0 is out of range 1–256"}},
+		{"too many slots", edit(func(r *rpc.EnsureVMRequest) { r.Spec.Slots = 257 }), rpc.Reason_REASON_INVALID_REQUEST, []string{"spec.slots: 257"}},
+		{"no overprovision", edit(func(r *rpc.EnsureVMRequest) { r.Spec.MaxOverprovision = 0 }), rpc.Reason_REASON_INVALID_REQUEST, []string{"spec.max_overprovision"}},
+		{"little memory", edit(func(r *rpc.EnsureVMRequest) { r.Spec.MemoryMib = 127 }), rpc.Reason_REASON_INVALID_REQUEST, []string{"spec.memory_mib: 127"}},
+		{"unknown architecture", edit(func(r *rpc.EnsureVMRequest) { r.Spec.Architecture = "VAX" }), rpc.Reason_REASON_INVALID_REQUEST, []string{"spec.architecture", "VAX", "X86_64"}},
+		{"unknown bus", edit(func(r *rpc.EnsureVMRequest) { r.Spec.BootVolume.Bus = "isa" }), rpc.Reason_REASON_INVALID_REQUEST, []string{"spec.boot_volume.bus"}},
+		{"no boot volume", edit(func(r *rpc.EnsureVMRequest) { r.Spec.BootVolume = nil }), rpc.Reason_REASON_INVALID_REQUEST, []string{"spec.boot_volume"}},
+		{"no spec", edit(func(r *rpc.EnsureVMRequest) { r.Spec = nil }), rpc.Reason_REASON_INVALID_REQUEST, []string{"spec"}},
+		{"path as image", edit(func(r *rpc.EnsureVMRequest) { r.Spec.Image = "../etc/passwd" }), rpc.Reason_REASON_INVALID_REQUEST, []string{"spec.image"}},
+		{"data volume like a boot volume", edit(func(r *rpc.EnsureVMRequest) { r.Spec.DataVolumes = []*rpc.Volume{{Name: "x-boot", SizeGib: 1}} }), rpc.Reason_REASON_INVALID_REQUEST, []string{"spec.data_volumes[0].name"}},
+		{"two data volumes of a name", edit(func(r *rpc.EnsureVMRequest) {
+			r.Spec.DataVolumes = []*rpc.Volume{{Name: "x", SizeGib: 1}, {Name: "x", SizeGib: 1}}
+		}), rpc.Reason_REASON_INVALID_REQUEST, []string{"spec.data_volumes[1].name"}},
+		{"broken cidr", edit(func(r *rpc.EnsureVMRequest) { r.Spec.Networks[0].Cidr = "10.0.0.1/24" }), rpc.Reason_REASON_INVALID_REQUEST, []string{"spec.networks[0].cidr"}},
+		{"no user-data", edit(func(r *rpc.EnsureVMRequest) { r.UserData = nil }), rpc.Reason_REASON_INVALID_REQUEST, []string{"user_data"}},
+		{"name with capitals", edit(func(r *rpc.EnsureVMRequest) { r.VmName = "VM" }), rpc.Reason_REASON_INVALID_REQUEST, []string{"vm_name"}},
+		{"unknown host", edit(func(r *rpc.EnsureVMRequest) { r.Host = "host-9" }), rpc.Reason_REASON_HOST_UNKNOWN, []string{"host-9"}},
+		{"unknown image", edit(func(r *rpc.EnsureVMRequest) { r.Spec.Image = "nowhere" }), rpc.Reason_REASON_IMAGE_NOT_FOUND, []string{"nowhere", "imageURL"}},
+		{"unknown network", edit(func(r *rpc.EnsureVMRequest) { r.Spec.Networks[0] = &rpc.NetworkSpec{Name: "nowhere"} }), rpc.Reason_REASON_NETWORK_NOT_FOUND, []string{"nowhere"}},
+		{"no room", edit(func(r *rpc.EnsureVMRequest) { r.Spec.MemoryMib = 1 << 20 }), rpc.Reason_REASON_NO_CAPACITY, []string{"host-1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := p.EnsureVM(within(t, soon), c.req)
+			wantReason(t, err, c.want, c.words...)
+		})
+	}
+	p.deleteVM(t, "host-1", "vm-1", time.Time{})
+	s.wantNothingLeft("network cluster")
+}
+
+func TestLimitOfTheEditionIsTold(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1, func(o *fakeatomos.Options) { o.Hosts[0].Community = true })
+	p := s.daemon().provider()
+	for _, vm := range []string{"vm-1", "vm-2"} {
+		if _, err := p.EnsureVM(within(t, soon), ensure("host-1", vm)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-3"))
+	wantReason(t, err, rpc.Reason_REASON_LICENSE_REQUIRED, "license")
+}
+
+func TestNonsenseFromAHostLosesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	id := s.fault(fakeatomos.Fault{Call: "GET matcher/running", Effect: fakeatomos.MalformedReply})
+	_, err := p.DeleteVM(within(t, soon), &rpc.DeleteVMRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1"})
+	wantReason(t, err, rpc.Reason_REASON_HOST_FAILED, "host-1")
+	if len(s.fake.Inventory().VM("vm-1")) != 1 {
+		t.Error("the VM is gone")
+	}
+	s.fake.RemoveFaults(id)
+	if _, err := p.GetVM(within(t, soon), &rpc.GetVMRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHostThatRepeatsWhatItWasSentDoesNotLeakIt(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	s.fault(fakeatomos.Fault{Call: "POST storage/cloudinit/metadata", Times: 1, Effect: fakeatomos.Refuse, Status: http.StatusBadRequest, Body: "not good: " + secret})
+	_, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1"))
+	wantReason(t, err, rpc.Reason_REASON_INVALID_REQUEST) // the caller's interceptor looks for the secret
+}
+
+func TestHostWithAnotherCertificateIsNotTrusted(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 2)
+	s.config.Hosts[0].Fingerprint = s.config.Hosts[1].Fingerprint
+	p := s.daemon().provider()
+	_, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1"))
+	wantReason(t, err, rpc.Reason_REASON_HOST_UNTRUSTED, "host-1", "certificate")
+}
+
+func TestHalfMadeVMIsContinued(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	s.fault(fakeatomos.Fault{Call: register, Times: 1, Effect: fakeatomos.Refuse, Status: http.StatusInternalServerError})
+	_, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1"))
+	if err == nil {
+		t.Fatal("the register was not refused")
+	}
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.calls("POST storage/cloudinit/create"); n != 1 {
+		t.Errorf("%d boot volumes were made, want 1", n)
+	}
+	s.wantOneVM("vm-1")
+}
+
+func TestVolumeThatAFailedRegisterLeftExportedIsDestroyed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	host := s.atomos("host-1")
+	id, err := host.CreateVolume(within(t, soon), c4.VolumeRequest{CreatorID: owner, Name: "vm-1-boot", Private: true, Alg: "no", Format: "raw", Bus: "virtio", Size: 1})
+	if err == nil {
+		err = host.ExportVolume(within(t, soon), owner, id)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.daemon().provider().deleteVM(t, "host-1", "vm-1", time.Time{})
+	s.wantNothingLeft()
+}
