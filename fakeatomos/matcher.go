@@ -150,6 +150,7 @@ func (h *Host) register(r *request, in c4.RegisterRequest) answer {
 	}
 	v.Sequence = h.next()
 	h.vms[v.UID] = v
+	h.changed(v)
 	h.state.put("vms", v.UID, v.vmRecord)
 	h.powerOn(v)
 	r.entry.ID = v.UID

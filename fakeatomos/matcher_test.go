@@ -189,6 +189,18 @@ func TestPowerChangesAfterTheReply(t *testing.T) {
 	}
 }
 
+func TestAVMThatStartsIsListedAtOnce(t *testing.T) {
+	t.Parallel()
+	f := start(t, 1, func(o *fakeatomos.Options) { o.BootTime = time.Hour })
+	c := dial(t, f.Hosts()[0], "")
+	for n := 1; n <= 3; n++ { // the list was asked for before all but the first
+		register(t, c, fmt.Sprintf("vm-%d", n), small())
+		if got := len(vmsOf(t, c, owner)); got != n {
+			t.Fatalf("%d VMs are listed after %d registers", got, n)
+		}
+	}
+}
+
 func TestZeroTimesAreImmediate(t *testing.T) {
 	t.Parallel()
 	c := dial(t, start(t, 1, nil).Hosts()[0], "")
