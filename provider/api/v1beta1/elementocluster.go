@@ -211,6 +211,7 @@ type ElementoClusterInitializationStatus struct {
 // +kubebuilder:printcolumn:name="Paused",type="string",JSONPath=".status.conditions[?(@.type=='Paused')].status",description="Reconciliation is paused",priority=1
 // +kubebuilder:printcolumn:name="Age",type="date",JSONPath=".metadata.creationTimestamp",description="Time since creation"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.spec.network.name) || (has(self.spec.network.name) && self.spec.network.name == oldSelf.spec.network.name) || (!has(oldSelf.spec.network.managed) && !(has(oldSelf.status) && has(oldSelf.status.initialization) && has(oldSelf.status.initialization.provisioned) && oldSelf.status.initialization.provisioned))",fieldPath=".spec.network.name",message="cannot be changed any more: machines are attached to the network"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.network.managed) || !has(oldSelf.spec.network.managed) || self.spec.network.managed == oldSelf.spec.network.managed || !(has(oldSelf.status) && has(oldSelf.status.initialization) && has(oldSelf.status.initialization.provisioned) && oldSelf.status.initialization.provisioned)",fieldPath=".spec.network.managed",message="cannot be changed any more: machines have addresses in it"
 type ElementoCluster struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -221,7 +222,7 @@ type ElementoCluster struct {
 	// +kubebuilder:validation:XValidation:rule="self.endpointMode == oldSelf.endpointMode",fieldPath=".endpointMode",message="cannot be changed: nodes and kubeconfigs point at the endpoint that there is"
 	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.controlPlaneEndpoint) || (has(self.controlPlaneEndpoint) && self.controlPlaneEndpoint == oldSelf.controlPlaneEndpoint)",fieldPath=".controlPlaneEndpoint",message="cannot be changed once it is set: nodes and kubeconfigs point at it"
 	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.endpointHost) || (has(self.endpointHost) && self.endpointHost == oldSelf.endpointHost)",fieldPath=".endpointHost",message="cannot be changed once it is set: the forward lives there"
-	// +kubebuilder:validation:XValidation:rule="has(oldSelf.network.managed) == has(self.network.managed) && (!has(self.network.managed) || self.network.managed == oldSelf.network.managed)",fieldPath=".network.managed",message="cannot be changed: machines have addresses in it"
+	// +kubebuilder:validation:XValidation:rule="has(oldSelf.network.managed) == has(self.network.managed)",fieldPath=".network.managed",message="can be neither added nor removed later: make another cluster"
 	Spec ElementoClusterSpec `json:"spec,omitempty,omitzero"`
 	// status is what was last observed.
 	// +optional

@@ -317,16 +317,25 @@ func TestAClustersEndpointIsWrittenOnce(t *testing.T) {
 	wantRefused(t, change(t, c, func() { c.Spec.EndpointMode = infrav1.EndpointModeExternal }), "spec.endpointMode", "cannot be changed")
 }
 
-func TestAManagedNetworkIsNamedOnceAndDoesNotChange(t *testing.T) {
+func TestAManagedNetworkIsNamedOnceAndMendedUntilItIsInUse(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, infrav1.ElementoClusterSpec{Network: infrav1.ClusterNetwork{Managed: infrav1.ManagedNetwork{CIDR: "10.20.0.0/24"}}})
+	c := newCluster(t, infrav1.ElementoClusterSpec{Network: infrav1.ClusterNetwork{Managed: infrav1.ManagedNetwork{CIDR: "10.20.0.0/24", Mode: infrav1.NetworkModeNAT}}})
 	if err := change(t, c, func() { c.Spec.Network.Name = "net-a" }); err != nil {
 		t.Fatalf("naming it: %v", err)
 	}
 	wantRefused(t, change(t, c, func() { c.Spec.Network.Name = "net-b" }), "spec.network.name", "cannot be changed")
 	wantRefused(t, change(t, c, func() { c.Spec.Network.Name = "" }), "spec.network.name", "cannot be changed")
-	wantRefused(t, change(t, c, func() { c.Spec.Network.Managed.CIDR = "10.21.0.0/24" }), "spec.network.managed", "cannot be changed")
-	wantRefused(t, change(t, c, func() { c.Spec.Network.Managed = infrav1.ManagedNetwork{} }), "spec.network.managed", "cannot be changed")
+	wantRefused(t, change(t, c, func() { c.Spec.Network.Managed = infrav1.ManagedNetwork{} }), "spec.network.managed", "neither added nor removed")
+	if err := change(t, c, func() { c.Spec.Network.Managed.Mode = infrav1.NetworkModeBridged }); err != nil {
+		t.Fatalf("before it is in use: %v", err)
+	}
+	provisioned := true
+	c.Status.Initialization.Provisioned = &provisioned
+	if err := api.Status().Update(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, change(t, c, func() { c.Spec.Network.Managed.CIDR = "10.21.0.0/24" }), "spec.network.managed", "cannot be changed any more")
+	wantRefused(t, change(t, c, func() { c.Spec.Network.Managed.Mode = infrav1.NetworkModeNAT }), "spec.network.managed", "cannot be changed any more")
 }
 
 func TestAGivenNetworkCanBeCorrectedUntilItIsInUse(t *testing.T) {
@@ -335,7 +344,7 @@ func TestAGivenNetworkCanBeCorrectedUntilItIsInUse(t *testing.T) {
 	if err := change(t, c, func() { c.Spec.Network.Name = "lan" }); err != nil {
 		t.Fatalf("before it is in use: %v", err)
 	}
-	wantRefused(t, change(t, c, func() { c.Spec.Network.Managed.CIDR = "10.20.0.0/24" }), "spec.network.managed", "cannot be changed")
+	wantRefused(t, change(t, c, func() { c.Spec.Network.Managed.CIDR = "10.20.0.0/24" }), "spec.network.managed", "neither added nor removed")
 	provisioned := true
 	c.Status.Initialization.Provisioned = &provisioned
 	if err := api.Status().Update(t.Context(), c); err != nil {
