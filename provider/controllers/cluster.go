@@ -64,7 +64,7 @@ var clusterConditions = []initial{
 
 // Reconcile takes one ElementoCluster as far as it gets.
 func (r *ClusterReconciler) Reconcile(ctx context.Context, request ctrl.Request) (result ctrl.Result, reterr error) {
-	defer func() { result, reterr = settle(result, reterr) }()
+	defer func() { result, reterr = settle(ctx, result, reterr) }()
 
 	object := &infrav1.ElementoCluster{}
 	if err := r.Client.Get(ctx, request.NamespacedName, object); err != nil {

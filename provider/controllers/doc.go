@@ -61,10 +61,10 @@ func save[T client.Object](ctx context.Context, c client.Client, stored, object 
 // conflictDelay is how long to wait for the cache when it turned out to be old.
 const conflictDelay = 50 * time.Millisecond
 
-// settle turns errors that say that our cache is old into another look. They
-// are nobody's fault: the newer object is on its way.
-func settle(result ctrl.Result, err error) (ctrl.Result, error) {
-	if err != nil && stale(err) {
+// settle turns errors that are nobody's fault into another look: our cache is
+// old, and the newer object is on its way; or the manager is stopping.
+func settle(ctx context.Context, result ctrl.Result, err error) (ctrl.Result, error) {
+	if err != nil && (stale(err) || errors.Is(ctx.Err(), context.Canceled)) {
 		return ctrl.Result{RequeueAfter: conflictDelay}, nil
 	}
 	return result, err

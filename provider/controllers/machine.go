@@ -71,7 +71,7 @@ var machineConditions = []initial{
 
 // Reconcile takes one ElementoMachine as far as it gets.
 func (r *MachineReconciler) Reconcile(ctx context.Context, request ctrl.Request) (result ctrl.Result, reterr error) {
-	defer func() { result, reterr = settle(result, reterr) }()
+	defer func() { result, reterr = settle(ctx, result, reterr) }()
 
 	object := &infrav1.ElementoMachine{}
 	if err := r.Client.Get(ctx, request.NamespacedName, object); err != nil {

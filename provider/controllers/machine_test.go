@@ -1,10 +1,21 @@
 package controllers_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
-	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util/conditions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	"elemento.cloud/cluster-api-provider-elemento/provider/fleet"
 )
 
 func TestAMachineBecomesAVMAndIsGoneWithoutATrace(t *testing.T) {
@@ -19,7 +30,7 @@ func TestAMachineBecomesAVMAndIsGoneWithoutATrace(t *testing.T) {
 	if m.Status.FailureDomain != "d1" || len(m.Status.Addresses) != 1 || m.Status.PowerState != infrav1.PowerStateRunning {
 		t.Errorf("status is %+v", m.Status)
 	}
-	if !conditions.IsTrue(m, infrav1.ReadyCondition) {
+	if !conditions.IsTrue(m, infrav1.ReadyCondition) || !conditions.IsTrue(m, infrav1.VMMatchesSpecCondition) {
 		t.Error(describe(m))
 	}
 	vms := s.vms()[m.Spec.VMName]
@@ -31,4 +42,394 @@ func TestAMachineBecomesAVMAndIsGoneWithoutATrace(t *testing.T) {
 	s.remove(machine)
 	s.remove(infra)
 	s.wantNothingLeft()
+}
+
+func TestARegisterWhoseReplyIsLostTwiceMakesOneVM(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 2})
+	cluster, _ := s.provisionedCluster()
+	s.fault(fakeatomos.Fault{Call: "POST matcher/register", Effect: fakeatomos.LoseReply, Times: 2})
+	_, m := s.machine(cluster)
+	s.await("the first register", func() bool { return len(s.vms()) > 0 }, func() string { return describe(m) })
+	s.daemons[0].stop()
+	s.awaitProvisioned(m)
+
+	if vms := s.vms(); len(vms) != 1 || len(vms[m.Spec.VMName]) != 1 {
+		t.Errorf("AtomOS has %+v, want one VM", vms)
+	}
+	s.remove(m)
+	for _, left := range s.fake.Inventory().Resources() {
+		if strings.Contains(left, m.Spec.VMName) {
+			t.Errorf("AtomOS still holds %s", left)
+		}
+	}
+}
+
+func TestAMachineDeletedWhileItsVMIsBeingCreatedLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	s.fault(fakeatomos.Fault{Call: "POST matcher/register", Effect: fakeatomos.DelayBefore, Delay: time.Second})
+	_, m := s.machine(cluster)
+	eventually(s, m, "the machine is placed", func() bool { return m.Spec.Host != "" })
+	s.remove(m)
+	s.remove(infra)
+	s.wantNothingLeft()
+}
+
+func TestAMachineDeletedBeforeItsClusterIsReadyIsGoneAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.cluster()
+	_, m := s.machine(cluster)
+	awaitCondition(s, m, infrav1.BootstrapDataAvailableCondition, infrav1.WaitingForClusterInfrastructureReason)
+	s.remove(m)
+}
+
+func TestAHostThatGoesDownBetweenPlacementAndRegisterKeepsTheMachine(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 2})
+	cluster, _ := s.provisionedCluster()
+	refusal := s.fault(fakeatomos.Fault{Call: "POST matcher/register", Effect: fakeatomos.Refuse, Status: 500})
+	_, m := s.machine(cluster)
+	eventually(s, m, "the machine is placed", func() bool { return m.Spec.Host != "" })
+	placed := m.Spec.Host
+	host := must(s.fake.Host(placed))
+	host.Down()
+	s.fake.RemoveFaults(refusal)
+
+	c := awaitCondition(s, m, infrav1.VMProvisionedCondition, infrav1.HostUnreachableReason)
+	if c.Status != metav1.ConditionUnknown {
+		t.Errorf("what a silent host has is %s, want Unknown", c.Status)
+	}
+	must(0, host.Up())
+	s.awaitProvisioned(m)
+	if m.Spec.Host != placed {
+		t.Errorf("the machine went from %s to %s without proof that it was absent", placed, m.Spec.Host)
+	}
+	if vms := s.vms(); len(vms) != 1 || len(vms[m.Spec.VMName]) != 1 {
+		t.Errorf("AtomOS has %+v, want one VM", vms)
+	}
+}
+
+func TestAHostThatTurnsOutToBeFullIsGivenUpForAnother(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 2})
+	cluster, infra := s.provisionedCluster()
+	s.fault(fakeatomos.Fault{Call: "POST matcher/register", Effect: fakeatomos.Refuse, Status: 204, Times: 1})
+	_, m := s.provisionedMachine(cluster)
+	if vms := s.vms(); len(vms) != 1 || len(vms[m.Spec.VMName]) != 1 {
+		t.Errorf("AtomOS has %+v, want one VM", vms)
+	}
+	s.remove(m)
+	s.remove(infra)
+	s.wantNothingLeft()
+}
+
+func TestAVMThatNoMachineIsAboutIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	member := s.member()
+	if _, err := member.EnsureVM(s.ctx(), &rpc.EnsureVMRequest{Host: "host-1", VmName: "stranger", Spec: &rpc.VMSpec{
+		Slots: 1, MaxOverprovision: 10, MemoryMib: 256, Image: image, BootVolume: &rpc.Volume{SizeGib: 10},
+		Networks: []*rpc.NetworkSpec{{Name: "strange", Cidr: "127.99.0.0/24", Mode: rpc.NetworkMode_NETWORK_MODE_BRIDGED}},
+	}, UserData: []byte("#cloud-config\n")}); err != nil {
+		t.Fatal(err)
+	}
+	_, m := s.provisionedMachine(cluster)
+	s.remove(m)
+	s.remove(infra)
+	if len(s.vms()["stranger"]) != 1 {
+		t.Error("the VM of nobody's is gone")
+	}
+	s.wantNothingLeft("strange")
+}
+
+// member acts for the site's client as the provider does.
+func (s *site) member() *fleet.Member {
+	s.t.Helper()
+	identity := must(fleet.ParseIdentity(s.identity("another").Data))
+	return must(s.fleet.Join(client.ObjectKey{Namespace: s.namespace, Name: "test"}, identity))
+}
+
+func TestAPausedMachineIsLeftAloneUntilItIsNot(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	_, m := s.machine(cluster, func(_ *clusterv1.Machine, m *infrav1.ElementoMachine) {
+		m.Annotations = map[string]string{clusterv1.PausedAnnotation: ""}
+	})
+	awaitCondition(s, m, infrav1.PausedCondition, clusterv1.PausedReason)
+	if len(m.Finalizers) > 0 || m.Spec.VMName != "" || len(s.vms()) > 0 {
+		t.Errorf("a paused machine was worked on: %+v", m)
+	}
+	edit(s, m, func(m *infrav1.ElementoMachine) { m.Annotations = nil })
+	s.awaitProvisioned(m)
+	if !conditions.IsFalse(m, infrav1.PausedCondition) {
+		t.Error(describe(m))
+	}
+}
+
+func TestAMachineWaitsForItsBootstrapData(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	var name *string
+	machine, m := s.machine(cluster, func(machine *clusterv1.Machine, _ *infrav1.ElementoMachine) {
+		name, machine.Spec.Bootstrap.DataSecretName = machine.Spec.Bootstrap.DataSecretName, nil
+		machine.Spec.Bootstrap.ConfigRef = clusterv1.ContractVersionedObjectReference{APIGroup: "bootstrap.example", Kind: "Config", Name: "config"}
+	})
+	awaitCondition(s, m, infrav1.BootstrapDataAvailableCondition, infrav1.WaitingForBootstrapDataReason)
+	if m.Spec.Host != "" || m.Spec.ProviderID == "" {
+		t.Errorf("host %q, providerID %q: want only the latter", m.Spec.Host, m.Spec.ProviderID)
+	}
+	edit(s, machine, func(m *clusterv1.Machine) { m.Spec.Bootstrap.DataSecretName = name })
+	s.awaitProvisioned(m)
+}
+
+func TestWhatCannotBeMadeSaysWhy(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	for name, c := range map[string]struct {
+		edit              func(*infrav1.ElementoMachineSpec)
+		condition, reason string
+		words             string
+	}{
+		"an image that does not exist": {
+			func(m *infrav1.ElementoMachineSpec) { m.Image = "no-such-image" },
+			infrav1.VMProvisionedCondition, infrav1.ImageNotFoundReason, "no-such-image",
+		},
+		"a PCI device that no host has": {
+			func(m *infrav1.ElementoMachineSpec) {
+				m.PCIDevices = []infrav1.PCIDevice{{Vendor: "10de", Model: "2684", Quantity: 1}}
+			},
+			infrav1.HostAssignedCondition, infrav1.HardwareAbsentReason, "10de:2684",
+		},
+		"more memory than there is": {
+			func(m *infrav1.ElementoMachineSpec) { m.MemoryMiB = 1 << 30 },
+			infrav1.HostAssignedCondition, infrav1.HardwareAbsentReason, "",
+		},
+		"a domain that no daemon knows": {
+			func(m *infrav1.ElementoMachineSpec) { m.Domain = "nowhere" },
+			infrav1.HostAssignedCondition, infrav1.DomainUnknownReason, "nowhere",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, m := s.machine(cluster, func(_ *clusterv1.Machine, m *infrav1.ElementoMachine) { c.edit(&m.Spec) })
+			condition := awaitCondition(s, m, c.condition, c.reason)
+			if !strings.Contains(condition.Message, c.words) {
+				t.Errorf("message %q does not say %q", condition.Message, c.words)
+			}
+			ready := conditions.Get(m, infrav1.ReadyCondition)
+			if ready.Reason != c.reason || !strings.Contains(ready.Message, condition.Message) {
+				t.Errorf("Ready does not say why:\n%s", describe(m))
+			}
+			s.remove(m)
+		})
+	}
+	s.remove(infra)
+	s.wantNothingLeft()
+}
+
+func TestWhatIsAsItShouldBeIsNotWritten(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	machine, m := s.provisionedMachine(cluster, controlPlane)
+	awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.ReadyReason)
+	s.joined(machine)
+
+	// Wake everything, more than once.
+	for range 3 {
+		edit(s, machine, func(m *clusterv1.Machine) {
+			metav1.SetMetaDataAnnotation(&m.ObjectMeta, "elemento.cloud/reconcile", time.Now().String())
+		})
+		edit(s, cluster, func(c *clusterv1.Cluster) {
+			metav1.SetMetaDataAnnotation(&c.ObjectMeta, "elemento.cloud/reconcile", time.Now().String())
+		})
+	}
+	versions := func() []string {
+		must(0, s.Get(s.ctx(), client.ObjectKeyFromObject(m), m))
+		must(0, s.Get(s.ctx(), client.ObjectKeyFromObject(infra), infra))
+		return []string{m.ResourceVersion, infra.ResourceVersion}
+	}
+	before := versions()
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if now := versions(); !slices.Equal(now, before) {
+			t.Fatalf("resource versions went from %v to %v", before, now)
+		}
+	}
+	// A new manager finds everything as it should be, too.
+	s.stopManager()
+	s.startManager()
+	edit(s, machine, func(m *clusterv1.Machine) { m.Annotations = nil })
+	s.await("the new manager is connected", func() bool {
+		member, _ := s.fleet.Of(client.ObjectKeyFromObject(infra))
+		return member != nil && member.Look(m.Spec.Host, m.Spec.VMName).VM != nil
+	}, func() string { return "" })
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if now := versions(); !slices.Equal(now, before) {
+			t.Fatalf("after a restart, resource versions went from %v to %v\n%s\n%s", before, now, describe(m), describe(infra))
+		}
+	}
+}
+
+func TestMachinesLiveOnWhenADaemonDies(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	_, first := s.provisionedMachine(cluster)
+	s.daemons[0].stop()
+	_, second := s.provisionedMachine(cluster)
+	s.remove(first)
+	s.remove(second)
+	s.remove(infra)
+	s.wantNothingLeft()
+}
+
+func TestMachinesThatComeAtOnceSpreadOverTheDomains(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1, "d2": 1})
+	cluster, infra := s.provisionedCluster()
+	if names := infra.Status.FailureDomains; len(names) != 2 || names[0].Name != "d1" || names[1].Name != "d2" {
+		t.Fatalf("failure domains are %+v", names)
+	}
+	count := map[string]int{}
+	var machines []*infrav1.ElementoMachine
+	for range 6 {
+		_, m := s.machine(cluster)
+		machines = append(machines, m)
+	}
+	for _, m := range machines {
+		s.awaitProvisioned(m)
+		count[m.Spec.Domain]++
+	}
+	if count["d1"] != 3 || count["d2"] != 3 {
+		t.Errorf("machines by domain: %v, want 3 in each", count)
+	}
+}
+
+func TestTheMachinesFailureDomainGoesFirst(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1, "d2": 1})
+	cluster, _ := s.provisionedCluster()
+	for _, domain := range []string{"d2", "d1"} {
+		_, m := s.provisionedMachine(cluster, func(m *clusterv1.Machine, _ *infrav1.ElementoMachine) { m.Spec.FailureDomain = domain })
+		if m.Spec.Domain != domain || m.Status.FailureDomain != domain {
+			t.Errorf("machine is in %s (status: %s), want %s", m.Spec.Domain, m.Status.FailureDomain, domain)
+		}
+	}
+}
+
+func TestAVMThatIsPoweredOffIsPoweredOn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	_, m := s.provisionedMachine(cluster)
+	since := s.vms()[m.Spec.VMName][0].RunningSince
+	must(0, s.member().SetVMPower(s.ctx(), m.Spec.Host, m.Spec.VMName, rpc.PowerAction_POWER_ACTION_OFF))
+	s.await("the VM runs again", func() bool {
+		vm := s.vms()[m.Spec.VMName][0]
+		return vm.RunningSince.After(since)
+	}, func() string { return describe(m) })
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+	s.awaitEvent(m, infrav1.PoweredOffReason)
+}
+
+func TestAVMThatIsGoneBeforeItsNodeJoinedIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	_, m := s.provisionedMachine(cluster)
+	uid := m.Status.VMUID
+	s.destroyByHand(m)
+	eventually(s, m, "there is another VM", func() bool { return m.Status.VMUID != "" && m.Status.VMUID != uid })
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+	s.awaitEvent(m, infrav1.RecreatingReason)
+}
+
+func TestAVMThatIsGoneAfterItsNodeJoinedIsReplacedByClusterAPI(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	machine, m := s.provisionedMachine(cluster)
+	s.joined(machine)
+	s.destroyByHand(m)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.VMLostReason)
+	s.await("Cluster API is asked", func() bool {
+		must(0, s.Get(s.ctx(), client.ObjectKeyFromObject(machine), machine))
+		_, asked := machine.Annotations[clusterv1.RemediateMachineAnnotation]
+		return asked
+	}, func() string { return describe(m) })
+	if len(s.vms()) > 0 {
+		t.Error("a VM was made again from spent bootstrap data")
+	}
+	s.remove(m)
+}
+
+func TestTheOnlyControlPlaneIsNotHandedToClusterAPI(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	machine, m := s.provisionedMachine(cluster, controlPlane)
+	s.joined(machine)
+	s.destroyByHand(m)
+	c := awaitCondition(s, m, infrav1.ReadyCondition, infrav1.VMLostReason)
+	if !strings.Contains(c.Message, "only control plane") {
+		t.Errorf("message is %q", c.Message)
+	}
+	must(0, s.Get(s.ctx(), client.ObjectKeyFromObject(machine), machine))
+	if _, asked := machine.Annotations[clusterv1.RemediateMachineAnnotation]; asked {
+		t.Error("Cluster API is asked to replace what it cannot")
+	}
+	s.awaitEvent(m, infrav1.VMLostReason)
+}
+
+// destroyByHand removes a machine's VM behind the provider's back.
+func (s *site) destroyByHand(m *infrav1.ElementoMachine) {
+	s.t.Helper()
+	member := s.member()
+	s.await("the VM is destroyed", func() bool {
+		gone, _, err := member.DeleteVM(s.ctx(), &rpc.DeleteVMRequest{Host: m.Spec.Host, VmName: m.Spec.VMName})
+		must(0, err)
+		return gone
+	}, func() string { return "" })
+}
+
+func TestAHostThatIsDownMakesItsMachinesUnknown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	machine, m := s.provisionedMachine(cluster)
+	s.joined(machine)
+	host := must(s.fake.Host(m.Spec.Host))
+	host.Down()
+	c := awaitCondition(s, m, infrav1.VMProvisionedCondition, infrav1.HostUnreachableReason)
+	if c.Status != metav1.ConditionUnknown || m.Status.PowerState != infrav1.PowerStateUnknown {
+		t.Errorf("%s, power state %s: want Unknown", describe(m), m.Status.PowerState)
+	}
+	must(0, s.Delete(s.ctx(), m))
+	c = awaitCondition(s, m, infrav1.DeletingCondition, infrav1.WaitingForHostDeletionReason)
+	if c.Status != metav1.ConditionTrue {
+		t.Error(describe(m))
+	}
+	must(0, host.Up())
+	s.awaitGone(m)
+	if len(s.vms()) > 0 {
+		t.Errorf("AtomOS still has %v", s.vms())
+	}
+}
+
+// awaitEvent waits for an event about an object.
+func (s *site) awaitEvent(object client.Object, reason string) {
+	s.t.Helper()
+	events := &corev1.EventList{}
+	s.await("event "+reason, func() bool {
+		must(0, s.List(s.ctx(), events, client.InNamespace(s.namespace)))
+		return slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
+			return e.Reason == reason && e.InvolvedObject.Name == object.GetName()
+		})
+	}, func() string { return describe(object) })
 }

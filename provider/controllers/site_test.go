@@ -102,7 +102,10 @@ func newSite(t *testing.T, domains hosts, edit ...func(*fakeatomos.Options)) *si
 	for _, h := range s.fake.Hosts() {
 		s.config.Hosts = append(s.config.Hosts, daemon.Host{ID: h.Name(), Domain: h.Domain(), URL: h.URL(), Fingerprint: h.Fingerprint()})
 	}
-	t.Cleanup(func() { s.logs.mustNotHold(t, secret) })
+	t.Cleanup(func() {
+		s.logs.mustNotHold(t, secret)
+		s.logs.mustNotHold(t, "Reconciler error")
+	})
 	s.daemons = []*running{s.daemon(), s.daemon()}
 
 	scheme := runtime.NewScheme()
@@ -447,6 +450,6 @@ func (l *logs) mustNotHold(t *testing.T, word string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if i := strings.Index(l.all.String(), word); i >= 0 {
-		t.Errorf("bootstrap data is in a log, near byte %d", i)
+		t.Errorf("%q is in a log: …%s…", word, l.all.String()[i:min(l.all.Len(), i+600)])
 	}
 }

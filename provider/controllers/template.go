@@ -52,7 +52,7 @@ func (r *TemplateReconciler) Reconcile(ctx context.Context, request ctrl.Request
 		Architecture:    nodeArchitectures[template.Spec.Template.Spec.Architecture],
 		OperatingSystem: "linux",
 	}
-	return settle(ctrl.Result{}, save(ctx, r.Client, stored, template))
+	return settle(ctx, ctrl.Result{}, save(ctx, r.Client, stored, template))
 }
 
 // PCIResourcePrefix stands before "<vendor>-<model>" in the name of the resource

@@ -1,0 +1,310 @@
+package controllers_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/cluster-api/util/conditions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	"elemento.cloud/cluster-api-provider-elemento/provider/fleet"
+)
+
+func TestClustersThatComeAtOnceGetEndpointsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	var clusters []*infrav1.ElementoCluster
+	for i := range 4 {
+		_, c := s.cluster(func(c *infrav1.ElementoCluster) {
+			c.Spec.Network.Managed.CIDR = "127.8" + string(rune('0'+i)) + ".0.0/16"
+		})
+		clusters = append(clusters, c)
+	}
+	seen := map[infrav1.APIEndpoint]string{}
+	for _, c := range clusters {
+		eventually(s, c, "the cluster is provisioned", func() bool { return c.Status.Initialization.Provisioned != nil })
+		if other, taken := seen[c.Spec.ControlPlaneEndpoint]; taken {
+			t.Errorf("clusters %s and %s have the endpoint %v", other, c.Name, c.Spec.ControlPlaneEndpoint)
+		}
+		seen[c.Spec.ControlPlaneEndpoint] = c.Name
+		if c.Spec.EndpointHost != "host-1" || c.Spec.Network.Name == "" {
+			t.Errorf("spec is %+v", c.Spec)
+		}
+		awaitCondition(s, c, infrav1.ReadyCondition, infrav1.WaitingForControlPlaneReason)
+	}
+	for _, c := range clusters {
+		s.remove(c)
+	}
+	s.wantNothingLeft()
+}
+
+func TestTheForwardFollowsTheControlPlane(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 2})
+	cluster, infra := s.provisionedCluster()
+	firstMachine, first := s.provisionedMachine(cluster, controlPlane)
+	eventually(s, infra, "the endpoint leads to the first control plane", func() bool { return infra.Status.EndpointTarget == first.Spec.VMName })
+	s.joined(firstMachine)
+	secondMachine, second := s.provisionedMachine(cluster, controlPlane)
+	s.joined(secondMachine)
+	awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.ReadyReason)
+	if first.Spec.Host == second.Spec.Host {
+		t.Error("both control planes are on one host, and another is free")
+	}
+	if target := s.forwardTarget(); target != first.Spec.VMName {
+		t.Errorf("the forward leads to %s without need", target)
+	}
+
+	s.destroyByHand(first)
+	gone := time.Now()
+	s.await("the forward leads to the second control plane", func() bool { return s.forwardTarget() == second.Spec.VMName }, func() string { return describe(infra) })
+	if took := time.Since(gone); took > 5*time.Second {
+		t.Errorf("it took %s to point the forward elsewhere", took)
+	}
+	eventually(s, infra, "the status says so", func() bool { return infra.Status.EndpointTarget == second.Spec.VMName })
+	s.awaitEvent(infra, "EndpointPointed")
+
+	must(0, s.Delete(s.ctx(), infra))
+	c := awaitCondition(s, infra, infrav1.DeletingCondition, infrav1.WaitingForMachinesReason)
+	if !strings.Contains(c.Message, "2 machines") {
+		t.Errorf("message is %q", c.Message)
+	}
+	s.remove(first)
+	s.remove(second)
+	s.awaitGone(infra)
+	s.wantNothingLeft()
+}
+
+// forwardTarget is the name of the VM to which the site's only forward leads.
+func (s *site) forwardTarget() string {
+	for _, host := range s.fake.Inventory().Hosts {
+		for _, forward := range host.Forwards {
+			for name, vms := range s.vms() {
+				if slices.ContainsFunc(vms, func(vm fakeatomos.VMInventory) bool { return vm.UID == forward.TargetVMUID }) {
+					return name
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func TestAClusterThatCannotBeSaysWhy(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 2})
+	broken := s.identity("broken-elemento-identity")
+	broken.Data[fleet.KeyCertificate] = []byte("not a certificate")
+	s.create(broken)
+	incomplete := s.identity("incomplete-elemento-identity")
+	delete(incomplete.Data, fleet.KeyClientUID)
+	s.create(incomplete)
+	forbidden := s.identity("forbidden-elemento-identity")
+	forbidden.Data[fleet.KeyClientUID] = []byte("22222222-2222-4222-8222-222222222222")
+	s.create(forbidden)
+	away := s.identity("away-elemento-identity")
+	away.Data[fleet.KeyEndpoints] = []byte("127.0.0.1:9")
+	s.create(away)
+
+	identity := func(name string) func(*infrav1.ElementoCluster) {
+		return func(c *infrav1.ElementoCluster) { c.Spec.IdentityRef.Name = name }
+	}
+	for name, c := range map[string]struct {
+		edit              func(*infrav1.ElementoCluster)
+		condition, reason string
+		words             []string
+	}{
+		"a domain that no daemon knows": {
+			func(c *infrav1.ElementoCluster) { c.Spec.Domains = []string{"d1", "nowhere"} },
+			infrav1.DomainsAvailableCondition, infrav1.DomainUnknownReason, []string{"nowhere", "the daemons know d1"},
+		},
+		"a NAT network over two hosts": {
+			func(c *infrav1.ElementoCluster) { c.Spec.Network.Managed.Mode = infrav1.NetworkModeNAT },
+			infrav1.NetworkReadyCondition, infrav1.NATSpansHostsReason, []string{"mode NAT", "d1 have 2", "Bridged"},
+		},
+		"no identity at all": {
+			identity(""),
+			infrav1.IdentityAvailableCondition, infrav1.IdentityNotFoundReason, []string{"spec.identityRef", "--default-identity"},
+		},
+		"an identity that does not exist": {
+			identity("absent-elemento-identity"),
+			infrav1.IdentityAvailableCondition, infrav1.IdentityNotFoundReason, []string{"absent-elemento-identity", "does not exist", fleet.KeyEndpoints},
+		},
+		"an identity with a broken certificate": {
+			identity("broken-elemento-identity"),
+			infrav1.IdentityAvailableCondition, infrav1.IdentityInvalidReason, []string{`key "tls.crt"`},
+		},
+		"an identity without a key": {
+			identity("incomplete-elemento-identity"),
+			infrav1.IdentityAvailableCondition, infrav1.IdentityInvalidReason, []string{`key "clientUID" is missing`},
+		},
+		"an identity for somebody else's client UUID": {
+			identity("forbidden-elemento-identity"),
+			infrav1.IdentityAvailableCondition, infrav1.ClientForbiddenReason, nil,
+		},
+		"an identity whose daemons are away": {
+			identity("away-elemento-identity"),
+			infrav1.IdentityAvailableCondition, infrav1.DaemonUnreachableReason, []string{"127.0.0.1:9"},
+		},
+		"an endpoint that nobody gives": {
+			func(c *infrav1.ElementoCluster) { c.Spec.EndpointMode = infrav1.EndpointModeExternal },
+			infrav1.EndpointReadyCondition, infrav1.WaitingForControlPlaneEndpointReason, []string{"spec.controlPlaneEndpoint"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, infra := s.cluster(c.edit)
+			condition := awaitCondition(s, infra, c.condition, c.reason)
+			for _, word := range c.words {
+				if !strings.Contains(condition.Message, word) {
+					t.Errorf("message %q does not say %q", condition.Message, word)
+				}
+			}
+			ready := conditions.Get(infra, infrav1.ReadyCondition)
+			if ready.Reason != c.reason || infra.Status.Initialization.Provisioned != nil {
+				t.Errorf("not ready for another reason, or provisioned:\n%s", describe(infra))
+			}
+			s.remove(infra)
+		})
+	}
+	s.wantNothingLeft()
+}
+
+func TestAnIdentityThatIsMendedIsUsed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	secret := s.identity("mended-elemento-identity")
+	good := secret.Data[fleet.KeyAuthority]
+	secret.Data[fleet.KeyAuthority] = []byte("nothing")
+	s.create(secret)
+	_, infra := s.cluster(func(c *infrav1.ElementoCluster) { c.Spec.IdentityRef.Name = secret.Name })
+	awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.IdentityInvalidReason)
+	edit(s, secret, func(secret *corev1.Secret) { secret.Data[fleet.KeyAuthority] = good })
+	eventually(s, infra, "the cluster is provisioned", func() bool { return infra.Status.Initialization.Provisioned != nil })
+}
+
+func TestAnEndpointMayBeGivenOnTheClusterLater(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.cluster(func(c *infrav1.ElementoCluster) { c.Spec.EndpointMode = infrav1.EndpointModeExternal })
+	awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.WaitingForControlPlaneEndpointReason)
+	edit(s, cluster, func(c *clusterv1.Cluster) {
+		c.Spec.ControlPlaneEndpoint = clusterv1.APIEndpoint{Host: "api.example.com", Port: 6443}
+	})
+	awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.ReadyReason)
+	if infra.Status.Initialization.Provisioned == nil || !infra.Spec.ControlPlaneEndpoint.IsZero() {
+		t.Errorf("%+v", infra)
+	}
+}
+
+func TestANATNetworkCarriesAClusterOnOneHost(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1, "d2": 1})
+	cluster, infra := s.provisionedCluster(func(c *infrav1.ElementoCluster) {
+		c.Spec.Domains = []string{"d2"}
+		c.Spec.Network.Managed = infrav1.ManagedNetwork{CIDR: "127.89.0.0/24", Mode: infrav1.NetworkModeNAT}
+	})
+	_, m := s.provisionedMachine(cluster)
+	if m.Spec.Host != "host-2" {
+		t.Errorf("the machine is on %s", m.Spec.Host)
+	}
+	s.remove(m)
+	s.remove(infra)
+	s.wantNothingLeft()
+}
+
+func TestAnExternallyManagedClusterIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	_, managed := s.cluster(func(c *infrav1.ElementoCluster) {
+		c.Annotations = map[string]string{clusterv1.ManagedByAnnotation: "somebody"}
+	})
+	s.provisionedCluster(func(c *infrav1.ElementoCluster) { c.Spec.Network.Managed.CIDR = "127.87.0.0/16" }) // the manager has seen the first one
+	must(0, s.Get(s.ctx(), client.ObjectKeyFromObject(managed), managed))
+	if len(managed.Finalizers) > 0 || len(managed.Status.Conditions) > 0 || managed.Spec.EndpointHost != "" {
+		t.Errorf("it was worked on: %+v", managed)
+	}
+	must(0, s.Delete(s.ctx(), managed))
+	s.awaitGone(managed)
+}
+
+func TestAPausedClusterIsLeftAloneUntilItIsNot(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.cluster(func(c *infrav1.ElementoCluster) {
+		c.Annotations = map[string]string{clusterv1.PausedAnnotation: ""}
+	})
+	awaitCondition(s, infra, infrav1.PausedCondition, clusterv1.PausedReason)
+	edit(s, cluster, func(c *clusterv1.Cluster) { c.Spec.Paused = new(true) })
+	edit(s, infra, func(c *infrav1.ElementoCluster) { c.Annotations = nil })
+	eventually(s, infra, "the Cluster pauses it", func() bool {
+		c := conditions.Get(infra, infrav1.PausedCondition)
+		return strings.Contains(c.Message, "spec.paused")
+	})
+	if len(infra.Finalizers) > 0 || infra.Spec.EndpointHost != "" {
+		t.Errorf("a paused cluster was worked on: %+v", infra)
+	}
+	edit(s, cluster, func(c *clusterv1.Cluster) { c.Spec.Paused = nil })
+	eventually(s, infra, "the cluster is provisioned", func() bool { return infra.Status.Initialization.Provisioned != nil })
+}
+
+func TestAClusterWhoseIdentityIsGoneSaysWhatItCannotRemove(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	secret := s.identity("lost-elemento-identity")
+	s.create(secret)
+	_, infra := s.provisionedCluster(func(c *infrav1.ElementoCluster) { c.Spec.IdentityRef.Name = secret.Name })
+	s.stopManager() // forgets what it knew
+	must(0, s.Delete(s.ctx(), secret))
+	must(0, s.Delete(s.ctx(), infra))
+	s.startManager()
+	c := awaitCondition(s, infra, infrav1.DeletingCondition, infrav1.IdentityNotFoundReason)
+	if !strings.Contains(c.Message, "cannot be removed") || !strings.Contains(c.Message, secret.Name) {
+		t.Errorf("message is %q", c.Message)
+	}
+	s.create(s.identity("lost-elemento-identity"))
+	s.awaitGone(infra)
+	s.wantNothingLeft()
+}
+
+func TestAClusterWithoutAClusterWaits(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	infra := &infrav1.ElementoCluster{}
+	infra.Namespace, infra.Name = s.namespace, "alone"
+	infra.Spec.Network.Name = "lan"
+	s.create(infra)
+	must(0, s.Delete(s.ctx(), infra))
+	s.await("it is gone", func() bool {
+		return apierrors.IsNotFound(s.Get(s.ctx(), client.ObjectKeyFromObject(infra), infra))
+	}, func() string { return describe(infra) })
+}
+
+func TestATemplateTellsWhatANodeWillHave(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	template := &infrav1.ElementoMachineTemplate{}
+	template.Namespace, template.Name = s.namespace, "gpu"
+	template.Spec.Template.Spec = infrav1.ElementoMachineSpec{
+		Slots: 8, MemoryMiB: 16384, Image: image, Architecture: infrav1.ArchitectureARM8,
+		PCIDevices: []infrav1.PCIDevice{{Vendor: "10de", Model: "2684", Quantity: 2}},
+	}
+	s.create(template)
+	s.await("the capacity is told", func() bool {
+		must(0, s.Get(s.ctx(), client.ObjectKeyFromObject(template), template))
+		return len(template.Status.Capacity) > 0
+	}, func() string { return "" })
+	capacity := template.Status.Capacity
+	devices := capacity["pci.elemento.cloud/10de-2684"]
+	if capacity.Cpu().Value() != 8 || capacity.Memory().Value() != 16384<<20 || devices.Value() != 2 {
+		t.Errorf("capacity is %v", capacity)
+	}
+	if info := template.Status.NodeInfo; info.Architecture != "arm64" || info.OperatingSystem != "linux" {
+		t.Errorf("nodeInfo is %+v", info)
+	}
+}
