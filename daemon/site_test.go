@@ -147,18 +147,15 @@ type caller struct {
 }
 
 // as connects with a certificate; an empty pair is none.
-func (r *running) as(pair pki.Pair) *caller {
+func (r *running) as(pair pki.Pair, options ...grpc.DialOption) *caller {
 	r.site.t.Helper()
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
 	cfg.RootCAs.AppendCertsFromPEM(r.site.authority.PEM)
 	if pair.Cert != nil {
 		cfg.Certificates = []tls.Certificate{must(tls.X509KeyPair(pair.Cert, pair.Key))}
 	}
-	return r.dial(cfg)
-}
-
-func (r *running) dial(cfg *tls.Config) *caller {
-	conn := must(grpc.NewClient(r.Addr().String(), grpc.WithTransportCredentials(credentials.NewTLS(cfg)), grpc.WithUnaryInterceptor(r.site.checked)))
+	options = append(options, grpc.WithTransportCredentials(credentials.NewTLS(cfg)), grpc.WithUnaryInterceptor(r.site.checked))
+	conn := must(grpc.NewClient(r.Addr().String(), options...))
 	r.site.t.Cleanup(func() { _ = conn.Close() })
 	return &caller{rpc.NewDomainServiceClient(conn), rpc.NewVMServiceClient(conn), rpc.NewNetworkServiceClient(conn), rpc.NewEndpointServiceClient(conn), conn}
 }

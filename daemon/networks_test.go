@@ -1,0 +1,230 @@
+package daemon_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+)
+
+func nat(name string) *rpc.NetworkSpec {
+	return &rpc.NetworkSpec{Name: name, Cidr: "127.90.0.0/24", Mode: rpc.NetworkMode_NETWORK_MODE_NAT}
+}
+
+func TestManagedNetworkIsOnEveryHostAndThenOnNone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 3)
+	s.host("host-3").Down()
+	p := s.daemon().provider()
+	for range 2 {
+		res, err := p.EnsureNetwork(within(t, soon), &rpc.EnsureNetworkRequest{ClientUid: owner, Network: nat("cluster"), Domains: []string{"d1"}})
+		if err != nil || !slices.Equal(res.MissingHosts, []string{"host-3"}) {
+			t.Fatalf("got %v, %v", res, err)
+		}
+	}
+	list, err := p.ListNetworks(within(t, soon), &rpc.ListNetworksRequest{ClientUid: owner})
+	if err != nil || len(list.Networks) != 2 || !slices.Equal(list.MissingHosts, []string{"host-3"}) {
+		t.Fatalf("got %v, %v; want a network on each of two hosts", list, err)
+	}
+	if n := list.Networks[0]; n.Name != "cluster" || n.Cidr != "127.90.0.0/24" || n.Mode != rpc.NetworkMode_NETWORK_MODE_NAT || n.Host != "host-1" {
+		t.Errorf("got %v", n)
+	}
+
+	other := nat("cluster")
+	other.Cidr = "127.91.0.0/24"
+	_, err = p.EnsureNetwork(within(t, soon), &rpc.EnsureNetworkRequest{ClientUid: owner, Network: other, Domains: []string{"d1"}})
+	wantReason(t, err, rpc.Reason_REASON_INVALID_REQUEST, "127.90.0.0/24", "127.91.0.0/24")
+
+	vm := ensure("host-1", "vm-1")
+	vm.Spec.Networks = []*rpc.NetworkSpec{nat("cluster")}
+	if _, err := p.EnsureVM(within(t, soon), vm); err != nil {
+		t.Fatal(err)
+	}
+	remove := &rpc.DeleteNetworkRequest{ClientUid: owner, NetworkName: "cluster", Domains: []string{"d1"}}
+	gone, err := p.DeleteNetwork(within(t, soon), remove)
+	if err != nil || !slices.Equal(gone.RemainingHosts, []string{"host-1", "host-3"}) {
+		t.Fatalf("got %v, %v; want it to remain where a VM is on it and where the host is down", gone, err)
+	}
+	p.deleteVM(t, "host-1", "vm-1", time.Time{})
+	if err := s.host("host-3").Up(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if gone, err = p.DeleteNetwork(within(t, soon), remove); err != nil || len(gone.RemainingHosts) != 0 {
+			t.Fatalf("got %v, %v", gone, err)
+		}
+	}
+	s.wantNothingLeft()
+	remove.Domains = []string{"d9"}
+	_, err = p.DeleteNetwork(within(t, soon), remove)
+	wantReason(t, err, rpc.Reason_REASON_DOMAIN_UNKNOWN)
+}
+
+func TestNetworkThatMustExistMayBePublicOrOwn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	host := s.atomos("host-1")
+	make := func(name, creator string, private bool) {
+		_, err := host.CreateNetwork(within(t, soon), c4.Network{Name: name, CreatorUID: creator, Type: "libvirt", Private: private, IP: c4.NetworkIP{Address: "127.92.0.1/24", DHCP: c4.NetworkDHCP{Start: "127.92.0.2", End: "127.92.0.254"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	make("public", another, false)
+	make("private", another, true)
+	p := s.daemon().provider()
+	req := ensure("host-1", "vm-1")
+	req.Spec.Networks = []*rpc.NetworkSpec{{Name: "private"}}
+	_, err := p.EnsureVM(within(t, soon), req)
+	wantReason(t, err, rpc.Reason_REASON_NETWORK_NOT_FOUND, "private")
+	req.Spec.Networks = []*rpc.NetworkSpec{{Name: "public"}}
+	if _, err := p.EnsureVM(within(t, soon), req); err != nil {
+		t.Error(err)
+	}
+	res, err := p.ListNetworks(within(t, soon), &rpc.ListNetworksRequest{ClientUid: owner})
+	if err != nil || len(res.Networks) != 0 {
+		t.Errorf("got %v, %v; want none of another's networks", res, err)
+	}
+}
+
+func TestEndpointLeadsToTheVMThatIsNamedLast(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	d := s.daemon()
+	p := d.provider()
+	reserved, err := p.ReserveEndpoint(within(t, soon), &rpc.ReserveEndpointRequest{ClientUid: owner, Domains: []string{"d1"}, Port: 6443})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reserved.Endpoint.Host != "host-1" || reserved.Endpoint.Port != 6443 || reserved.Address != s.host("host-1").Address().String() {
+		t.Errorf("reserved %v", reserved)
+	}
+	var uids []string
+	for _, vm := range []string{"vm-1", "vm-2"} {
+		res, err := p.EnsureVM(within(t, soon), ensure("host-1", vm))
+		if err != nil {
+			t.Fatal(err)
+		}
+		uids = append(uids, res.Vm.Uid)
+	}
+	forward := func(vm string) error {
+		_, err := p.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{ClientUid: owner, Endpoint: reserved.Endpoint, TargetHost: "host-1", TargetVmName: vm, TargetPort: 6443})
+		return err
+	}
+	target := func() string {
+		forwards := s.fake.Inventory().Hosts[0].Forwards
+		if len(forwards) != 1 {
+			t.Fatalf("%d forwards, want 1", len(forwards))
+		}
+		return forwards[0].TargetVMUID
+	}
+	for i, vm := range []string{"vm-1", "vm-1", "vm-2"} {
+		if err := forward(vm); err != nil {
+			t.Fatal(err)
+		}
+		if want := uids[i/2]; target() != want {
+			t.Errorf("leads to %s, want %s", target(), vm)
+		}
+	}
+	if n := s.calls("POST network/portforward"); n != 2 {
+		t.Errorf("%d changes of the forward, want 2", n)
+	}
+	wantReason(t, forward("vm-9"), rpc.Reason_REASON_VM_NOT_FOUND, "vm-9")
+
+	// The VM that goes takes its forward along, and no other.
+	p.deleteVM(t, "host-1", "vm-1", time.Time{})
+	if target() != uids[1] {
+		t.Error("the forward does not lead to vm-2 any more")
+	}
+	p.deleteVM(t, "host-1", "vm-2", time.Time{})
+	s.wantNothingLeft("network cluster")
+}
+
+func TestEndpointOfAnotherClientIsNotTouched(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 2)
+	d := s.daemon()
+	p, other := d.provider(), d.other()
+	theirs := ensure("host-1", "vm-1")
+	theirs.ClientUid = another
+	if _, err := other.EnsureVM(within(t, soon), theirs); err != nil {
+		t.Fatal(err)
+	}
+	endpoint := &rpc.Endpoint{Host: "host-1", Port: 6443}
+	if _, err := other.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{ClientUid: another, Endpoint: endpoint, TargetHost: "host-1", TargetVmName: "vm-1", TargetPort: 6443}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-2")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := p.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{ClientUid: owner, Endpoint: endpoint, TargetHost: "host-1", TargetVmName: "vm-2", TargetPort: 6443})
+	wantReason(t, err, rpc.Reason_REASON_IN_USE, "6443")
+	if _, err := p.DeleteForward(within(t, soon), &rpc.DeleteForwardRequest{ClientUid: owner, Endpoint: endpoint}); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.fake.Inventory().Hosts[0].Forwards) != 1 {
+		t.Error("the other client's forward is gone")
+	}
+	// A port that is taken on one host is free on the other, and the next one
+	// is proposed when it is promised there.
+	reserve := &rpc.ReserveEndpointRequest{ClientUid: owner, Domains: []string{"d1"}, Port: 6443}
+	res, err := p.ReserveEndpoint(within(t, soon), reserve)
+	if err != nil || res.Endpoint.Host != "host-2" || res.Endpoint.Port != 6443 {
+		t.Errorf("got %v, %v; want port 6443 of host-2", res, err)
+	}
+	reserve.Reserved = []*rpc.Endpoint{{Host: "host-2", Port: 6443}}
+	if res, err = p.ReserveEndpoint(within(t, soon), reserve); err != nil || res.Endpoint.Port != 6444 {
+		t.Errorf("got %v, %v; want port 6444", res, err)
+	}
+	for range 2 {
+		if _, err := other.DeleteForward(within(t, soon), &rpc.DeleteForwardRequest{ClientUid: another, Endpoint: endpoint}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(s.fake.Inventory().Hosts[0].Forwards) != 0 {
+		t.Error("the forward is still there")
+	}
+}
+
+func TestForwardToAnotherHostNeedsABridgedNetwork(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 2)
+	p := s.daemon().provider()
+	behind := ensure("host-2", "behind-nat")
+	behind.Spec.Networks = []*rpc.NetworkSpec{nat("local")}
+	if _, err := p.EnsureVM(within(t, soon), behind); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-2", "reachable")); err != nil {
+		t.Fatal(err)
+	}
+	forward := func(vm string) error {
+		_, err := p.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{ClientUid: owner, Endpoint: &rpc.Endpoint{Host: "host-1", Port: 6443}, TargetHost: "host-2", TargetVmName: vm, TargetPort: 6443})
+		return err
+	}
+	wantReason(t, forward("behind-nat"), rpc.Reason_REASON_NETWORK_NOT_FOUND, "NAT", "bridged")
+	for range 2 {
+		if err := forward("reachable"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.calls("POST network/portforward"); n != 1 {
+		t.Errorf("%d changes of the forward, want 1", n)
+	}
+}
+
+func TestForwardWhoseReplyIsLostIsThere(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	s.fault(fakeatomos.Fault{Call: "POST network/portforward", Times: 1, Effect: fakeatomos.LoseReply})
+	if _, err := p.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{ClientUid: owner, Endpoint: &rpc.Endpoint{Host: "host-1", Port: 6443}, TargetHost: "host-1", TargetVmName: "vm-1", TargetPort: 6443}); err != nil {
+		t.Error(err)
+	}
+}
