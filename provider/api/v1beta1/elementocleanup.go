@@ -6,7 +6,7 @@ import (
 
 // CleanupFinalizer keeps an ElementoCleanup until the host has shown that
 // nothing is left.
-const CleanupFinalizer = "elementocleanup.infrastructure.cluster.x-k8s.io"
+const CleanupFinalizer = "infrastructure.cluster.x-k8s.io/elementocleanup"
 
 // ElementoCleanupSpec names one thing that may still be on a host. It holds all
 // that is needed to remove it, because its owner is gone.

@@ -7,7 +7,7 @@ import (
 
 // ClusterFinalizer keeps an ElementoCluster until its forward and its managed
 // network are gone from the hosts.
-const ClusterFinalizer = "elementocluster.infrastructure.cluster.x-k8s.io"
+const ClusterFinalizer = "infrastructure.cluster.x-k8s.io/elementocluster"
 
 // ElementoClusterSpec is what a cluster needs of AtomOS besides its machines.
 //

@@ -7,7 +7,7 @@ import (
 
 // MachineFinalizer keeps an ElementoMachine until its VM, volumes and seed are
 // proven gone.
-const MachineFinalizer = "elementomachine.infrastructure.cluster.x-k8s.io"
+const MachineFinalizer = "infrastructure.cluster.x-k8s.io/elementomachine"
 
 // ElementoMachineSpec is a virtual machine on an AtomOS host.
 //
