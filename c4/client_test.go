@@ -48,7 +48,7 @@ func serveAt(t *testing.T, address string, handle http.HandlerFunc) *host {
 	t.Helper()
 	h := &host{url: "https://" + address, address: address}
 	for _, port := range []string{"7777", "7772", "7776"} {
-		l, err := net.Listen("tcp4", net.JoinHostPort(address, port))
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", net.JoinHostPort(address, port))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +154,7 @@ func TestAHostThatNeverFinishesTheHandshakeIsUnreachable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp4", net.JoinHostPort(addresses[0].String(), "7777")) // never accepts
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", net.JoinHostPort(addresses[0].String(), "7777")) // never accepts
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,9 +172,9 @@ func TestACallThatTheCallerGivesUpIsUnknown(t *testing.T) {
 	_, err := c.Register(t.Context(), c4.RegisterRequest{})
 	wantCode(t, err, c4.Unknown)
 
-	cancelled, cancel := context.WithCancel(t.Context())
+	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	wantCode(t, client(t, h, nil).Ping(cancelled), c4.Unknown)
+	wantCode(t, client(t, h, nil).Ping(ended), c4.Unknown)
 }
 
 func TestAReplyThatIsCutIsUnknown(t *testing.T) {
@@ -451,7 +451,7 @@ func TestPlainHTTPIsSpokenWhereTheURLSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp4", net.JoinHostPort(addresses[0].String(), "7777"))
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", net.JoinHostPort(addresses[0].String(), "7777"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,13 @@
 package fakeatomos
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"strconv"
+	"syscall"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
 )
@@ -34,7 +35,7 @@ func FreeAddresses(n int) ([]netip.Addr, error) {
 
 func bindable(a netip.Addr) bool {
 	for _, port := range c4Ports {
-		l, err := net.Listen("tcp4", net.JoinHostPort(a.String(), strconv.Itoa(port)))
+		l, err := listenTCP(a, port)
 		if err != nil {
 			return false
 		}
@@ -43,6 +44,22 @@ func bindable(a netip.Addr) bool {
 		}
 	}
 	return true
+}
+
+// listenTCP listens on an address of this machine, which never takes time.
+func listenTCP(a netip.Addr, port int) (net.Listener, error) {
+	var config net.ListenConfig
+	at := netip.AddrPortFrom(a, uint16(port)).String()
+	l, err := config.Listen(context.Background(), "tcp4", at)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return l, err
+	}
+	// A child that this process is starting holds the listeners that were open
+	// at its fork, also one that was closed since, until it executes. The lock
+	// is free when it has.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return config.Listen(context.Background(), "tcp4", at)
 }
 
 // FreeNetwork returns a random loopback prefix of that many bits (17 to 29)

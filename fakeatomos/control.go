@@ -28,7 +28,8 @@ type controlServer struct {
 }
 
 func serveControl(f *Fake, address string) (*controlServer, error) {
-	l, err := net.Listen("tcp", address)
+	var config net.ListenConfig
+	l, err := config.Listen(f.ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -44,12 +43,12 @@ func (fw *forward) hangUp() {
 
 // listen opens a forward's port. The caller holds the lock; the host has power.
 func (h *Host) listen(fw *forward) error {
-	l, err := net.Listen("tcp4", net.JoinHostPort(h.opts.Address.String(), strconv.Itoa(fw.Port)))
+	l, err := listenTCP(h.opts.Address, fw.Port)
 	if err != nil {
 		return err
 	}
 	fw.listener = l
-	power, target, vmUID, port := h.power, fw.Target, fw.TargetVMUID, fw.TargetPort
+	power, port := h.power, fw.Port
 	h.fake.work.Go(func() {
 		for {
 			from, err := l.Accept()
@@ -57,30 +56,31 @@ func (h *Host) listen(fw *forward) error {
 				return
 			}
 			if err != nil {
-				h.log.Warn("forward", "port", fw.Port, "err", err)
+				h.log.Warn("forward", "port", port, "err", err)
 				if !sleep(power, 50*time.Millisecond) { // out of file descriptors, say
 					return
 				}
 				continue
 			}
-			h.fake.work.Go(func() { h.carry(power, from, target, vmUID, port) })
+			h.fake.work.Go(func() { h.carry(power, from, port) })
 		}
 	})
 	return nil
 }
 
-// carry joins a connection to a forward's target until either side ends, the
-// target cannot be reached, or the host loses power. As with connection
-// tracking, an established connection outlives its forward.
-func (h *Host) carry(power context.Context, from net.Conn, target, vmUID string, port int) {
+// carry joins a connection on a port to the target that its forward has now,
+// until either side ends, the target cannot be reached, or the host loses
+// power. As with connection tracking, an established connection outlives its
+// forward.
+func (h *Host) carry(power context.Context, from net.Conn, port int) {
 	defer from.Close()
-	address, ok := h.targetAddress(target, vmUID)
+	target, ok := h.targetOf(port)
 	if !ok {
 		return
 	}
 	// From the host's own address, which is how a guest behind NAT knows it.
 	dialer := net.Dialer{Timeout: dialTimeout, LocalAddr: &net.TCPAddr{IP: h.opts.Address.AsSlice()}}
-	to, err := dialer.DialContext(power, "tcp4", net.JoinHostPort(address.String(), strconv.Itoa(port)))
+	to, err := dialer.DialContext(power, "tcp4", target.String())
 	if err != nil {
 		return
 	}
@@ -104,18 +104,29 @@ func pipe(to, from net.Conn) {
 	}
 }
 
-// targetAddress finds the guest that a forward leads to, by its address or else
-// by its VM; false when this host cannot reach it.
-func (h *Host) targetAddress(target, vmUID string) (netip.Addr, bool) {
-	address, err := netip.ParseAddr(target)
-	if err != nil {
-		h.mu.Lock()
-		if v := h.vms[vmUID]; v != nil {
-			address = v.address()
-		}
-		h.mu.Unlock()
+// targetOf finds the guest that a port leads to, by its address or else by its
+// VM; false when this host cannot reach it.
+func (h *Host) targetOf(port int) (netip.AddrPort, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fw := h.forwardAt(port)
+	if fw == nil {
+		return netip.AddrPort{}, false
 	}
-	return address, address.IsValid() && h.fake.leases.reachable(h.opts.Address, address)
+	address, err := netip.ParseAddr(fw.Target)
+	if v := h.vms[fw.TargetVMUID]; err != nil && v != nil {
+		address = v.address()
+	}
+	return netip.AddrPortFrom(address, uint16(fw.TargetPort)), address.IsValid() && h.fake.leases.reachable(h.opts.Address, address)
+}
+
+func (h *Host) forwardAt(port int) *forward {
+	for _, fw := range h.forwards {
+		if fw.Port == port {
+			return fw
+		}
+	}
+	return nil
 }
 
 func (h *Host) createForward(r *request, in c4.Forward) answer {
@@ -142,25 +153,19 @@ func (h *Host) createForward(r *request, in c4.Forward) answer {
 		}
 		r.entry.Name = v.Name
 	}
-	var before *forward
-	for _, fw := range h.forwards {
-		if fw.Port == in.Port {
-			before = fw
-		}
-	}
+	before := h.forwardAt(in.Port)
 	if slices.Contains(c4Ports, in.Port) || before != nil && !in.Force {
 		return refuse(http.StatusConflict, "in_use")
 	}
-	if before != nil {
-		before.hangUp()
-	}
 	fw := &forward{forwardRecord: forwardRecord{in, h.next()}}
 	fw.ForwardUID, fw.Force = uuid.NewString(), false
-	if err := h.listen(fw); err != nil {
-		if before != nil {
-			_ = h.listen(before)
+	if before != nil {
+		fw.listener, before.listener = before.listener, nil // no moment without one
+	}
+	if fw.listener == nil {
+		if err := h.listen(fw); err != nil {
+			return refuse(http.StatusConflict, "in_use")
 		}
-		return refuse(http.StatusConflict, "in_use")
 	}
 	if before != nil {
 		h.dropForward(before)

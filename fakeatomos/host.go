@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"sync"
 	"time"
 
@@ -105,7 +104,7 @@ func (h *Host) Up() error {
 	}
 	listeners := map[string]net.Listener{}
 	for service, port := range map[string]int{"matcher": c4.MatcherPort, "storage": c4.StoragePort, "network": c4.NetworkPort} {
-		l, err := net.Listen("tcp4", net.JoinHostPort(h.opts.Address.String(), strconv.Itoa(port)))
+		l, err := listenTCP(h.opts.Address, port)
 		if err != nil {
 			for _, open := range listeners {
 				_ = open.Close()

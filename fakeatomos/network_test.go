@@ -75,8 +75,9 @@ func newGreeters() *greeters {
 	return &greeters{lines: map[string]net.Listener{}, seen: map[string]guest.VM{}}
 }
 
-func (g *greeters) Boot(_ context.Context, vm guest.VM) error {
-	l, err := net.Listen("tcp4", net.JoinHostPort(vm.Address.String(), "4000"))
+func (g *greeters) Boot(ctx context.Context, vm guest.VM) error {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp4", net.JoinHostPort(vm.Address.String(), "4000"))
 	if err != nil {
 		return err
 	}
@@ -139,6 +140,16 @@ func greet(t *testing.T, from, address string, port int) string {
 		return ""
 	}
 	return line[:len(line)-1]
+}
+
+// listens tells whether someone accepts connections there.
+func listens(t *testing.T, address string) bool {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp4", address)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
 }
 
 func TestNetworksThatMakeNoSenseAreRefused(t *testing.T) {
@@ -349,8 +360,7 @@ func TestAForwardLeadsToAGuest(t *testing.T) {
 	}
 
 	h.Down()
-	if conn, err := net.Dial("tcp4", at+":6443"); err == nil {
-		_ = conn.Close()
+	if listens(t, at+":6443") {
 		t.Error("a forward of a host that is down listens")
 	}
 	succeed(t, h.Up())
@@ -363,8 +373,7 @@ func TestAForwardLeadsToAGuest(t *testing.T) {
 		t.Errorf("the forward went with its VM: %v, %v", list, err)
 	}
 	succeed(t, c.DeleteForward(ctx, second.ForwardUID))
-	if conn, err := net.Dial("tcp4", at+":6443"); err == nil {
-		_ = conn.Close()
+	if listens(t, at+":6443") {
 		t.Error("a forward that is deleted listens")
 	}
 }
@@ -377,7 +386,7 @@ func TestAConnectionThroughAForwardCarriesBothWaysAndEndsWithPower(t *testing.T)
 	vm := on(t, c, "vm", bridge(t, c, 24))
 	_, err := c.CreateForward(t.Context(), c4.Forward{Protocol: "tcp", Port: 6443, TargetVMUID: vm.UID, TargetPort: 4000}) // by VM alone
 	succeed(t, err)
-	conn, err := net.Dial("tcp4", h.Address().String()+":6443")
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp4", h.Address().String()+":6443")
 	succeed(t, err)
 	defer conn.Close()
 	reader := bufio.NewReader(conn)
@@ -420,7 +429,7 @@ func TestForwardsThatMakeNoSenseAreRefused(t *testing.T) {
 	wantCode(t, err, c4.InUse)
 	// An address that no guest has leads nowhere, this machine's others least
 	// of all.
-	open, err := net.Listen("tcp4", "127.0.0.1:0")
+	open, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.1:0")
 	succeed(t, err)
 	defer open.Close()
 	_, err = c.CreateForward(t.Context(), c4.Forward{Protocol: "tcp", Port: 6443, Target: "127.0.0.1", TargetPort: open.Addr().(*net.TCPAddr).Port})
