@@ -87,7 +87,9 @@ func (s *site) forwardTarget() string {
 	for _, host := range s.fake.Inventory().Hosts {
 		for _, forward := range host.Forwards {
 			for name, vms := range s.vms() {
-				if slices.ContainsFunc(vms, func(vm fakeatomos.VMInventory) bool { return vm.UID == forward.TargetVMUID }) {
+				if slices.ContainsFunc(vms, func(vm fakeatomos.VMInventory) bool {
+					return vm.UID == forward.TargetVMUID || vm.Address == forward.Target // on another host it has no UID
+				}) {
 					return name
 				}
 			}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/stats"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
@@ -77,6 +78,7 @@ func newMember(f *Fleet, identity *Identity) (*Member, error) {
 			grpc.WithTransportCredentials(credentials.NewTLS(identity.tls())),
 			grpc.WithStatsHandler(sentHandler{}),
 			grpc.WithIdleTimeout(0), // the stream holds it open
+			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 			grpc.WithConnectParams(grpc.ConnectParams{
 				Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
 				MinConnectTimeout: 5 * time.Second,
