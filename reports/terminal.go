@@ -27,7 +27,7 @@ func WriteText(w io.Writer, r Report) error {
 		}
 		line(&b, 16, "%14starget: %s", "", c.Target)
 		if c.Explanation != "" {
-			line(&b, 16, "%14sbecause: %s", "", c.Explanation)
+			line(&b, 16, "%14sbecause: %s", "", beginning(c.Explanation))
 		}
 		for _, f := range c.Figures {
 			line(&b, 16, "%14s%s", "", measured(f))
@@ -49,6 +49,16 @@ func WriteText(w io.Writer, r Report) error {
 	b.WriteString(rule)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// beginning is as much of an explanation as a terminal has room for; the other
+// forms of the report have all of it.
+func beginning(explanation string) string {
+	const most = 600
+	if r := []rune(explanation); len(r) > most {
+		return string(r[:most]) + " …"
+	}
+	return explanation
 }
 
 func measured(f Figure) string {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -19,13 +20,13 @@ const user = "clastix"
 // permissions of the shipped role in one namespace, and nothing else.
 type clastix struct{ client client.Client }
 
-func newClastix(kubeconfig string) (*clastix, error) {
+func newClastix(kubeconfig string, scheme *runtime.Scheme) (*clastix, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("reading Clastix's kubeconfig: %w", err)
 	}
 	config.QPS = -1
-	c, err := client.New(config, client.Options{})
+	c, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, fmt.Errorf("connecting as Clastix: %w", err)
 	}

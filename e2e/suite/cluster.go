@@ -152,6 +152,10 @@ func (m Machines) Missing(controlPlanes, workers int) string {
 		if ready.Status != metav1.ConditionTrue {
 			return fmt.Sprintf("Machine %s (%s) is not Ready: %s", machine.Name, machine.Status.Phase, ready.Message)
 		}
+		// Conditions are written a moment before the rest of the status.
+		if machine.Status.GetTypedPhase() != clusterv1.MachinePhaseRunning || machine.Status.NodeRef.Name == "" {
+			return fmt.Sprintf("Machine %s is %s and has Node %q", machine.Name, machine.Status.Phase, machine.Status.NodeRef.Name)
+		}
 	}
 	return ""
 }

@@ -108,7 +108,9 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	suiteConfig, reporterConfig := GinkgoConfiguration()
 	suiteConfig.Timeout = 4 * time.Hour
 	reporterConfig.Succinct = true
-	reporterConfig.NoColor = os.Getenv("NO_COLOR") != ""
+	if info, err := os.Stdout.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		reporterConfig.NoColor = true // no terminal
+	}
 	ginkgo := &outcome{}
 	RunSpecs(ginkgo, title, suiteConfig, reporterConfig)
 
