@@ -23,9 +23,9 @@ import (
 // kinds are the short names of our kinds.
 var kinds = map[string]string{
 	"ElementoCluster":         "ec",
-	"ElementoClusterTemplate": "ect",
+	"ElementoClusterTemplate": "ectpl",
 	"ElementoMachine":         "em",
-	"ElementoMachineTemplate": "emt",
+	"ElementoMachineTemplate": "emtpl",
 	"ElementoCleanup":         "ecl",
 }
 

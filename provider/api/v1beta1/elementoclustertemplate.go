@@ -30,7 +30,7 @@ type ElementoClusterTemplateResource struct {
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:storageversion
-// +kubebuilder:resource:path=elementoclustertemplates,scope=Namespaced,categories=cluster-api,shortName=ect
+// +kubebuilder:resource:path=elementoclustertemplates,scope=Namespaced,categories=cluster-api,shortName=ectpl
 // +kubebuilder:printcolumn:name="Mode",type="string",JSONPath=".spec.template.spec.endpointMode",description="How the API server is reached"
 // +kubebuilder:printcolumn:name="Network",type="string",JSONPath=".spec.template.spec.network.name",description="Network of the machines"
 // +kubebuilder:printcolumn:name="CIDR",type="string",JSONPath=".spec.template.spec.network.managed.cidr",description="Managed network"

@@ -63,7 +63,7 @@ type NodeArchitecture string
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:storageversion
-// +kubebuilder:resource:path=elementomachinetemplates,scope=Namespaced,categories=cluster-api,shortName=emt
+// +kubebuilder:resource:path=elementomachinetemplates,scope=Namespaced,categories=cluster-api,shortName=emtpl
 // +kubebuilder:printcolumn:name="Slots",type="integer",JSONPath=".spec.template.spec.slots",description="Virtual processors"
 // +kubebuilder:printcolumn:name="MiB",type="integer",JSONPath=".spec.template.spec.memoryMiB",description="Memory in MiB"
 // +kubebuilder:printcolumn:name="Image",type="string",JSONPath=".spec.template.spec.image",description="Boot image"
