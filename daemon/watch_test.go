@@ -199,6 +199,7 @@ func TestStreamAtRestIsQuietButFresh(t *testing.T) {
 func TestSlowReaderGetsTheStateAndNotAQueue(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)
+	s.config.Interval = daemon.Duration{Duration: time.Hour} // the daemon looks when it is told to
 	// A connection that holds little, and far more than that to tell while
 	// nobody reads.
 	p := s.daemon().as(must(s.authority.Client("provider")), grpc.WithStaticStreamWindowSize(64<<10), grpc.WithStaticConnWindowSize(1<<20))
@@ -230,6 +231,9 @@ func TestSlowReaderGetsTheStateAndNotAQueue(t *testing.T) {
 		}
 	}
 	if err := host.Stop(within(t, soon), c4.VMRef{ClientUID: owner, VMUID: all[0].UID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.ListVMs(within(t, soon), &rpc.ListVMsRequest{ClientUid: owner}); err != nil {
 		t.Fatal(err)
 	}
 	v.until("the reader knows the last state", func() bool {
@@ -353,25 +357,35 @@ func TestMetricsAreServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.until("the VM is there", func() bool { return len(v.vms) == 1 })
-	res, err := http.Get("http://" + d.MetricsAddr().String() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{
-		`elemento_daemon_grpc_duration_seconds_count{code="OK",method="EnsureVM"} 1`,
-		`elemento_daemon_c4_duration_seconds_count{call="POST matcher/register",code="OK",host="host-1"} 1`,
-		`elemento_daemon_host_health{domain="d1",host="host-1",state="ready"} 1`,
-		"elemento_daemon_watch_streams 1",
-		"elemento_daemon_watch_lag_seconds_count 1",
-		"elemento_daemon_certificate_expiry_timestamp_seconds",
-	} {
-		if !strings.Contains(string(body), want) {
-			t.Errorf("no %s", want)
+	var missing string
+	is := func() bool {
+		res, err := http.Get("http://" + d.MetricsAddr().String() + "/metrics")
+		if err != nil {
+			t.Fatal(err)
 		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{
+			`elemento_daemon_grpc_duration_seconds_count{code="OK",method="EnsureVM"} 1`,
+			`elemento_daemon_c4_duration_seconds_count{call="POST matcher/register",code="OK",host="host-1"} 1`,
+			`elemento_daemon_host_health{domain="d1",host="host-1",state="ready"} 1`,
+			"elemento_daemon_watch_streams 1",
+			"elemento_daemon_watch_lag_seconds_sum",
+			"elemento_daemon_certificate_expiry_timestamp_seconds",
+		} {
+			if missing = want; !strings.Contains(string(body), want) {
+				return false
+			}
+		}
+		return !strings.Contains(string(body), "elemento_daemon_watch_lag_seconds_count 0")
 	}
+	defer func() {
+		if t.Failed() {
+			t.Logf("missing: %s", missing)
+		}
+	}()
+	eventually(t, "all metrics are there", is)
 }
