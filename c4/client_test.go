@@ -166,10 +166,19 @@ func TestAHostThatNeverFinishesTheHandshakeIsUnreachable(t *testing.T) {
 func TestACallThatTheCallerGivesUpIsUnknown(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	h := serve(t, func(http.ResponseWriter, *http.Request) { <-release })
+	h := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			<-release
+		}
+	})
 	defer close(release)
-	c := client(t, h, func(cfg *c4.Config) { cfg.Timeout = 100 * time.Millisecond })
-	_, err := c.Register(t.Context(), c4.RegisterRequest{})
+	c := client(t, h, nil)
+	if err := c.Ping(t.Context()); err != nil { // so that there is a connection
+		t.Fatal(err)
+	}
+	ctx, cancelSoon := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancelSoon()
+	_, err := c.Register(ctx, c4.RegisterRequest{})
 	wantCode(t, err, c4.Unknown)
 
 	ended, cancel := context.WithCancel(t.Context())

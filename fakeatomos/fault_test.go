@@ -42,13 +42,15 @@ func TestACallTakesEffectAfterItsCallerGaveUp(t *testing.T) {
 	f := start(t, 1, nil)
 	c := dial(t, f.Hosts()[0], "")
 	addFault(t, f, fakeatomos.Fault{Call: registerCall, Times: 1, Effect: fakeatomos.DelayBefore, Delay: 200 * time.Millisecond})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	_, err := c.Register(ctx, c4.RegisterRequest{ClientUID: owner, Name: "late", Pledge: small()})
-	wantCode(t, err, c4.Unknown)
-	if got := vmsOf(t, c, owner); len(got) != 0 {
-		t.Errorf("the register was not held up: %+v", got)
-	}
+	ctx, giveUp := context.WithCancel(t.Context())
+	failed := make(chan error)
+	go func() {
+		_, err := c.Register(ctx, c4.RegisterRequest{ClientUID: owner, Name: "late", Pledge: small()})
+		failed <- err
+	}()
+	eventually(t, "the call is under way", func() bool { return f.Calls()[f.Hosts()[0].Name()][registerCall] == 1 })
+	giveUp()
+	wantCode(t, <-failed, c4.Unknown)
 	eventually(t, "the register lands", func() bool { return len(vmsOf(t, c, owner)) == 1 })
 	entry := f.Journal(0)[0]
 	if late := f.Inventory().VM("late")[0]; late.Created.Sub(late.RegisterArrived) < 200*time.Millisecond || !late.RegisterArrived.Equal(entry.Arrived) {

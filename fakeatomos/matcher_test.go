@@ -160,44 +160,50 @@ func TestTheCommunityEditionTakesTwoVMs(t *testing.T) {
 	register(t, c, "three", small())
 }
 
-func TestPowerChangesAfterTheReply(t *testing.T) {
+func TestAVMThatStartsIsNotRunningYet(t *testing.T) {
 	t.Parallel()
-	f := start(t, 1, func(o *fakeatomos.Options) { o.BootTime, o.StopTime = 50*time.Millisecond, 50*time.Millisecond })
-	c := dial(t, f.Hosts()[0], "")
-	ctx := t.Context()
+	c := dial(t, start(t, 1, func(o *fakeatomos.Options) { o.BootTime = time.Hour }).Hosts()[0], "")
 	vm := register(t, c, "vm", small())
 	if stateOf(t, c) != c4.ShutOff {
 		t.Error("the VM runs before it can have started")
 	}
-	wantCode(t, c.Start(ctx, vm), c4.WrongState)
-	wantCode(t, c.Reboot(ctx, vm), c4.WrongState)
-	eventually(t, "the VM runs", func() bool { return stateOf(t, c) == c4.Running })
-	wantCode(t, c.Start(ctx, vm), c4.WrongState)
-	succeed(t, c.Stop(ctx, vm))
-	succeed(t, c.Stop(ctx, vm)) // while it shuts down
-	wantCode(t, c.Start(ctx, vm), c4.WrongState)
+	wantCode(t, c.Start(t.Context(), vm), c4.WrongState)
+	wantCode(t, c.Reboot(t.Context(), vm), c4.WrongState)
+	succeed(t, c.Stop(t.Context(), vm)) // overtakes the start
+	wantCode(t, c.Stop(t.Context(), vm), c4.WrongState)
+	succeed(t, c.Start(t.Context(), vm))
+	succeed(t, c.Unregister(t.Context(), vm))
+}
+
+func TestAVMThatShutsDownStillRuns(t *testing.T) {
+	t.Parallel()
+	c := dial(t, start(t, 1, func(o *fakeatomos.Options) { o.StopTime = time.Hour }).Hosts()[0], "")
+	vm := register(t, c, "vm", small())
+	succeed(t, c.Stop(t.Context(), vm))
+	succeed(t, c.Stop(t.Context(), vm))
 	if stateOf(t, c) != c4.Running {
 		t.Error("the VM is off before it can have shut down")
 	}
-	eventually(t, "the VM is off", func() bool { return stateOf(t, c) == c4.ShutOff })
-	wantCode(t, c.Stop(ctx, vm), c4.WrongState)
-	succeed(t, c.Start(ctx, vm))
-	succeed(t, c.Stop(ctx, vm)) // while it starts
-	eventually(t, "the stop has overtaken the start", func() bool { return c4.CodeOf(c.Stop(ctx, vm)) == c4.WrongState })
-	if stateOf(t, c) != c4.ShutOff {
-		t.Error("a start that was given up went on")
-	}
+	wantCode(t, c.Start(t.Context(), vm), c4.WrongState)
+	wantCode(t, c.Reboot(t.Context(), vm), c4.WrongState)
+	succeed(t, c.Unregister(t.Context(), vm))
 }
 
-func TestAVMThatStartsIsListedAtOnce(t *testing.T) {
+func TestPowerChangesInTime(t *testing.T) {
 	t.Parallel()
-	f := start(t, 1, func(o *fakeatomos.Options) { o.BootTime = time.Hour })
+	const pause = 30 * time.Millisecond
+	f := start(t, 1, func(o *fakeatomos.Options) { o.BootTime, o.StopTime = pause, pause })
 	c := dial(t, f.Hosts()[0], "")
-	for n := 1; n <= 3; n++ { // the list was asked for before all but the first
-		register(t, c, fmt.Sprintf("vm-%d", n), small())
-		if got := len(vmsOf(t, c, owner)); got != n {
-			t.Fatalf("%d VMs are listed after %d registers", got, n)
-		}
+	vm := register(t, c, "vm", small())
+	eventually(t, "the VM runs", func() bool { return stateOf(t, c) == c4.Running })
+	if seen := f.Inventory().VM("vm")[0]; seen.RunningSince.Sub(seen.Created) < pause {
+		t.Errorf("created %s, running %s", seen.Created, seen.RunningSince)
+	}
+	for range 2 {
+		succeed(t, c.Stop(t.Context(), vm))
+		eventually(t, "the VM is off", func() bool { return stateOf(t, c) == c4.ShutOff })
+		succeed(t, c.Start(t.Context(), vm))
+		eventually(t, "the VM runs", func() bool { return stateOf(t, c) == c4.Running })
 	}
 }
 

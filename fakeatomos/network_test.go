@@ -364,6 +364,7 @@ func TestAForwardLeadsToAGuest(t *testing.T) {
 		t.Error("a forward of a host that is down listens")
 	}
 	succeed(t, h.Up())
+	c.Close() // connections that the host has cut
 	eventually(t, "the forward is back", func() bool { return greet(t, "", at, 6443) == "b" })
 
 	succeed(t, c.Stop(ctx, c4.VMRef{ClientUID: owner, VMUID: b.UID}))

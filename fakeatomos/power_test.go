@@ -200,6 +200,7 @@ func TestPowerMayComeAndGoAtAnyTime(t *testing.T) {
 	work.Wait()
 	h.Down()
 	succeed(t, h.Up())
+	c.Close() // connections that the host has cut
 	eventually(t, "all VMs are up", func() bool {
 		for _, vm := range vmsOf(t, c, owner) {
 			if vm.State != c4.Running || greet(t, "", vm.Address, 4000) != vm.Name {

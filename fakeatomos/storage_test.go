@@ -194,12 +194,19 @@ func TestAnUploadIsCheckedAsPublished(t *testing.T) {
 
 func TestAVolumeMayBecomeVisibleLate(t *testing.T) {
 	t.Parallel()
-	c := dial(t, start(t, 1, func(o *fakeatomos.Options) { o.VolumeDelay = 100 * time.Millisecond }).Hosts()[0], "")
-	id, err := c.CreateVolume(t.Context(), volume("late"))
+	never := dial(t, start(t, 1, func(o *fakeatomos.Options) { o.VolumeDelay = time.Hour }).Hosts()[0], "")
+	id, err := never.CreateVolume(t.Context(), volume("late"))
 	succeed(t, err)
-	_, err = c.Volume(t.Context(), id)
+	_, err = never.Volume(t.Context(), id)
 	wantCode(t, err, c4.NotFound)
-	_, err = c.Register(t.Context(), c4.RegisterRequest{ClientUID: owner, Name: "vm", Pledge: small(), Volumes: []c4.Volume{{VolumeID: id}}})
+	_, err = never.Register(t.Context(), c4.RegisterRequest{ClientUID: owner, Name: "vm", Pledge: small(), Volumes: []c4.Volume{{VolumeID: id}}})
 	wantCode(t, err, c4.NotFound)
-	eventually(t, "the volume is there", func() bool { _, err := c.Volume(t.Context(), id); return err == nil })
+	if list, err := never.Volumes(t.Context(), owner); err != nil || len(list) != 0 {
+		t.Errorf("it is listed: %v, %v", list, err)
+	}
+
+	soon := dial(t, start(t, 1, func(o *fakeatomos.Options) { o.VolumeDelay = 30 * time.Millisecond }).Hosts()[0], "")
+	id, err = soon.CreateVolume(t.Context(), volume("late"))
+	succeed(t, err)
+	eventually(t, "the volume is there", func() bool { _, err := soon.Volume(t.Context(), id); return err == nil })
 }
