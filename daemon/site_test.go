@@ -40,7 +40,7 @@ const (
 
 // site is a fake AtomOS and the daemons in front of it.
 type site struct {
-	t         *testing.T
+	t         testing.TB
 	fake      *fakeatomos.Fake
 	authority *pki.Authority
 	config    daemon.Config
@@ -49,7 +49,7 @@ type site struct {
 
 // newSite brings up a fake with that many hosts (host-1, host-2 … in domain
 // d1); edit may change its options.
-func newSite(t *testing.T, hosts int, edit ...func(*fakeatomos.Options)) *site {
+func newSite(t testing.TB, hosts int, edit ...func(*fakeatomos.Options)) *site {
 	t.Helper()
 	addresses := must(fakeatomos.FreeAddresses(hosts))
 	o := fakeatomos.Options{Images: map[string]string{image: "v1.36.3"}}
@@ -176,7 +176,7 @@ func (s *site) checked(ctx context.Context, method string, req, reply any, cc *g
 }
 
 // within returns a context for one call.
-func within(t *testing.T, d time.Duration) context.Context {
+func within(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), d)
 	t.Cleanup(cancel)
 	return ctx
@@ -207,7 +207,7 @@ func wantReason(t *testing.T, err error, want rpc.Reason, words ...string) {
 }
 
 // eventually waits until what is true.
-func eventually(t *testing.T, what string, is func() bool) {
+func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(soon)
 	for !is() {
@@ -268,7 +268,7 @@ func (l *logs) String() string {
 	return l.all.String()
 }
 
-func (l *logs) mustNotHold(t *testing.T, word string) {
+func (l *logs) mustNotHold(t testing.TB, word string) {
 	t.Helper()
 	if text := l.String(); strings.Contains(text, word) {
 		i := strings.Index(text, word)
