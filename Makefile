@@ -61,7 +61,7 @@ generate: ## Generate gRPC code, deep copies, CRDs and RBAC.
 	$(GENERATE) buf generate
 	$(GENERATE) controller-gen object paths=./provider/api/...
 	$(GENERATE) controller-gen crd paths=./provider/api/... output:crd:dir=provider/config/crd/bases
-	$(GENERATE) controller-gen rbac:roleName=manager webhook paths=./provider/controllers/... paths=./provider/webhooks/... output:rbac:dir=provider/config/rbac output:webhook:dir=provider/config/webhook
+	$(GENERATE) controller-gen rbac:roleName=manager webhook paths=./provider/... output:rbac:dir=provider/config/rbac output:webhook:dir=provider/config/webhook
 
 .PHONY: verify
 verify: generate ## Fail where generated code or go.mod is out of date, or the protocol breaks.
