@@ -148,12 +148,17 @@ func (r *ClusterReconciler) forwardTarget(ctx context.Context, s *clusterScope) 
 			continue
 		}
 		rank := 0
-		if owner, err := util.GetOwnerMachine(ctx, r.Client, m.ObjectMeta); client.IgnoreNotFound(err) != nil {
+		owner, err := util.GetOwnerMachine(ctx, r.Client, m.ObjectMeta)
+		if client.IgnoreNotFound(err) != nil {
 			return nil, err
-		} else if owner != nil && owner.Status.NodeRef.IsDefined() {
+		}
+		if owner != nil && owner.Status.NodeRef.IsDefined() {
 			rank += 4
 		}
-		if m.DeletionTimestamp.IsZero() {
+		// The Machine goes first: its etcd member is removed, and with it its
+		// API server, long before the ElementoMachine is deleted. Whoever
+		// removed the member needs the endpoint to go on.
+		if m.DeletionTimestamp.IsZero() && (owner == nil || owner.DeletionTimestamp.IsZero()) {
 			rank += 2
 		}
 		if m.Spec.VMName == s.object.Status.EndpointTarget {

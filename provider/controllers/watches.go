@@ -68,7 +68,7 @@ func (r *ClusterReconciler) SetupWithManager(ctx context.Context, mgr manager.Ma
 			handler.EnqueueRequestsFromMapFunc(util.ClusterToInfrastructureMapFunc(ctx, kind, r.Client, &infrav1.ElementoCluster{})),
 			builder.WithPredicates(notStatusOnly(), changed())).
 		Watches(&infrav1.ElementoMachine{}, handler.EnqueueRequestsFromMapFunc(r.ofMachine), builder.WithPredicates(endpointConcern())).
-		Watches(&clusterv1.Machine{}, handler.EnqueueRequestsFromMapFunc(r.ofMachine), builder.WithPredicates(nodeJoined())).
+		Watches(&clusterv1.Machine{}, handler.EnqueueRequestsFromMapFunc(r.ofMachine), builder.WithPredicates(predicate.Or(nodeJoined(), leaving()))).
 		WatchesRawSource(told(r.Fleet, r.concerned)).
 		Complete(r)
 }
@@ -176,6 +176,17 @@ func nodeJoined() predicate.Predicate {
 			before, ok := e.ObjectOld.(*clusterv1.Machine)
 			after, ok2 := e.ObjectNew.(*clusterv1.Machine)
 			return ok && ok2 && before.Status.NodeRef != after.Status.NodeRef
+		},
+	}
+}
+
+// leaving passes the update with which a Machine begins to be deleted.
+func leaving() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return e.ObjectOld.GetDeletionTimestamp().IsZero() && !e.ObjectNew.GetDeletionTimestamp().IsZero()
 		},
 	}
 }
