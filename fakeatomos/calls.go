@@ -133,6 +133,8 @@ func with[T any](handle func(*Host, *request, T) answer) func(*Host, *request) a
 func (h *Host) serve(service string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		arrived := time.Now()
+		h.enter()
+		defer h.leave()
 		body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxRequest))
 		if err != nil {
 			http.Error(w, "the request could not be read", http.StatusBadRequest)

@@ -35,6 +35,7 @@ type Host struct {
 	power       context.Context    // ends when the host goes down
 	servers     []*http.Server
 	serving     sync.WaitGroup
+	underWay    sync.WaitGroup // calls; joined only while up
 	vms         map[string]*vm
 	volumes     map[string]*volume
 	networks    map[string]*network
@@ -173,10 +174,20 @@ func (h *Host) Down() {
 	for _, e := range ended {
 		<-e
 	}
+	h.underWay.Wait()
 	h.log.Info("host down")
 }
 
-// lock is how calls enter: a host without power does nothing any more.
+// enter counts a call until leave; a host without power takes none.
+func (h *Host) enter() {
+	h.lock()
+	defer h.mu.Unlock()
+	h.underWay.Add(1)
+}
+
+func (h *Host) leave() { h.underWay.Done() }
+
+// lock is how calls touch the host: a host without power does nothing any more.
 func (h *Host) lock() {
 	h.mu.Lock()
 	if !h.up {
