@@ -47,6 +47,16 @@ func (r *Recorder) Seed(seed string) {
 	fmt.Fprintf(r.progress, "seed %s\n", seed)
 }
 
+// Explain says what went wrong outside of the criteria; it may be said often.
+func (r *Recorder) Explain(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.report.Explanation != "" {
+		r.report.Explanation += "\n"
+	}
+	r.report.Explanation += what
+}
+
 // Evidence adds a file that is of use for the run as a whole.
 func (r *Recorder) Evidence(e ...Evidence) {
 	r.mu.Lock()
@@ -78,7 +88,7 @@ func (r *Recorder) Begin(id string) *Examination {
 	}
 	c := &r.report.Criteria[i]
 	c.Verdict, c.Explanation, c.Command = Unknown, "the run did not come to its end", r.report.Command
-	fmt.Fprintf(r.progress, "%s  %s\n", c.ID, c.Title)
+	fmt.Fprintf(r.progress, "\n%s  %s\n", c.ID, c.Title)
 	return &Examination{recorder: r, criterion: c}
 }
 

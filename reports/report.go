@@ -34,6 +34,8 @@ type Report struct {
 	Title  string `json:"title"`
 	// Verdict sums up those of the criteria; see [Sum].
 	Verdict Verdict `json:"verdict"`
+	// Explanation says what went wrong, where that is not said of a criterion.
+	Explanation string `json:"explanation,omitempty"`
 	// Command repeats the run.
 	Command string    `json:"command"`
 	Start   time.Time `json:"start"`

@@ -21,6 +21,8 @@ func aRun(t *testing.T) Report {
 	t.Helper()
 	r := Record("A run", "make poc", t.Output())
 	r.Seed("42")
+	r.Explain("a first thing")
+	r.Explain("a second thing")
 	e := ThisMachine(t.Context())
 	e.Plane, e.Guests, e.Target = "embedded", "simulated", "fake"
 	e.Settings = []Setting{{"Boot time", "0 s"}}
@@ -302,7 +304,7 @@ func TestTheTextFitsTheTerminal(t *testing.T) {
 			t.Errorf("%d columns: %s", n, line)
 		}
 	}
-	for _, want := range []string{"F1", "passed", "not run", "unknown", "VM running to provisioned", "and a second line", "C4 calls: 1234"} {
+	for _, want := range []string{"F1", "passed", "not run", "unknown", "VM running to provisioned", "and a second line", "C4 calls: 1234", "a first thing a second thing"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the text lacks %q:\n%s", want, b.String())
 		}

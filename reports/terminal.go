@@ -19,6 +19,9 @@ func WriteText(w io.Writer, r Report) error {
 		seconds(r.End.Sub(r.Start).Seconds()), orUnknown(r.Environment.Host))
 	line(&b, 0, "commit %s, plane %s, guests %s, AtomOS %s", orUnknown(r.Environment.Commit),
 		orUnknown(r.Environment.Plane), orUnknown(r.Environment.Guests), orUnknown(r.Environment.Target))
+	if r.Explanation != "" {
+		line(&b, 2, "because: %s", beginning(r.Explanation))
+	}
 	b.WriteString(rule)
 	for _, c := range r.Criteria {
 		line(&b, 14, "%-4s%-10s%s", c.ID, c.Verdict, c.Title)

@@ -266,6 +266,8 @@ func changes(before, after map[string]string) []string {
 }
 
 func (s *scenario) remove(ctx context.Context, f4 *reports.Examination) {
+	full, err := s.site.Hosts.Take(ctx)
+	Expect(err).NotTo(HaveOccurred())
 	f4.Step("the manifest's objects deleted as Clastix, the cluster first", func() {
 		s.cluster.Delete(ctx, s.clastix.client)
 	})
@@ -275,6 +277,7 @@ func (s *scenario) remove(ctx context.Context, f4 *reports.Examination) {
 		left, missing := after.Without(s.before), s.before.Without(after)
 		f4.Figure(
 			reports.Figure{Name: "resources on AtomOS before", Value: float64(len(s.before)), Command: "C4, each host"},
+			reports.Figure{Name: "resources on AtomOS with the cluster", Value: float64(len(full)), Command: "C4, each host"},
 			reports.Figure{Name: "resources on AtomOS after", Value: float64(len(after)), Command: "C4, each host"},
 			reports.Figure{Name: "resources left behind", Value: float64(len(left)), AtMost: ptr.To(0.0), Command: "C4, each host"},
 			reports.Figure{Name: "resources of others removed", Value: float64(len(missing)), AtMost: ptr.To(0.0), Command: "C4, each host"},

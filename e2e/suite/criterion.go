@@ -17,7 +17,7 @@ func (s *Site) Criterion(id string, examine func(context.Context, *reports.Exami
 			title += ": " + c.Title
 		}
 	}
-	It(title, func(ctx SpecContext) {
+	It(title, Label(criterion), func(ctx SpecContext) {
 		e := s.Report.Begin(id)
 		DeferCleanup(func() {
 			if r := CurrentSpecReport(); r.Failed() {

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,6 +106,14 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	describe(site)
 	AfterSuite(func(ctx SpecContext) { site.Report.Step("take everything down", func() { site.down(ctx) }) })
 
+	ReportAfterSuite("what went wrong outside of the criteria", func(r Report) {
+		for _, spec := range r.SpecReports {
+			if spec.Failed() && !slices.Contains(spec.Labels(), criterion) {
+				site.Report.Explain(strings.TrimSpace(spec.LeafNodeText + " " + spec.Failure.Message))
+			}
+		}
+	})
+
 	suiteConfig, reporterConfig := GinkgoConfiguration()
 	suiteConfig.Timeout = 4 * time.Hour
 	reporterConfig.Succinct = true
@@ -129,6 +138,9 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	}
 	return nil
 }
+
+// criterion labels the specs that answer one; the report has their failures.
+const criterion = "criterion"
 
 // outcome is what Ginkgo tells at the end.
 type outcome struct{ failed bool }
@@ -162,13 +174,13 @@ func (o Options) describe() string {
 func (s *Site) up(ctx context.Context) {
 	var err error
 	s.kubectl, err = world.Binary(ctx, world.Kubectl, s.options.World.Progress)
-	Expect(err).NotTo(HaveOccurred())
+	succeeded(err)
 	release, err := world.Release(ctx, filepath.Join(s.Dir, "repository"), s.options.World.Progress)
-	Expect(err).NotTo(HaveOccurred())
+	succeeded(err)
 	s.Provider = "elemento:" + world.ReleaseVersion
 
 	s.World, err = world.Up(ctx, s.options.World)
-	Expect(err).NotTo(HaveOccurred())
+	succeeded(err)
 	// Upstream's specs take variables from the configuration only.
 	s.Clusterctl = filepath.Join(s.Dir, "clusterctl.yaml")
 	Expect(clusterctl.CopyAndAmendClusterctlConfig(ctx, clusterctl.CopyAndAmendClusterctlConfigInput{
@@ -181,21 +193,29 @@ func (s *Site) up(ctx context.Context) {
 	config := s.World.Config()
 	config.QPS = -1
 	s.Admin, err = client.New(config, client.Options{Scheme: scheme})
-	Expect(err).NotTo(HaveOccurred())
+	succeeded(err)
 
 	var hosts []c4.Config
 	for _, h := range s.World.Hosts() {
 		c, err := h.C4()
-		Expect(err).NotTo(HaveOccurred())
+		succeeded(err)
 		hosts = append(hosts, c)
 	}
 	s.Hosts, err = inventory.Connect(s.World.ClientUID(), hosts...)
-	Expect(err).NotTo(HaveOccurred())
+	succeeded(err)
 	s.Fake = s.World.Fake()
 	if s.options.Control != "" {
 		s.Fake = fakeatomos.Connect(s.options.Control)
 	}
 	s.Report.Describe(s.environment(ctx))
+}
+
+// succeeded fails with the words of an error, which say more than its fields.
+func succeeded(err error) {
+	GinkgoHelper()
+	if err != nil {
+		Fail(err.Error())
+	}
 }
 
 func (s *Site) variables() map[string]string {
