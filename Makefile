@@ -52,7 +52,7 @@ bench: ## Create and delete MACHINES workers and count the cost.
 
 .PHONY: contract
 contract: ## Run the C4 contract suite; TARGET=https://… for a host, none for the fake.
-	go test -race -count=1 -v ./c4/c4test -args $(if $(TARGET),-target $(TARGET)) $(if $(CLIENT_UID),-client-uid $(CLIENT_UID)) $(if $(FINGERPRINT),-fingerprint $(FINGERPRINT)) $(CONTRACT_FLAGS)
+	go test -race -count=1 -v -run '^TestContract$$' ./c4/c4test -args $(if $(TARGET),-target $(TARGET)) $(if $(CLIENT_UID),-client-uid $(CLIENT_UID)) $(if $(FINGERPRINT),-fingerprint $(FINGERPRINT)) $(CONTRACT_FLAGS)
 
 ##@ Development
 
