@@ -25,10 +25,10 @@ type ensuring struct {
 }
 
 // run continues from whatever an earlier attempt, of whichever daemon, has left
-// on the host. Only three things are ever made twice: a seed, because nothing
-// tells whether it is whole; a VM whose register was lost, if the host lets two
-// VMs have the same boot volume; and, if two daemons work at the same time, a
-// volume. The first is destroyed before, the others when they are seen.
+// on the host. What keeps it at one VM, whoever else is at it: a register of
+// earlier that is still to land finds its seed destroyed and, on a host that
+// keeps volumes exclusive, its boot volume taken; and doubles that come to be
+// all the same are removed when they are seen.
 func (e *ensuring) run(ctx context.Context) (*seenVM, error) {
 	seen, err := e.look(ctx)
 	if err != nil {

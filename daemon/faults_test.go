@@ -150,6 +150,73 @@ func TestTwoDaemonsThatMakeTheSameVMAtOnceMakeOne(t *testing.T) {
 	s.wantOneVM("vm-1")
 }
 
+// double registers one more VM of that name, as a request would that was lost
+// and lands on a host that does not keep volumes exclusive.
+func (s *site) double(host, name string) (uid string) {
+	s.t.Helper()
+	pledge := c4.Pledge{CPU: c4.CPUPledge{Slots: 1, MaxOverprovision: 10}, Mem: c4.MemPledge{Capacity: 512}}
+	uid, err := s.atomos(host).Register(within(s.t, soon), c4.RegisterRequest{ClientUID: owner, Name: name, Pledge: pledge})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return uid
+}
+
+func TestDoublesAreSettledInFavorOfTheOneWithTheBootVolume(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	s.double("host-1", "vm-1") // the older one
+	// Until the name has a boot volume the oldest is as good as any.
+	if res, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil || len(res.Vm.Volumes) != 0 {
+		t.Fatalf("got %v, %v; want the VM that is there", res, err)
+	}
+	p.deleteVM(t, "host-1", "vm-1", time.Time{})
+	made, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.double("host-1", "vm-1")
+	s.double("host-1", "vm-1")
+	res, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1"))
+	if err != nil || res.Vm.Uid != made.Vm.Uid {
+		t.Errorf("got %v, %v; want VM %s", res, err, made.Vm.Uid)
+	}
+	s.wantOneVM("vm-1")
+	s.double("host-1", "vm-1")
+	p.deleteVM(t, "host-1", "vm-1", time.Time{})
+	s.wantNothingLeft("network cluster")
+}
+
+func TestDoubleThatLandsLateIsSettledWithoutACall(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	s.fault(fakeatomos.Fault{Call: register, Times: 1, Effect: fakeatomos.LoseReply})
+	made, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid := s.double("host-1", "vm-1")
+	eventually(t, "the double is gone", func() bool {
+		vms := s.fake.Inventory().VM("vm-1")
+		return len(vms) == 1 && vms[0].UID == made.Vm.Uid && vms[0].UID != uid
+	})
+	// What is not in doubt is not settled behind anybody's back.
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-2")); err != nil {
+		t.Fatal(err)
+	}
+	s.double("host-1", "vm-2")
+	for range 3 {
+		if _, err := p.ListVMs(within(t, soon), &rpc.ListVMsRequest{ClientUid: owner}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(s.fake.Inventory().VM("vm-2")); n != 2 {
+		t.Errorf("%d VMs, want the two that are there", n)
+	}
+}
+
 func TestDeletionWhileTheVMIsBeingMadeLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, call := range []string{"POST storage/cloudinit/create", "POST storage/cloudinit/metadata", register} {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -144,5 +145,31 @@ func TestVolumeNamesAreUnambiguous(t *testing.T) {
 		if got := belongsTo(c.vm, c.volume); got != c.want {
 			t.Errorf("%s belongs to %s: %t", c.volume, c.vm, got)
 		}
+	}
+}
+
+func TestOfSeveralVolumesAllChooseTheSame(t *testing.T) {
+	t.Parallel()
+	at := func(s int64) c4.Date { return c4.Date{Time: time.Unix(s, 0)} }
+	other := c4.Volume{Name: "other", VolumeID: "0", Exported: true}
+	for _, c := range []struct {
+		name string
+		best c4.Volume
+		rest c4.Volume
+	}{
+		{"the older", c4.Volume{VolumeID: "9", LastUpdated: at(1)}, c4.Volume{VolumeID: "1", LastUpdated: at(2)}},
+		{"one in use", c4.Volume{VolumeID: "9", LastUpdated: at(2), Exported: true}, c4.Volume{VolumeID: "1", LastUpdated: at(1)}},
+		{"one whose age is known", c4.Volume{VolumeID: "9", LastUpdated: at(2)}, c4.Volume{VolumeID: "1"}},
+		{"the smaller ID of the same age", c4.Volume{VolumeID: "1"}, c4.Volume{VolumeID: "9"}},
+	} {
+		c.best.Name, c.rest.Name = "boot", "boot"
+		for _, all := range [][]c4.Volume{{other, c.best, c.rest}, {c.rest, other, c.best}} {
+			if got, found := volumeNamed("boot", all); !found || got.VolumeID != c.best.VolumeID {
+				t.Errorf("not %s of %v", c.name, all)
+			}
+		}
+	}
+	if _, found := volumeNamed("boot", []c4.Volume{other}); found {
+		t.Error("found what is not there")
 	}
 }

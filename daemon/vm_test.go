@@ -144,6 +144,9 @@ func TestDeletionOfWhatNeverWasSaysGone(t *testing.T) {
 	if calls := p.deleteVM(t, "host-1", "vm-1", time.Time{}); calls != 1 {
 		t.Errorf("took %d calls, want 1", calls)
 	}
+	if n := s.calls("GET matcher/running"); n != 2 {
+		t.Errorf("the host was asked %d times, want 2: once may be a mistake", n)
+	}
 }
 
 func TestVMOfAnotherClientIsNeverTouched(t *testing.T) {
