@@ -31,7 +31,7 @@ type Identities struct {
 const identityAge = 30 * time.Second
 
 // identityAgain is when to look at a Secret again that is missing or wrong.
-const identityAgain = 15 * time.Second
+const identityAgain = 5 * time.Second
 
 // member returns the member of the fleet that acts for a cluster, or what is
 // wrong with its identity.

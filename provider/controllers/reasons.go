@@ -68,6 +68,13 @@ func explain(err error) problem {
 		// The fleet is closing, or an endpoint cannot even be parsed.
 		return problem{status: metav1.ConditionUnknown, reason: infrav1.DaemonUnreachableReason, message: err.Error(), again: 5 * time.Second}
 	}
+	if e.Untrusted {
+		return problem{
+			status: metav1.ConditionFalse, reason: infrav1.DaemonUntrustedReason,
+			message: fmt.Sprintf("Daemon %s and the identity do not trust each other's certificates; check %s and %s of the Secret: %s", e.Endpoint, fleet.KeyCertificate, fleet.KeyAuthority, e.Message),
+			again:   identityAgain,
+		}
+	}
 	if !e.Answered() {
 		return problem{
 			status: metav1.ConditionUnknown, reason: infrav1.DaemonUnreachableReason,

@@ -191,6 +191,7 @@ func attempt[Req, Resp any](ctx context.Context, d *daemon, operation string, re
 	var failure *Error
 	if err != nil {
 		failure = newError(operation, d.endpoint, err, sent.Load())
+		failure.Untrusted = !failure.answered && d.untrusted.Load()
 	}
 	observe(operation, failure, time.Since(start))
 	return resp, failure

@@ -28,6 +28,9 @@ type Error struct {
 	// RetryAfter, if not zero, is how long another attempt is refused: an
 	// earlier call may still be under way at a daemon that we lost.
 	RetryAfter time.Duration
+	// Untrusted tells that no daemon answered because a certificate was
+	// refused: the daemon's by us, or ours by the daemon.
+	Untrusted bool
 
 	// sent tells that the request left, and answered that a daemon said
 	// something about it.

@@ -19,8 +19,8 @@ type Sighting struct {
 	VM *rpc.VM
 	// ObservedAt is when the host gave that answer, by the daemon's clock.
 	ObservedAt time.Time
-	// Absent counts the host's answers in a row without the VM. A host that
-	// does not answer adds none.
+	// Absent counts the host's last answers in a row without the VM: 1, or 2 for
+	// twice and more often. A host that does not answer adds none.
 	Absent int
 }
 
@@ -78,7 +78,7 @@ func (v *view) absent(name string) int {
 	if _, ok := v.vms[name]; ok {
 		return 0
 	}
-	return v.answers - v.left[name]
+	return min(2, v.answers-v.left[name])
 }
 
 // merged is what the daemons together tell of one host: one of their views, and

@@ -11,7 +11,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/stats"
 
@@ -45,6 +44,7 @@ type Member struct {
 type daemon struct {
 	endpoint  string
 	conn      *grpc.ClientConn
+	untrusted *atomic.Bool // the last try to connect failed for a certificate
 	domains   rpc.DomainServiceClient
 	vms       rpc.VMServiceClient
 	networks  rpc.NetworkServiceClient
@@ -74,8 +74,9 @@ func newMember(f *Fleet, identity *Identity) (*Member, error) {
 		synced: make(chan struct{}), stop: stop, merged: map[string]*merged{},
 	}
 	for _, endpoint := range identity.Endpoints {
+		trust := newTrust(identity)
 		conn, err := grpc.NewClient(endpoint,
-			grpc.WithTransportCredentials(credentials.NewTLS(identity.tls())),
+			grpc.WithTransportCredentials(trust),
 			grpc.WithStatsHandler(sentHandler{}),
 			grpc.WithIdleTimeout(0), // the stream holds it open
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
@@ -89,7 +90,7 @@ func newMember(f *Fleet, identity *Identity) (*Member, error) {
 			return nil, fmt.Errorf("daemon %s: %w", endpoint, err)
 		}
 		m.daemons = append(m.daemons, &daemon{
-			endpoint: endpoint, conn: conn, views: map[string]*view{},
+			endpoint: endpoint, conn: conn, untrusted: trust.failed, views: map[string]*view{},
 			domains: rpc.NewDomainServiceClient(conn), vms: rpc.NewVMServiceClient(conn),
 			networks: rpc.NewNetworkServiceClient(conn), endpoints: rpc.NewEndpointServiceClient(conn),
 		})

@@ -71,9 +71,11 @@ const (
 	// IdentityInvalidReason: the Secret lacks a key or holds nonsense; the message
 	// names the key.
 	IdentityInvalidReason = "IdentityInvalid"
-	// DaemonUnreachableReason: no daemon of the identity answers, or none is trusted
-	// or trusts us; the message says which.
+	// DaemonUnreachableReason: no daemon of the identity answers.
 	DaemonUnreachableReason = "DaemonUnreachable"
+	// DaemonUntrustedReason: a certificate is refused, the daemon's by us or ours
+	// by the daemon.
+	DaemonUntrustedReason = "DaemonUntrusted"
 )
 
 // Reasons of waiting for someone else.
