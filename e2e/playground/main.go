@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -74,15 +75,19 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 The playground is up. In another terminal:
 
   source %s
-  kubectl get namespaces
   clusterctl generate cluster demo --infrastructure elemento:%s --target-namespace default \
     --control-plane-machine-count 1 --worker-machine-count 2 | kubectl apply -f -
   clusterctl describe cluster demo
   kubectl get clusters,machines,elementomachines
 
-What AtomOS holds: curl -s %s/inventory
+What AtomOS holds:
+  curl -s %s/inventory
+
+The proof of concept on what is up here, which it is told by address and owner only:
+  %s
+
 Logs are in %s. Ctrl-C takes everything down.
-`, filepath.Join(kept, "env"), world.ReleaseVersion, w.FakeURL(), filepath.Join(kept, "logs"))
+`, filepath.Join(kept, "env"), world.ReleaseVersion, w.FakeURL(), pocCommand(w), filepath.Join(kept, "logs"))
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(out, "taking the playground down")
@@ -90,6 +95,16 @@ Logs are in %s. Ctrl-C takes everything down.
 	case <-w.Failed():
 		return w.Err()
 	}
+}
+
+// pocCommand runs the proof of concept on a plane and hosts that it did not start.
+func pocCommand(w *world.World) string {
+	command := fmt.Sprintf("go run ./e2e/poc --kubeconfig %s --client-uid %s --control %s --variable %s",
+		w.AdminKubeconfig(), w.ClientUID(), w.FakeURL(), strings.Join(w.TemplateVariables(), " --variable "))
+	for _, h := range w.Hosts() {
+		command += fmt.Sprintf(" \\\n    --atomos %s=%s#%s", h.Domain, h.URL, h.Fingerprint)
+	}
+	return command
 }
 
 // writeEnvironment writes what a shell needs to use the playground.

@@ -208,7 +208,11 @@ func (w *World) GuestNetwork() string { return w.block.guestNetwork() }
 func (w *World) FakeURL() string { return w.fakeURL }
 
 // TemplateVariables are the values, as NAME=value, that the cluster templates
-// need, besides those that have defaults, to make clusters in this world.
+// need, besides those that have defaults, to make clusters in this world: guests
+// of a fake live on this machine's loopback addresses.
 func (w *World) TemplateVariables() []string {
+	if w.fake == nil {
+		return nil
+	}
 	return []string{"ELEMENTO_NETWORK_CIDR=" + w.GuestNetwork()}
 }
