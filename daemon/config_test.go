@@ -65,7 +65,7 @@ func TestConfigSaysWhatIsWrongAndWhere(t *testing.T) {
 		{"negative interval", "listen: ", "interval: -1s\nlisten: ", "interval: -1s is negative"},
 		{"interval without a unit", "listen: ", "interval: 1\nlisten: ", "write one such as \"1s\""},
 		{"unknown level", "listen: ", "log: {level: loud}\nlisten: ", "log.level: \"loud\"; use one of info, debug, warn, error"},
-		{"unknown field", "domain: d1\n  url: https", "domain: d1\n  colour: red\n  url: https", "hosts[0].colour"},
+		{"unknown field", "domain: d1\n  url: https", "domain: d1\n  surprise: red\n  url: https", "hosts[0].surprise"},
 		{"number for a name", "commonName: provider", "commonName: 7", "commonName"},
 		{"the same key twice", "listen: ", "listen: a\nlisten: ", "listen"},
 		{"no YAML", "listen: ", "}", "yaml"},
@@ -86,11 +86,11 @@ func TestConfigSaysWhatIsWrongAndWhere(t *testing.T) {
 
 func TestConfigSaysAllThatIsWrongAtOnce(t *testing.T) {
 	t.Parallel()
-	_, err := daemon.ParseConfig([]byte("colour: red\nhosts: [{id: h}]"))
+	_, err := daemon.ParseConfig([]byte("surprise: red\nhosts: [{id: h}]"))
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"colour", "listen: ", "tls.certFile: ", "tls.keyFile: ", "tls.clientCAFile: ", "clients: ", "hosts[0].domain: ", "hosts[0].url: ", "imageURL: "} {
+	for _, want := range []string{"surprise", "listen: ", "tls.certFile: ", "tls.keyFile: ", "tls.clientCAFile: ", "clients: ", "hosts[0].domain: ", "hosts[0].url: ", "imageURL: "} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}

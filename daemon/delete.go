@@ -186,7 +186,7 @@ func (d *deleting) removeVolumes(ctx context.Context, volumes []c4.Volume) error
 		// Held by no VM: what a register leaves that failed half-way. If it is
 		// held after all, the host refuses.
 		err := d.host.c4.UnexportVolume(ctx, d.clientUID, v.VolumeID)
-		if code := c4.CodeOf(err); err != nil && code != c4.NotFound && code != c4.InUse && code != c4.WrongState {
+		if code := c4.CodeOf(err); err != nil && code != c4.NotFound && code != c4.InUse {
 			return d.host.changeFailed("releasing volume "+v.Name, err)
 		}
 	}

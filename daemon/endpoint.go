@@ -166,7 +166,7 @@ func (s *service) EnsureForward(ctx context.Context, req *rpc.EnsureForwardReque
 				return &rpc.EnsureForwardResponse{}, nil
 			}
 		}
-	case code == c4.InUse, code == c4.WrongState:
+	case code == c4.InUse:
 		return nil, at.failed("forwarding a port", err, rpc.Reason_REASON_IN_USE, "the port is taken; reserve another endpoint")
 	}
 	return nil, at.changeFailed("forwarding a port", err)

@@ -288,7 +288,7 @@ func (e *ensuring) makeSeed(ctx context.Context, name string, before []c4.Volume
 		CreatorID: e.clientUID, Name: name, Private: true, Bootable: true, Alg: "no", ExpectedFiles: 2,
 	}, e.req.UserData)
 	if err != nil {
-		return "", e.seedFailed(err)
+		return "", e.changeFailed("uploading the seed", err)
 	}
 	for pause := quickest; ; pause = min(2*pause, slowest) {
 		err := e.host.c4.CompleteSeed(ctx, id, metaData)
@@ -296,17 +296,11 @@ func (e *ensuring) makeSeed(ctx context.Context, name string, before []c4.Volume
 		case err == nil:
 			return id, nil
 		case c4.CodeOf(err) != c4.NotFound:
-			return "", e.seedFailed(err)
+			return "", e.changeFailed("uploading the seed", err)
 		case !wait(ctx, pause): // not to be seen yet
 			return "", gaveUp(ctx, rpc.Reason_REASON_WRONG_STATE, e.host.ID, "host "+e.host.ID+" does not show the new seed yet")
 		}
 	}
-}
-
-// seedFailed keeps to itself what the host said: it might repeat what it was
-// sent.
-func (e *ensuring) seedFailed(err error) error {
-	return e.changeFailed("uploading the seed", &c4.Error{Code: c4.CodeOf(err), Host: e.host.ID, Call: "POST storage/cloudinit/metadata"})
 }
 
 // metaData is the seed's meta-data. NoCloud needs an instance-id.

@@ -234,7 +234,9 @@ func TestDeletionWhileTheVMIsBeingMadeLeavesNothing(t *testing.T) {
 			eventually(t, "the VM is being made", func() bool { return s.calls(call) > 0 })
 			cancel() // its caller goes; what it has begun lands later
 			p.deleteVM(t, "host-1", "vm-1", time.Time{})
-			<-made
+			if err := <-made; err == nil {
+				t.Error("the VM was made, though its caller had gone")
+			}
 			eventually(t, "what was held up has landed", func() bool {
 				for _, e := range s.fake.Journal(0) {
 					if e.Call == call {

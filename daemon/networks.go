@@ -182,11 +182,11 @@ func (h *host) deleteNetwork(ctx context.Context, clientUID, name string) (gone 
 		}
 		for _, n := range own {
 			err := h.c4.DeleteNetwork(ctx, n.NetworkUID)
-			code := c4.CodeOf(err)
-			if err != nil && (code == c4.InUse || code == c4.WrongState) {
-				return false, nil // a VM is on it
-			}
-			if err != nil && code != c4.NotFound {
+			switch {
+			case err == nil || c4.CodeOf(err) == c4.NotFound:
+			case c4.CodeOf(err) == c4.InUse: // a VM is on it
+				return false, nil
+			default:
 				return false, h.changeFailed("removing network "+name, err)
 			}
 		}

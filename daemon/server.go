@@ -126,11 +126,12 @@ func New(cfg Config, log *slog.Logger) (*Daemon, error) {
 	rpc.RegisterEndpointServiceServer(d.server, d.service)
 	grpc_health_v1.RegisterHealthServer(d.server, d.health)
 
-	if d.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+	var on net.ListenConfig
+	if d.listener, err = on.Listen(d.background, "tcp", cfg.Listen); err != nil {
 		return nil, fmt.Errorf("daemon: listen: %w", err)
 	}
 	if cfg.MetricsListen != "" {
-		if d.metricsListener, err = net.Listen("tcp", cfg.MetricsListen); err != nil {
+		if d.metricsListener, err = on.Listen(d.background, "tcp", cfg.MetricsListen); err != nil {
 			return nil, errors.Join(fmt.Errorf("daemon: metricsListen: %w", err), d.listener.Close())
 		}
 	}

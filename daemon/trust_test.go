@@ -99,9 +99,10 @@ func TestNothingOlderThanTLS13IsSpoken(t *testing.T) {
 	pair := must(s.authority.Client("provider"))
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(s.authority.PEM)
-	_, err := tls.Dial("tcp", d.Addr().String(), &tls.Config{
+	dialer := tls.Dialer{Config: &tls.Config{
 		MaxVersion: tls.VersionTLS12, RootCAs: roots, Certificates: []tls.Certificate{must(tls.X509KeyPair(pair.Cert, pair.Key))},
-	})
+	}}
+	_, err := dialer.DialContext(within(t, soon), "tcp", d.Addr().String())
 	var remote *net.OpError
 	if !errors.As(err, &remote) || remote.Op != "remote error" {
 		t.Errorf("got %v, want the daemon to refuse", err)

@@ -154,15 +154,20 @@ func (s *service) SetVMPower(ctx context.Context, req *rpc.SetVMPowerRequest) (*
 		rpc.PowerAction_POWER_ACTION_REBOOT: t.host.c4.Reboot,
 	}[req.Action]
 	err = act(ctx, t.ref(vm.vm))
-	// What is to be started runs, what is to be stopped is off: that is fine.
-	if c4.CodeOf(err) == c4.WrongState && req.Action != rpc.PowerAction_POWER_ACTION_REBOOT {
-		err = nil
-	}
+	failed := error(nil)
 	if err != nil {
-		return nil, t.host.changeFailed("changing the power of VM "+req.VmName, err)
+		failed = t.host.changeFailed("changing the power of VM "+req.VmName, err)
+	}
+	if failed != nil && reasonOf(failed) != rpc.Reason_REASON_WRONG_STATE {
+		return nil, failed
 	}
 	if vm, err = t.find(ctx, req.VmName); err != nil {
 		return nil, err
+	}
+	// What is to be started runs already, what is to be stopped is off: fine.
+	already := req.Action == rpc.PowerAction_POWER_ACTION_ON && vm.vm.State == c4.Running || req.Action == rpc.PowerAction_POWER_ACTION_OFF && isDown(vm)
+	if failed != nil && !already {
+		return nil, failed
 	}
 	if met := wishedStates[req.Action]; !met(vm) {
 		t.expect(req.VmName, met)

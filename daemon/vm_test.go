@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"elemento.cloud/cluster-api-provider-elemento/c4"
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest"
@@ -159,6 +160,13 @@ func TestVMOfAnotherClientIsNeverTouched(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Nothing but its owner protects what no VM uses.
+	if _, err := d.other().EnsureNetwork(within(t, soon), &rpc.EnsureNetworkRequest{ClientUid: another, Network: nat("idle"), Domains: []string{"d1"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.atomos("host-1").CreateVolume(within(t, soon), c4.VolumeRequest{CreatorID: another, Name: "vm-1-boot", Alg: "no", Format: "raw", Bus: "virtio", Size: 1}); err != nil {
+		t.Fatal(err)
+	}
 	p := d.provider()
 	_, err = p.GetVM(within(t, soon), &rpc.GetVMRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1"})
 	wantReason(t, err, rpc.Reason_REASON_VM_NOT_FOUND, "vm-1", "host-1")
@@ -166,9 +174,10 @@ func TestVMOfAnotherClientIsNeverTouched(t *testing.T) {
 	wantReason(t, err, rpc.Reason_REASON_VM_NOT_FOUND)
 	resources := s.fake.Inventory().Resources()
 	p.deleteVM(t, "host-1", "vm-1", time.Time{})
-	_, err = p.DeleteNetwork(within(t, soon), &rpc.DeleteNetworkRequest{ClientUid: owner, NetworkName: "cluster", Domains: []string{"d1"}})
-	if err != nil {
-		t.Fatal(err)
+	for _, network := range []string{"cluster", "idle"} {
+		if _, err = p.DeleteNetwork(within(t, soon), &rpc.DeleteNetworkRequest{ClientUid: owner, NetworkName: network, Domains: []string{"d1"}}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if after := s.fake.Inventory().Resources(); !slices.Equal(after, resources) {
 		t.Errorf("AtomOS held %q and now holds %q", resources, after)

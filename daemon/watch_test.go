@@ -359,7 +359,8 @@ func TestMetricsAreServed(t *testing.T) {
 	v.until("the VM is there", func() bool { return len(v.vms) == 1 })
 	var missing string
 	is := func() bool {
-		res, err := http.Get("http://" + d.MetricsAddr().String() + "/metrics")
+		req := must(http.NewRequestWithContext(within(t, soon), http.MethodGet, "http://"+d.MetricsAddr().String()+"/metrics", nil))
+		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
