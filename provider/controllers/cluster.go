@@ -37,6 +37,7 @@ type ClusterReconciler struct {
 	Events      events.EventRecorder
 	WatchFilter string
 
+	store store[*infrav1.ElementoCluster]
 	// reserving lets one endpoint be reserved at a time; reserved are those of
 	// this process, which the cache may not show yet.
 	reserving sync.Mutex
@@ -67,11 +68,13 @@ func (r *ClusterReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	defer func() { result, reterr = settle(ctx, result, reterr) }()
 
 	object := &infrav1.ElementoCluster{}
-	if err := r.Client.Get(ctx, request.NamespacedName, object); err != nil {
-		if apierrors.IsNotFound(err) {
-			r.Fleet.Leave(request.NamespacedName)
-		}
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	if found, current, err := r.store.get(ctx, r.Client, request.NamespacedName, object); err != nil {
+		return ctrl.Result{}, err
+	} else if !found {
+		r.Fleet.Leave(request.NamespacedName)
+		return ctrl.Result{}, nil
+	} else if !current {
+		return ctrl.Result{RequeueAfter: conflictDelay}, nil
 	}
 	if annotations.IsExternallyManaged(object) {
 		return ctrl.Result{}, nil
@@ -90,7 +93,7 @@ func (r *ClusterReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 		if s.gone {
 			return
 		}
-		if err := save(ctx, r.Client, s.stored, object); err != nil {
+		if err := r.store.save(ctx, r.Client, s.stored, object); err != nil {
 			reterr = kerrors.NewAggregate([]error{reterr, err})
 			return
 		}
@@ -156,7 +159,7 @@ func (r *ClusterReconciler) provisioned(_ context.Context, s *clusterScope) (*ct
 
 // persist writes a change of the spec or the metadata before it takes effect.
 func (r *ClusterReconciler) persist(ctx context.Context, s *clusterScope, change func(*infrav1.ElementoCluster)) error {
-	stored, err := persist(ctx, r.Client, s.object, change)
+	stored, err := r.store.persist(ctx, r.Client, s.object, change)
 	if err != nil {
 		return err
 	}

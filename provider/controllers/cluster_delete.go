@@ -24,7 +24,7 @@ func (r *ClusterReconciler) awaitMachines(ctx context.Context, s *clusterScope) 
 		return nil, nil // no Cluster ever claimed it
 	}
 	machines := &infrav1.ElementoMachineList{}
-	if err := r.Client.List(ctx, machines, client.InNamespace(s.object.Namespace), client.MatchingLabels{clusterv1.ClusterNameLabel: name}); err != nil {
+	if err := r.Client.List(ctx, machines, client.InNamespace(s.object.Namespace), client.MatchingLabels{clusterv1.ClusterNameLabel: name}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
 	if n := len(machines.Items); n > 0 {
@@ -74,7 +74,7 @@ func (r *ClusterReconciler) cannotRemove(s *clusterScope, what string, p problem
 
 // release lets the object go.
 func (r *ClusterReconciler) release(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
-	if _, err := persist(ctx, r.Client, s.object, func(c *infrav1.ElementoCluster) {
+	if _, err := r.store.persist(ctx, r.Client, s.object, func(c *infrav1.ElementoCluster) {
 		controllerutil.RemoveFinalizer(c, infrav1.ClusterFinalizer)
 	}); err != nil {
 		return nil, err

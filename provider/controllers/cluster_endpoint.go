@@ -64,7 +64,7 @@ func (r *ClusterReconciler) reserveEndpoint(ctx context.Context, s *clusterScope
 	r.reserving.Lock()
 	defer r.reserving.Unlock()
 	all := &infrav1.ElementoClusterList{}
-	if err := r.Client.List(ctx, all); err != nil {
+	if err := r.Client.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
 		return err
 	}
 	reserved := map[apitypes.UID]*rpc.Endpoint{}

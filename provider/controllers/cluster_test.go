@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/cluster-api/util/conditions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
 	"elemento.cloud/cluster-api-provider-elemento/provider/fleet"
@@ -110,6 +111,9 @@ func TestAClusterThatCannotBeSaysWhy(t *testing.T) {
 	forbidden := s.identity("forbidden-elemento-identity")
 	forbidden.Data[fleet.KeyClientUID] = []byte("22222222-2222-4222-8222-222222222222")
 	s.create(forbidden)
+	foreign := s.identity("foreign-elemento-identity")
+	foreign.Data[fleet.KeyAuthority] = must(pki.NewAuthority("another")).PEM
+	s.create(foreign)
 	away := s.identity("away-elemento-identity")
 	away.Data[fleet.KeyEndpoints] = []byte("127.0.0.1:9")
 	s.create(away)
@@ -153,6 +157,10 @@ func TestAClusterThatCannotBeSaysWhy(t *testing.T) {
 		"an identity whose daemons are away": {
 			identity("away-elemento-identity"),
 			infrav1.IdentityAvailableCondition, infrav1.DaemonUnreachableReason, []string{"127.0.0.1:9"},
+		},
+		"an identity that does not trust the daemons": {
+			identity("foreign-elemento-identity"),
+			infrav1.IdentityAvailableCondition, infrav1.DaemonUntrustedReason, []string{"ca.crt"},
 		},
 		"an endpoint that nobody gives": {
 			func(c *infrav1.ElementoCluster) { c.Spec.EndpointMode = infrav1.EndpointModeExternal },

@@ -10,16 +10,13 @@
 package controllers
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // stop ends a row of steps; look again after a while if it is not zero.
@@ -38,28 +35,8 @@ func run[Scope any](ctx context.Context, s Scope, steps ...func(context.Context,
 	return ctrl.Result{}, nil
 }
 
-// persist writes a change of object's metadata or spec, in one patch that fails
-// if the object is not as we know it, and returns the object as it is stored.
-// The given one is not changed.
-func persist[T client.Object](ctx context.Context, c client.Client, object T, change func(T)) (T, error) {
-	stored := object.DeepCopyObject().(T)
-	change(stored)
-	err := c.Patch(ctx, stored, client.MergeFromWithOptions(object, client.MergeFromWithOptimisticLock{}))
-	return stored, err
-}
-
-// save writes the status of object where it differs from the stored one: all of
-// it in one patch, which needs no lock because no one else writes it.
-func save[T client.Object](ctx context.Context, c client.Client, stored, object T) error {
-	data, err := client.MergeFrom(stored).Data(object)
-	if err != nil || bytes.Equal(data, []byte("{}")) {
-		return err
-	}
-	return c.Status().Patch(ctx, object.DeepCopyObject().(T), client.RawPatch(types.MergePatchType, data))
-}
-
 // conflictDelay is how long to wait for the cache when it turned out to be old.
-const conflictDelay = 50 * time.Millisecond
+const conflictDelay = 20 * time.Millisecond
 
 // settle turns errors that are nobody's fault into another look: our cache is
 // old, and the newer object is on its way; or the manager is stopping.

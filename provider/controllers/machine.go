@@ -41,6 +41,7 @@ type MachineReconciler struct {
 	// StopTimeout is how long a guest may take to shut down before its power is cut.
 	StopTimeout time.Duration
 
+	store   store[*infrav1.ElementoMachine]
 	domains domainChoices
 }
 
@@ -74,8 +75,10 @@ func (r *MachineReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	defer func() { result, reterr = settle(ctx, result, reterr) }()
 
 	object := &infrav1.ElementoMachine{}
-	if err := r.Client.Get(ctx, request.NamespacedName, object); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	if found, current, err := r.store.get(ctx, r.Client, request.NamespacedName, object); err != nil || !found {
+		return ctrl.Result{}, err
+	} else if !current {
+		return ctrl.Result{RequeueAfter: conflictDelay}, nil
 	}
 	s := &machineScope{object: object, stored: object.DeepCopy()}
 	if err := r.relatives(ctx, s); err != nil {
@@ -90,7 +93,7 @@ func (r *MachineReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 		if s.gone {
 			return
 		}
-		if err := save(ctx, r.Client, s.stored, object); err != nil {
+		if err := r.store.save(ctx, r.Client, s.stored, object); err != nil {
 			reterr = kerrors.NewAggregate([]error{reterr, err})
 			return
 		}
@@ -199,7 +202,7 @@ func (r *MachineReconciler) awaitBootstrapData(ctx context.Context, s *machineSc
 
 // persist writes a change of the spec or the metadata before it takes effect.
 func (r *MachineReconciler) persist(ctx context.Context, s *machineScope, change func(*infrav1.ElementoMachine)) error {
-	stored, err := persist(ctx, r.Client, s.object, change)
+	stored, err := r.store.persist(ctx, r.Client, s.object, change)
 	if err != nil {
 		return err
 	}

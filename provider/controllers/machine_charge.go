@@ -55,7 +55,7 @@ type domainChoices struct {
 // memory.
 func (r *MachineReconciler) chooseDomain(ctx context.Context, s *machineScope) (string, error) {
 	machines := &infrav1.ElementoMachineList{}
-	if err := r.Client.List(ctx, machines, client.InNamespace(s.object.Namespace), client.MatchingLabels{clusterv1.ClusterNameLabel: s.cluster.Name}); err != nil {
+	if err := r.Client.List(ctx, machines, client.InNamespace(s.object.Namespace), client.MatchingLabels{clusterv1.ClusterNameLabel: s.cluster.Name}, client.UnsafeDisableDeepCopy); err != nil {
 		return "", err
 	}
 	up, free := map[string]int{}, map[string]uint64{}

@@ -38,7 +38,7 @@ func (r *MachineReconciler) placeElsewhere(ctx context.Context, s *machineScope,
 		request.Role = rpc.Role_ROLE_CONTROL_PLANE
 		peers := &infrav1.ElementoMachineList{}
 		if err := r.Client.List(ctx, peers, client.InNamespace(s.object.Namespace),
-			client.MatchingLabels{clusterv1.ClusterNameLabel: s.cluster.Name}, client.HasLabels{clusterv1.MachineControlPlaneLabel}); err != nil {
+			client.MatchingLabels{clusterv1.ClusterNameLabel: s.cluster.Name}, client.HasLabels{clusterv1.MachineControlPlaneLabel}, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, err
 		}
 		for _, peer := range peers.Items {

@@ -58,7 +58,7 @@ func (r *MachineReconciler) remove(ctx context.Context, s *machineScope) (*ctrl.
 // release lets the object go.
 func (r *MachineReconciler) release(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
 	if controllerutil.ContainsFinalizer(s.object, infrav1.MachineFinalizer) {
-		if _, err := persist(ctx, r.Client, s.object, func(m *infrav1.ElementoMachine) {
+		if _, err := r.store.persist(ctx, r.Client, s.object, func(m *infrav1.ElementoMachine) {
 			controllerutil.RemoveFinalizer(m, infrav1.MachineFinalizer)
 		}); err != nil {
 			return nil, err

@@ -316,7 +316,9 @@ func TestTheMachinesFailureDomainGoesFirst(t *testing.T) {
 	s := newSite(t, hosts{"d1": 1, "d2": 1})
 	cluster, _ := s.provisionedCluster()
 	for _, domain := range []string{"d2", "d1"} {
-		_, m := s.provisionedMachine(cluster, func(m *clusterv1.Machine, _ *infrav1.ElementoMachine) { m.Spec.FailureDomain = domain })
+		_, m := s.provisionedMachine(cluster, func(m *clusterv1.Machine, infra *infrav1.ElementoMachine) {
+			m.Spec.FailureDomain, infra.Spec.Domain = domain, "d1" // as a template may say
+		})
 		if m.Spec.Domain != domain || m.Status.FailureDomain != domain {
 			t.Errorf("machine is in %s (status: %s), want %s", m.Spec.Domain, m.Status.FailureDomain, domain)
 		}

@@ -25,6 +25,8 @@ import (
 type TemplateReconciler struct {
 	Client      client.Client
 	WatchFilter string
+
+	store store[*infrav1.ElementoMachineTemplate]
 }
 
 // SetupWithManager has the manager run it for machine templates.
@@ -40,8 +42,8 @@ func (r *TemplateReconciler) SetupWithManager(mgr manager.Manager, options contr
 // Reconcile fills in the status of one template.
 func (r *TemplateReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	template := &infrav1.ElementoMachineTemplate{}
-	if err := r.Client.Get(ctx, request.NamespacedName, template); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	if found, _, err := r.store.get(ctx, r.Client, request.NamespacedName, template); err != nil || !found {
+		return ctrl.Result{}, err
 	}
 	if annotations.HasPaused(template) || !template.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil
@@ -52,7 +54,7 @@ func (r *TemplateReconciler) Reconcile(ctx context.Context, request ctrl.Request
 		Architecture:    nodeArchitectures[template.Spec.Template.Spec.Architecture],
 		OperatingSystem: "linux",
 	}
-	return settle(ctx, ctrl.Result{}, save(ctx, r.Client, stored, template))
+	return settle(ctx, ctrl.Result{}, r.store.save(ctx, r.Client, stored, template))
 }
 
 // PCIResourcePrefix stands before "<vendor>-<model>" in the name of the resource

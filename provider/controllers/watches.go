@@ -52,7 +52,7 @@ func SetupIndexes(ctx context.Context, mgr manager.Manager) error {
 func ExpectsVM(c client.Reader) func(ctx context.Context, vmName string) bool {
 	return func(ctx context.Context, vmName string) bool {
 		machines := &infrav1.ElementoMachineList{}
-		return c.List(ctx, machines, client.MatchingFields{vmNameIndex: vmName}) != nil || len(machines.Items) > 0
+		return c.List(ctx, machines, client.MatchingFields{vmNameIndex: vmName}, client.UnsafeDisableDeepCopy) != nil || len(machines.Items) > 0
 	}
 }
 
@@ -68,7 +68,7 @@ func (r *ClusterReconciler) SetupWithManager(ctx context.Context, mgr manager.Ma
 			handler.EnqueueRequestsFromMapFunc(util.ClusterToInfrastructureMapFunc(ctx, kind, r.Client, &infrav1.ElementoCluster{})),
 			builder.WithPredicates(notStatusOnly(), changed())).
 		Watches(&infrav1.ElementoMachine{}, handler.EnqueueRequestsFromMapFunc(r.ofMachine), builder.WithPredicates(endpointConcern())).
-		Watches(&clusterv1.Machine{}, handler.EnqueueRequestsFromMapFunc(r.ofMachine), builder.WithPredicates(predicate.Or(nodeJoined(), leaving()))).
+		Watches(&clusterv1.Machine{}, handler.EnqueueRequestsFromMapFunc(r.ofMachine), builder.WithPredicates(ofControlPlane(), predicate.Or(nodeJoined(), leaving()))).
 		WatchesRawSource(told(r.Fleet, r.concerned)).
 		Complete(r)
 }
@@ -113,7 +113,7 @@ func (r *MachineReconciler) concerned(ctx context.Context, change fleet.Change) 
 		by = client.MatchingFields{hostIndex: change.Host}
 	}
 	machines := &infrav1.ElementoMachineList{}
-	if err := r.Client.List(ctx, machines, by); err != nil {
+	if err := r.Client.List(ctx, machines, by, client.UnsafeDisableDeepCopy); err != nil {
 		return nil // the manager is stopping
 	}
 	requests := make([]reconcile.Request, 0, len(machines.Items))
@@ -134,7 +134,7 @@ func (r *ClusterReconciler) concerned(ctx context.Context, change fleet.Change) 
 		return requests
 	}
 	machines := &infrav1.ElementoMachineList{}
-	if err := r.Client.List(ctx, machines, client.MatchingFields{vmNameIndex: change.VM}, client.HasLabels{clusterv1.MachineControlPlaneLabel}); err != nil {
+	if err := r.Client.List(ctx, machines, client.MatchingFields{vmNameIndex: change.VM}, client.HasLabels{clusterv1.MachineControlPlaneLabel}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil // the manager is stopping
 	}
 	for i := range machines.Items {
@@ -189,6 +189,14 @@ func leaving() predicate.Predicate {
 			return e.ObjectOld.GetDeletionTimestamp().IsZero() && !e.ObjectNew.GetDeletionTimestamp().IsZero()
 		},
 	}
+}
+
+// ofControlPlane passes what is about control planes.
+func ofControlPlane() predicate.Predicate {
+	return predicate.NewPredicateFuncs(func(o client.Object) bool {
+		_, is := o.GetLabels()[clusterv1.MachineControlPlaneLabel]
+		return is
+	})
 }
 
 // endpointConcern passes what a cluster's endpoint or deletion depends on: a

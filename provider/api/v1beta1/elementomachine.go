@@ -336,7 +336,7 @@ type ElementoMachine struct {
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.vmName) || (has(self.vmName) && self.vmName == oldSelf.vmName)",fieldPath=".vmName",message="cannot be changed once it is set: the VM is found by it"
 	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.providerID) || (has(self.providerID) && self.providerID == oldSelf.providerID)",fieldPath=".providerID",message="cannot be changed once it is set: the Node is found by it"
-	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.domain) || (has(self.domain) && self.domain == oldSelf.domain)",fieldPath=".domain",message="cannot be changed once it is set: it is part of the providerID"
+	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.vmName) || !has(oldSelf.domain) || (has(self.domain) && self.domain == oldSelf.domain)",fieldPath=".domain",message="cannot be changed once it is set: it is part of the providerID"
 	Spec ElementoMachineSpec `json:"spec,omitempty,omitzero"`
 	// status is what was last observed.
 	// +optional
