@@ -47,7 +47,11 @@ func WriteText(w io.Writer, r Report) error {
 		}
 	}
 	for _, f := range r.Figures {
-		line(&b, 6, "    %-10s%s", f.Verdict(), measured(f))
+		verdict := ""
+		if f.AtMost != nil {
+			verdict = string(f.Verdict())
+		}
+		line(&b, 16, "    %-10s%s", verdict, measured(f))
 	}
 	b.WriteString(rule)
 	_, err := io.WriteString(w, b.String())
