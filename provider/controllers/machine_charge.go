@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	apitypes "k8s.io/apimachinery/pkg/types"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
@@ -42,12 +44,16 @@ func (r *MachineReconciler) takeCharge(ctx context.Context, s *machineScope) (*c
 	})
 }
 
-// domainChoices remember what the cache does not show yet, so that machines
-// that come at the same time do not all go to the same domain. It holds
-// machines for as long as they are on their way into the cache.
+// domainChoices remember, for a minute, what the cache does not show yet, so that
+// machines that come at the same time do not all go to the same domain.
 type domainChoices struct {
 	mu     sync.Mutex
-	recent map[apitypes.UID]string
+	recent map[apitypes.UID]domainChoice
+}
+
+type domainChoice struct {
+	domain string
+	at     time.Time
 }
 
 // chooseDomain takes, of the cluster's domains with a host that answers, the one
@@ -70,12 +76,10 @@ func (r *MachineReconciler) chooseDomain(ctx context.Context, s *machineScope) (
 
 	r.domains.mu.Lock()
 	defer r.domains.mu.Unlock()
+	maps.DeleteFunc(r.domains.recent, func(_ apitypes.UID, c domainChoice) bool { return time.Since(c.at) > time.Minute })
 	count := map[string]int{}
 	for _, m := range machines.Items {
-		count[cmp.Or(m.Spec.Domain, r.domains.recent[m.UID])]++
-		if m.Spec.Domain != "" {
-			delete(r.domains.recent, m.UID)
-		}
+		count[cmp.Or(m.Spec.Domain, r.domains.recent[m.UID].domain)]++
 	}
 	var names []string
 	for _, d := range s.infrastructure.Status.FailureDomains {
@@ -88,8 +92,8 @@ func (r *MachineReconciler) chooseDomain(ctx context.Context, s *machineScope) (
 		return cmp.Or(up[b]-up[a], count[a]-count[b], cmp.Compare(free[b], free[a]), strings.Compare(a, b))
 	})
 	if r.domains.recent == nil {
-		r.domains.recent = map[apitypes.UID]string{}
+		r.domains.recent = map[apitypes.UID]domainChoice{}
 	}
-	r.domains.recent[s.object.UID] = domain
+	r.domains.recent[s.object.UID] = domainChoice{domain, time.Now()}
 	return domain, nil
 }
