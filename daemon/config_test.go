@@ -97,6 +97,17 @@ func TestConfigSaysAllThatIsWrongAtOnce(t *testing.T) {
 	}
 }
 
+func TestExampleConfigIsGood(t *testing.T) {
+	t.Parallel()
+	cfg, err := daemon.LoadConfig("cmd/elemento-daemon/example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Hosts[1].ForwardAddress != "198.51.100.22" || len(cfg.Clients) != 2 {
+		t.Errorf("got %+v", cfg)
+	}
+}
+
 func TestDaemonWithoutItsFilesSaysWhichAreMissing(t *testing.T) {
 	t.Parallel()
 	cfg, err := daemon.ParseConfig([]byte(strings.ReplaceAll(goodConfig, "tls.crt", filepath.Join(t.TempDir(), "tls.crt"))))

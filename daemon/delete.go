@@ -12,7 +12,7 @@ import (
 const (
 	// patience is how long one DeleteVM call waits for what is under way, so
 	// that a guest which stops quickly is gone after one call.
-	patience = 1500 * time.Millisecond
+	patience = 500 * time.Millisecond
 	// stopAgain is when a guest that still runs is asked to stop once more.
 	stopAgain = 15 * time.Second
 )

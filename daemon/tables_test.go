@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"bytes"
+	"errors"
+	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
@@ -145,6 +148,30 @@ func TestVolumeNamesAreUnambiguous(t *testing.T) {
 		if got := belongsTo(c.vm, c.volume); got != c.want {
 			t.Errorf("%s belongs to %s: %t", c.volume, c.vm, got)
 		}
+	}
+}
+
+func TestPanicFailsItsCallAndTellsNoValues(t *testing.T) {
+	t.Parallel()
+	const secret = "b00t5trap-t0ken"
+	var log bytes.Buffer
+	s := &service{log: slog.New(slog.NewTextHandler(&log, nil))}
+	call := func(value any) (err error) {
+		defer s.recover(t.Context(), "method", &err)
+		panic(value)
+	}
+	for _, value := range []any{secret, errors.New(secret), []byte(secret)} {
+		err := call(value)
+		if reasonOf(err) != rpc.Reason_REASON_HOST_FAILED {
+			t.Errorf("got %v", err)
+		}
+		if strings.Contains(log.String()+err.Error(), secret) {
+			t.Error("the value of the panic is told")
+		}
+		if !strings.Contains(log.String(), "TestPanicFailsItsCall") {
+			t.Error("the log does not say where it happened")
+		}
+		log.Reset()
 	}
 }
 

@@ -1739,7 +1739,7 @@ type DeleteVMRequest struct {
 	Host      string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
 	VmName    string                 `protobuf:"bytes,3,opt,name=vm_name,json=vmName,proto3" json:"vm_name,omitempty"`
 	// Until then the guest may shut down by itself; after it, or if unset, power
-	// is cut.
+	// is cut. A call waits half a second at most for what is under way.
 	ForceAfter    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=force_after,json=forceAfter,proto3" json:"force_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2753,7 +2753,8 @@ type isWatchVMsResponse_Event interface {
 }
 
 type WatchVMsResponse_Snapshot struct {
-	// First, and again when the reader fell too far behind.
+	// First; a daemon may send another at any time. A reader that is slow gets
+	// fewer and larger changes.
 	Snapshot *Snapshot `protobuf:"bytes,2,opt,name=snapshot,proto3,oneof"`
 }
 
