@@ -83,6 +83,25 @@ func TestTheForwardFollowsTheControlPlane(t *testing.T) {
 	s.wantNothingLeft()
 }
 
+func TestTheForwardLeavesAControlPlaneWhoseMachineGoes(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	firstMachine, first := s.provisionedMachine(cluster, controlPlane, func(m *clusterv1.Machine, _ *infrav1.ElementoMachine) {
+		m.Finalizers = []string{"example.com/etcd-member"} // as long as it is removed elsewhere
+	})
+	s.joined(firstMachine)
+	s.await("the forward leads to the first control plane", func() bool { return s.forwardTarget() == first.Spec.VMName }, func() string { return describe(infra) })
+	secondMachine, second := s.provisionedMachine(cluster, controlPlane)
+	s.joined(secondMachine)
+	must(0, s.Delete(s.ctx(), firstMachine))
+	s.await("the forward leads to the second control plane", func() bool { return s.forwardTarget() == second.Spec.VMName }, func() string { return describe(infra) })
+	if len(s.vms()[first.Spec.VMName]) != 1 {
+		t.Error("the first VM is gone before its ElementoMachine is deleted")
+	}
+	edit(s, firstMachine, func(m *clusterv1.Machine) { m.Finalizers = nil })
+}
+
 // forwardTarget is the name of the VM to which the site's only forward leads.
 func (s *site) forwardTarget() string {
 	for _, host := range s.fake.Inventory().Hosts {

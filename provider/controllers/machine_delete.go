@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -40,7 +41,7 @@ func (r *MachineReconciler) remove(ctx context.Context, s *machineScope) (*ctrl.
 			reason = infrav1.WaitingForHostDeletionReason
 		}
 		setTrue(s.object, infrav1.DeletingCondition, reason, p.message)
-		if p.status == "Unknown" {
+		if p.status == metav1.ConditionUnknown {
 			setUnknown(s.object, infrav1.VMProvisionedCondition, p.reason, p.message)
 		}
 		return stop(p.again), nil

@@ -140,7 +140,7 @@ func (s *site) daemon(address string) *daemon {
 	pair := must(s.authority.Server("127.0.0.1"))
 	callers := x509.NewCertPool()
 	callers.AppendCertsFromPEM(s.authority.PEM)
-	listener := must(net.Listen("tcp", address))
+	listener := must(new(net.ListenConfig).Listen(s.t.Context(), "tcp", address))
 	d := &daemon{address: listener.Addr().String(), tells: make(chan *rpc.WatchVMsResponse, 16), server: grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
 		MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: callers,
 		Certificates: []tls.Certificate{must(tls.X509KeyPair(pair.Cert, pair.Key))},
@@ -153,7 +153,9 @@ func (s *site) daemon(address string) *daemon {
 	go func() { done <- d.server.Serve(listener) }()
 	s.t.Cleanup(func() {
 		d.server.Stop()
-		<-done
+		if err := <-done; err != nil {
+			s.t.Error(err)
+		}
 	})
 	return d
 }
