@@ -66,12 +66,20 @@ generate: ## Generate gRPC code, deep copies, CRDs and RBAC.
 .PHONY: verify
 verify: generate ## Fail where generated code or go.mod is out of date, or the protocol breaks.
 	go mod tidy
-	git diff --exit-code -- daemon/rpc provider go.mod go.sum
+	@changed="$$(git status --porcelain -- daemon/rpc provider/api provider/config go.mod go.sum)"; \
+	if [ -n "$$changed" ]; then echo "commit what make generate and go mod tidy have changed:"; echo "$$changed"; exit 1; fi
 	$(GENERATE) buf lint
+	$(GENERATE) buf breaking --against daemon/rpc/released.binpb
 
 .PHONY: lint
 lint: ## Run the linters.
 	$(LINT) golangci-lint run ./...
+
+# daemon/rpc/released.binpb is the protocol of the last release: daemons and
+# managers of neighboring versions talk to each other while one of them is rolled.
+.PHONY: freeze
+freeze: ## Take the protocol as it is for the one that must not break.
+	$(GENERATE) buf build -o daemon/rpc/released.binpb
 
 .PHONY: release
 release: ## Lay out a local clusterctl repository in OUT/repository.

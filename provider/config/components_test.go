@@ -135,6 +135,8 @@ func TestTheManagerMayDoNothingThatItHasNotSaid(t *testing.T) {
 		{"list", schema.GroupResource{Resource: "secrets"}, false, "default"},
 		{"delete", schema.GroupResource{Resource: "secrets"}, false, "default"},
 		{"create", schema.GroupResource{Group: "rbac.authorization.k8s.io", Resource: "rolebindings"}, false, "default"},
+		{"create", schema.GroupResource{Group: "rbac.authorization.k8s.io", Resource: "roles"}, false, "default"},
+		{"patch", schema.GroupResource{Group: "rbac.authorization.k8s.io", Resource: "roles"}, false, "default"},
 		{"bind", schema.GroupResource{Group: "rbac.authorization.k8s.io", Resource: "roles"}, false, "default"},
 		{"escalate", schema.GroupResource{Group: "rbac.authorization.k8s.io", Resource: "roles"}, false, "default"},
 		{"create", schema.GroupResource{Resource: "pods"}, false, "elemento-system"},

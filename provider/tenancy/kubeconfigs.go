@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	rbacac "k8s.io/client-go/applyconfigurations/rbac/v1"
@@ -34,8 +35,7 @@ const KubeconfigReader = "elemento-kubeconfig-reader"
 const fieldOwner = client.FieldOwner("elemento-tenancy")
 
 // +kubebuilder:rbac:groups=cluster.x-k8s.io,resources=clusters,verbs=get;list;watch
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles,verbs=create;patch
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles,resourceNames=elemento-kubeconfig-reader,verbs=delete
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles,resourceNames=elemento-kubeconfig-reader,verbs=create;patch;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get
 
 // Kubeconfigs keeps the Role KubeconfigReader of each namespace. It grants the
@@ -87,7 +87,11 @@ func (k *Kubeconfigs) Reconcile(ctx context.Context, request reconcile.Request) 
 			WithResources("secrets").
 			WithResourceNames(names...).
 			WithVerbs("get"))
-	if err := k.Client.Apply(ctx, role, fieldOwner, client.ForceOwnership); err != nil {
+	err := k.Client.Apply(ctx, role, fieldOwner, client.ForceOwnership)
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return reconcile.Result{}, nil // the clusters are about to go, and the Role with them
+	}
+	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("applying the Role %s/%s: %w", namespace, KubeconfigReader, err)
 	}
 	return reconcile.Result{}, nil
