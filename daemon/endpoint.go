@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -99,8 +100,9 @@ func (s *service) ReserveEndpoint(ctx context.Context, req *rpc.ReserveEndpointR
 			if h.health() != rpc.HostHealth_HOST_HEALTH_READY || !free(i, port) {
 				continue
 			}
-			// A host is a single point of failure; share the load of clusters.
-			if best < 0 || len(forwards[i]) < len(forwards[best]) {
+			// The host is the endpoint's single point of failure, and behind NAT
+			// the whole cluster goes there: few forwards, then much room.
+			if best < 0 || cmp.Or(cmp.Compare(len(forwards[i]), len(forwards[best])), -cmp.Compare(h.room(), hosts[best].room())) < 0 {
 				best = i
 			}
 		}

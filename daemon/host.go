@@ -214,6 +214,12 @@ func (h *host) known() (c4.HostInfo, bool) {
 	return *h.hardware, true
 }
 
+// room is the memory in MB that the host has last told to be available.
+func (h *host) room() int64 {
+	info, _ := h.known()
+	return info.Mem.Avail
+}
+
 // message is the host as callers see it.
 func (h *host) message() *rpc.Host {
 	m := &rpc.Host{Id: h.ID, Domain: h.Domain, Health: h.health()}

@@ -189,6 +189,22 @@ func TestEndpointOfAnotherClientIsNotTouched(t *testing.T) {
 	}
 }
 
+func TestEndpointGoesWhereThereIsRoom(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 3, func(o *fakeatomos.Options) { o.Hosts[1].MemoryMiB = 131072 })
+	s.host("host-3").SetMaintenance(true)
+	p := s.daemon().provider()
+	reserve := &rpc.ReserveEndpointRequest{ClientUid: owner, Domains: []string{"d1"}, Port: 6443}
+	res, err := p.ReserveEndpoint(within(t, soon), reserve)
+	if err != nil || res.Endpoint.Host != "host-2" {
+		t.Errorf("got %v, %v; want the host with the most memory", res, err)
+	}
+	s.host("host-1").Down()
+	s.host("host-2").Down()
+	_, err = p.ReserveEndpoint(within(t, soon), reserve)
+	wantReason(t, err, rpc.Reason_REASON_HOST_UNREACHABLE)
+}
+
 func TestForwardToAnotherHostNeedsABridgedNetwork(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 2)
