@@ -390,3 +390,16 @@ func TestMetricsAreServed(t *testing.T) {
 	}()
 	eventually(t, "all metrics are there", is)
 }
+
+func TestDaemonThatIsEndedAtOnceEnds(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	for range 10 {
+		d := s.daemon()
+		d.stop()
+		if err := <-d.done; err != nil {
+			t.Error(err)
+		}
+		d.done <- nil
+	}
+}
