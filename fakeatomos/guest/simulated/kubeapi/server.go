@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/version"
@@ -95,7 +97,12 @@ func (s *Server) serve(c *call) error {
 		if collection {
 			return s.list(c)
 		}
-		return c.answer(http.StatusOK)(s.Store.get(c.resource, c.key))
+		found, err := s.Store.get(c.resource, c.key)
+		if err == nil && wantsTable(c.Request) {
+			writeJSON(c.w, http.StatusOK, tableOf(c.resource, []*record{found}, strconv.FormatUint(found.revision, 10)))
+			return nil
+		}
+		return c.answer(http.StatusOK)(found, err)
 	case http.MethodPost:
 		if collection {
 			return s.create(c)
@@ -133,6 +140,10 @@ func (s *Server) list(c *call) error {
 		return err
 	}
 	records, revision := s.Store.list(c.resource, c.key.namespace, sel)
+	if wantsTable(c.Request) {
+		writeJSON(c.w, http.StatusOK, tableOf(c.resource, records, strconv.FormatUint(revision, 10)))
+		return nil
+	}
 	c.w.Header().Set("Content-Type", runtime.ContentTypeJSON)
 	var body bytes.Buffer
 	fmt.Fprintf(&body, `{"kind":"%sList","apiVersion":"%s","metadata":{"resourceVersion":"%d"},"items":[`, c.resource.kind, c.resource.apiVersion(), revision)
@@ -307,6 +318,9 @@ func (c *call) decodeBody() (content, error) {
 	return c.decode(body)
 }
 
+// strictly rejects fields that do not exist, where a client wishes that.
+var strictly = serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+
 // decode goes through the kind's type, which rejects fields of a wrong type
 // and drops those that do not exist.
 func (c *call) decode(body []byte) (content, error) {
@@ -315,7 +329,11 @@ func (c *call) decode(body []byte) (content, error) {
 		return nil, apierrors.NewInternalError(err)
 	}
 	gvk := c.resource.gvk()
-	object, _, err := scheme.Codecs.UniversalDeserializer().Decode(body, &gvk, typed)
+	decoder := scheme.Codecs.UniversalDeserializer()
+	if c.URL.Query().Get("fieldValidation") == metav1.FieldValidationStrict {
+		decoder = strictly
+	}
+	object, _, err := decoder.Decode(body, &gvk, typed)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the object does not decode as %s: %v", c.resource.kind, err))
 	}
@@ -381,6 +399,9 @@ func (s *Server) document(path string) any {
 		return metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions", APIVersion: "v1"}, Versions: []string{"v1"}}
 	case "/apis":
 		return groupList()
+	}
+	if document := openAPI(path); document != nil {
+		return document
 	}
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	switch {

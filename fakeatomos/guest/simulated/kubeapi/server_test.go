@@ -2,6 +2,7 @@ package kubeapi_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -302,6 +303,48 @@ func TestControllersFollowUp(t *testing.T) {
 	names, err := store.Names(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system"}})
 	if err != nil || slices.Contains(names, "bootstrap-token-aaaaaa") || len(names) != 2 {
 		t.Errorf("tokens left are %v, %v", names, err)
+	}
+}
+
+func TestKubectlIsServed(t *testing.T) {
+	t.Parallel()
+	store, client := serve(t, "")
+	raw := client.CoreV1().RESTClient()
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"node-role.kubernetes.io/control-plane": ""}},
+		Status: corev1.NodeStatus{
+			NodeInfo:   corev1.NodeSystemInfo{KubeletVersion: "v1.36.3"},
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
+		},
+	}
+	if err := store.Create(node); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/api/v1/nodes", "/api/v1/nodes/n"} {
+		var table metav1.Table
+		body, err := raw.Get().AbsPath(path).SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json").DoRaw(t.Context())
+		if err == nil {
+			err = json.Unmarshal(body, &table)
+		}
+		if err != nil || len(table.Rows) != 1 || fmt.Sprint(table.Rows[0].Cells[:4]) != "[n Ready control-plane v1.36.3]" || len(table.ColumnDefinitions) != len(table.Rows[0].Cells) {
+			t.Errorf("the table of %s: %+v, %v", path, table, err)
+		}
+	}
+	for path, want := range map[string]string{"/openapi/v3": "apis/apps/v1", "/openapi/v3/api/v1": "fieldValidation"} {
+		body, err := raw.Get().AbsPath(path).DoRaw(t.Context())
+		if err != nil || !strings.Contains(string(body), want) {
+			t.Errorf("%s has no %s: %v", path, want, err)
+		}
+	}
+	typo := []byte(`{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"m"},"dta":{}}`)
+	create := func(validation string) error {
+		return raw.Post().AbsPath("/api/v1/namespaces/default/configmaps").Param("fieldValidation", validation).Body(typo).Do(t.Context()).Error()
+	}
+	if err := create("Strict"); !apierrors.IsBadRequest(err) {
+		t.Errorf("a field that does not exist, strictly: %v", err)
+	}
+	if err := create("Ignore"); err != nil {
+		t.Errorf("a field that does not exist, ignored: %v", err)
 	}
 }
 
