@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// lifetime of every certificate: longer than any run.
-const lifetime = 30 * 24 * time.Hour
+// Lifetime of every certificate: longer than any run.
+const Lifetime = 30 * 24 * time.Hour
 
 // Authority signs certificates.
 type Authority struct {
@@ -108,7 +108,7 @@ func (a *Authority) issue(template *x509.Certificate) (Pair, error) {
 	}
 	template.NotBefore = time.Now().Add(-2 * time.Hour)
 	if template.NotAfter.IsZero() {
-		template.NotAfter = time.Now().Add(lifetime)
+		template.NotAfter = time.Now().Add(Lifetime)
 	}
 	if a.cert == nil {
 		a.cert, a.key = template, key
@@ -122,12 +122,17 @@ func (a *Authority) issue(template *x509.Certificate) (Pair, error) {
 			return Pair{}, fmt.Errorf("reading the certificate of %q: %w", template.Subject.CommonName, err)
 		}
 	}
-	keyDER, err := x509.MarshalECPrivateKey(key)
+	encoded, err := encode(key)
+	return Pair{Cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), Key: encoded}, err
+}
+
+// Key is the authority's private key in PEM, for a process that has to sign.
+func (a *Authority) Key() ([]byte, error) { return encode(a.key) }
+
+func encode(key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
-		return Pair{}, fmt.Errorf("encoding a key: %w", err)
+		return nil, fmt.Errorf("encoding a key: %w", err)
 	}
-	return Pair{
-		Cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		Key:  pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}),
-	}, nil
+	return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), nil
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"k8s.io/client-go/rest"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 )
 
 // APIServer is a real kube-apiserver with an etcd of its own, as plain
@@ -22,7 +24,7 @@ type APIServer struct {
 	AuditLog string
 
 	*site
-	authority *Authority
+	authority *pki.Authority
 }
 
 // StartAPIServer starts etcd and kube-apiserver, and waits until they serve:
@@ -60,7 +62,7 @@ func (a *APIServer) Stop() error { return a.close(context.Background()) }
 
 // startAPIServer starts etcd and kube-apiserver on a site.
 func startAPIServer(ctx context.Context, s *site) (*APIServer, error) {
-	authority, err := NewAuthority("elemento-world")
+	authority, err := pki.NewAuthority("elemento-world")
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"k8s.io/client-go/rest"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 )
 
 // kubeControllers are the controllers that a management plane without nodes and
@@ -67,7 +69,7 @@ func (a *APIServer) startControllerManager(ctx context.Context) error {
 			"--tls-private-key-file=" + a.state.path("pki/controller-manager.key"),
 			"--cluster-signing-cert-file=" + a.state.path("pki/ca.crt"),
 			"--cluster-signing-key-file=" + a.state.path("pki/ca.key"),
-			"--cluster-signing-duration=" + lifetime.String(),
+			"--cluster-signing-duration=" + pki.Lifetime.String(),
 		},
 		Log: a.log(KubeControllerManager),
 	})

@@ -16,6 +16,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 )
 
 // firstDaemonAddress is the number, in the world's block, of the first daemon.
@@ -38,7 +40,7 @@ func (w *World) startDaemons(ctx context.Context, o AtomOS) error {
 	if err != nil {
 		return err
 	}
-	if w.trust, err = NewAuthority("elemento-daemons"); err != nil {
+	if w.trust, err = pki.NewAuthority("elemento-daemons"); err != nil {
 		return err
 	}
 	authority, err := w.state.write("daemons/ca.crt", w.trust.PEM)

@@ -16,14 +16,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/keyutil"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 )
 
 // serviceAccountKubeconfig writes a kubeconfig for a service account, with a
 // token that the API server issues for it, and returns its path.
 func (w *World) serviceAccountKubeconfig(ctx context.Context, namespace, name string) (string, error) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-	seconds := int64(lifetime.Seconds())
+	seconds := int64(pki.Lifetime.Seconds())
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
 	if err := w.client.SubResource("token").Create(ctx, account, request); err != nil {
 		return "", fmt.Errorf("asking for a token of service account %s/%s: %w", namespace, name, err)
@@ -61,7 +64,7 @@ func (w *World) userConfig(ctx context.Context, user string, groups []string) (_
 	if err != nil {
 		return nil, err
 	}
-	seconds := int32(lifetime.Seconds())
+	seconds := int32(pki.Lifetime.Seconds())
 	request := &certificatesv1.CertificateSigningRequest{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "elemento-world-"},
 		Spec: certificatesv1.CertificateSigningRequestSpec{
@@ -99,7 +102,7 @@ func (w *World) userConfig(ctx context.Context, user string, groups []string) (_
 	}); err != nil {
 		return nil, err
 	}
-	encoded, err := keyPEM(key)
+	encoded, err := keyutil.MarshalPrivateKeyToPEM(key)
 	if err != nil {
 		return nil, err
 	}

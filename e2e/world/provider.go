@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 )
 
 // Provider is a Cluster API provider as it is shipped: its manifests, and the
@@ -103,7 +105,7 @@ func (w *World) prepareOne(ctx context.Context, kubectl string, provider Provide
 	if i.webhookPort, err = w.block.WildcardPort(); err != nil {
 		return nil, err
 	}
-	authority, err := NewAuthority(provider.Name)
+	authority, err := pki.NewAuthority(provider.Name)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
 )
 
@@ -33,8 +34,8 @@ type World struct {
 	clientUID     string
 	fake          *fakeatomos.Control
 	fakeURL       string
-	trust         *Authority
-	daemonClient  Pair
+	trust         *pki.Authority
+	daemonClient  pki.Pair
 	endpoints     []string
 	daemonMetrics []string
 }
