@@ -77,7 +77,7 @@ func (r *results) describe(s spec) {
 			before, err = r.site.Hosts.Take(ctx)
 			Expect(err).NotTo(HaveOccurred())
 		})
-		// Those of the spec itself come before this one.
+		// Those of the spec itself, which is nested deeper, come before this one.
 		AfterEach(func(ctx SpecContext) {
 			Expect(r.site.World.Err()).NotTo(HaveOccurred())
 			after, err := r.site.Hosts.Take(ctx)
@@ -92,7 +92,7 @@ func (r *results) describe(s spec) {
 			}
 			r.done(item)
 		})
-		s.run(r.site)
+		Context("as upstream wrote it", func() { s.run(r.site) })
 	})
 }
 
