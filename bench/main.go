@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/life"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
@@ -64,10 +65,14 @@ type bench struct {
 	machines int
 	patience time.Duration
 	cluster  *suite.Cluster
+	before   inventory.Inventory
 }
 
 func (b *bench) makeAndDelete(ctx SpecContext) {
 	report := b.site.Report
+	var err error
+	b.before, err = b.site.Hosts.Take(ctx)
+	Expect(err).NotTo(HaveOccurred())
 	b.cluster = &suite.Cluster{Site: b.site, ControlPlanes: 1, Key: client.ObjectKey{Namespace: b.site.Namespace(ctx, "bench"), Name: "bench"}}
 	apply := func(workers int) {
 		Expect(suite.Apply(ctx, b.site.Admin, "bench", b.cluster.Generate(ctx, workers))).To(Succeed())
@@ -176,7 +181,7 @@ func (b *bench) cost(ctx context.Context) cost {
 // remove deletes the cluster and demands that nothing of it stays on AtomOS.
 func (b *bench) remove(ctx context.Context) {
 	b.cluster.Delete(ctx, b.site.Admin)
-	Expect(b.site.Hosts.Take(ctx)).To(BeEmpty(), "left behind on AtomOS")
+	b.site.Unchanged(ctx, b.before)
 }
 
 // tidy removes the cluster where the bench did not come so far.

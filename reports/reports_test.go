@@ -294,7 +294,7 @@ func TestEveryVerdictIsInTheSchema(t *testing.T) {
 func TestTheTextFitsTheTerminal(t *testing.T) {
 	t.Parallel()
 	r := aRun(t)
-	r.Criteria[0].Explanation = strings.Repeat("a long story ", 10) + strings.Repeat("x", 300) + "\nand a second line"
+	r.Criteria[0].Explanation = strings.Repeat("a long story ", 10) + strings.Repeat("x", 200) + "\nand a second line"
 	var b bytes.Buffer
 	if err := WriteText(&b, r); err != nil {
 		t.Fatal(err)

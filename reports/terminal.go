@@ -41,7 +41,7 @@ func WriteText(w io.Writer, r Report) error {
 		for _, i := range c.Items {
 			detail := ""
 			if i.Detail != "" {
-				detail = ": " + i.Detail
+				detail = ": " + beginning(i.Detail)
 			}
 			line(&b, 16, "%14s%-8s %s%s", "", i.Verdict, i.Name, detail)
 		}
@@ -61,7 +61,7 @@ func WriteText(w io.Writer, r Report) error {
 // beginning is as much of an explanation as a terminal has room for; the other
 // forms of the report have all of it.
 func beginning(explanation string) string {
-	const most = 600
+	const most = 400
 	if r := []rune(explanation); len(r) > most {
 		return string(r[:most]) + " …"
 	}

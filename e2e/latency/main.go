@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/life"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
@@ -68,9 +69,13 @@ type measurement struct {
 	site              *suite.Site
 	machines, atATime int
 	cluster           *suite.Cluster
+	before            inventory.Inventory
 }
 
 func (m *measurement) measure(ctx context.Context, p2 *reports.Examination) {
+	var err error
+	m.before, err = m.site.Hosts.Take(ctx)
+	Expect(err).NotTo(HaveOccurred())
 	m.cluster = &suite.Cluster{Site: m.site, ControlPlanes: 1, Key: client.ObjectKey{Namespace: m.site.Namespace(ctx, "latency"), Name: "latency"}}
 	scale := func(workers int) {
 		Expect(suite.Apply(ctx, m.site.Admin, "latency", m.cluster.Generate(ctx, workers))).To(Succeed())
@@ -128,5 +133,5 @@ func (m *measurement) tidy(ctx SpecContext) {
 		return
 	}
 	m.cluster.Delete(ctx, m.site.Admin)
-	Expect(m.site.Hosts.Take(ctx)).To(BeEmpty(), "left behind on AtomOS")
+	m.site.Unchanged(ctx, m.before)
 }

@@ -321,3 +321,18 @@ func (s *Site) SeeAtomOS(ctx context.Context, lives *life.Recorder) {
 	Expect(err).NotTo(HaveOccurred())
 	lives.SeeAtomOS(inventory)
 }
+
+// Unchanged demands that AtomOS has what it had before, nothing more and nothing
+// less, and returns how much that is.
+func (s *Site) Unchanged(ctx context.Context, before inventory.Inventory) int {
+	GinkgoHelper()
+	after, err := s.Hosts.Take(ctx)
+	succeeded(err)
+	if left := after.Without(before); len(left) > 0 {
+		Fail("left behind on AtomOS:\n" + left.String())
+	}
+	if missing := before.Without(after); len(missing) > 0 {
+		Fail("gone from AtomOS although there before:\n" + missing.String())
+	}
+	return len(after)
+}

@@ -80,10 +80,7 @@ func (r *results) describe(s spec) {
 		// Those of the spec itself, which is nested deeper, come before this one.
 		AfterEach(func(ctx SpecContext) {
 			Expect(r.site.World.Err()).NotTo(HaveOccurred())
-			after, err := r.site.Hosts.Take(ctx)
-			Expect(err).NotTo(HaveOccurred())
-			Expect(after.Without(before)).To(BeEmpty(), "left behind on AtomOS")
-			Expect(before.Without(after)).To(BeEmpty(), "removed although there before")
+			r.site.Unchanged(ctx, before)
 		})
 		ReportAfterEach(func(report SpecReport) {
 			item := reports.Item{Name: s.name, Verdict: reports.Passed, Detail: fmt.Sprintf("%.0f s", report.RunTime.Seconds())}
