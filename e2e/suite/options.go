@@ -1,14 +1,21 @@
 package suite
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
+	"elemento.cloud/cluster-api-provider-elemento/c4"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
 )
@@ -39,7 +46,7 @@ func (o *Options) Flags(flags *flag.FlagSet, out string, defaults world.AtomOS) 
 	a := &o.World.Elemento.AtomOS
 	flags.StringVar(&o.Out, "out", out, "`directory` for the report, the logs and the evidence")
 	flags.StringVar(&o.World.Kubeconfig, "kubeconfig", os.Getenv("E2E_KUBECONFIG"), "use the management plane of this kubeconfig `file` instead of starting one (E2E_KUBECONFIG)")
-	flags.Func("atomos", "use the AtomOS `host` [domain=]https://address[#fingerprint] instead of a fake; may be repeated (E2E_ATOMOS, separated by spaces)", func(s string) error {
+	flags.Func("atomos", "use the AtomOS `host` [domain=]https://address[#fingerprint] instead of a fake; without a fingerprint its certificate is trusted on first use; may be repeated (E2E_ATOMOS, separated by spaces)", func(s string) error {
 		return addHost(a, s)
 	})
 	flags.StringVar(&a.ClientUID, "client-uid", os.Getenv("E2E_CLIENT_UID"), "`owner` on AtomOS of all that the suite makes (E2E_CLIENT_UID)")
@@ -60,8 +67,9 @@ func (o *Options) Flags(flags *flag.FlagSet, out string, defaults world.AtomOS) 
 	flags.BoolVar(&o.Keep, "keep", false, "after a failure keep everything up until an interrupt")
 }
 
-// complete takes what the environment says and checks what cannot work.
-func (o *Options) complete() error {
+// complete takes what the environment says and checks what cannot work. progress
+// is told of the certificates that are trusted because nobody said otherwise.
+func (o *Options) complete(ctx context.Context, progress io.Writer) error {
 	a := &o.World.Elemento.AtomOS
 	if len(a.Existing) == 0 {
 		for _, host := range strings.Fields(os.Getenv("E2E_ATOMOS")) {
@@ -82,6 +90,42 @@ func (o *Options) complete() error {
 	if len(a.Existing) == 0 && o.Control != "" {
 		return errors.New("--control is of use with --atomos only; a fake that the suite starts is known")
 	}
+	for i := range a.Existing {
+		if err := trustOnFirstUse(ctx, &a.Existing[i], progress); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// trustOnFirstUse takes the fingerprint of a host for which none was given from
+// the certificate that it presents, unless that is one that this machine trusts.
+func trustOnFirstUse(ctx context.Context, h *world.Host, progress io.Writer) error {
+	u, err := url.Parse(h.URL)
+	if err != nil || u.Scheme != "https" || h.Fingerprint != "" {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	// Nothing is asked of the host here; what is asked later is asked of the one
+	// with this certificate.
+	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
+	address := net.JoinHostPort(u.Hostname(), strconv.Itoa(c4.MatcherPort))
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("asking host %s for its certificate: %w", u.Hostname(), err)
+	}
+	defer conn.Close()
+	presented := conn.(*tls.Conn).ConnectionState().PeerCertificates
+	intermediates := x509.NewCertPool()
+	for _, c := range presented[1:] {
+		intermediates.AddCert(c)
+	}
+	if _, err := presented[0].Verify(x509.VerifyOptions{DNSName: u.Hostname(), Intermediates: intermediates}); err == nil {
+		return nil
+	}
+	h.Fingerprint = c4.Fingerprint(presented[0].Raw)
+	fmt.Fprintf(progress, "trusting host %s on first use; to pin it: --atomos %s#%s\n", u.Hostname(), h.URL, h.Fingerprint)
 	return nil
 }
 

@@ -71,7 +71,8 @@ var ErrNotPassed = errors.New("the suite has not passed")
 // world down and writes the report, of which it tells the path. Command is what
 // repeats the run.
 func Run(title, command string, o Options, describe func(*Site)) error {
-	if err := o.complete(); err != nil {
+	progress := os.Stdout
+	if err := o.complete(context.Background(), progress); err != nil {
 		return err
 	}
 	dir, err := filepath.Abs(o.Out)
@@ -81,7 +82,6 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	progress := os.Stdout
 	// What the specs and the libraries say of their steps goes to a file; the
 	// terminal shows phases and figures.
 	log, err := os.Create(filepath.Join(dir, "suite.log"))

@@ -1,0 +1,90 @@
+package suite
+
+import (
+	"flag"
+	"io"
+	"strings"
+	"testing"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+)
+
+// parse reads arguments as a suite would, in an environment that says nothing.
+func parse(t *testing.T, progress io.Writer, args ...string) (Options, error) {
+	t.Helper()
+	for _, name := range []string{"E2E_KUBECONFIG", "E2E_ATOMOS", "E2E_CLIENT_UID", "E2E_CONTROL"} {
+		t.Setenv(name, "")
+	}
+	var o Options
+	flags := flag.NewFlagSet("suite", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	o.Flags(flags, "out", Trial())
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	return o, o.complete(t.Context(), progress)
+}
+
+func TestWithoutArgumentsEverythingIsStarted(t *testing.T) {
+	o, err := parse(t, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.World.Plane != world.PlaneEmbedded || len(o.World.Elemento.Existing) != 0 {
+		t.Errorf("the plane is %q and the hosts are %v", o.World.Plane, o.World.Elemento.Existing)
+	}
+}
+
+func TestWhatCannotWorkIsRefused(t *testing.T) {
+	for name, args := range map[string][]string{
+		"a plane without hosts":      {"--kubeconfig=file", "--client-uid=x"},
+		"hosts without an owner":     {"--atomos=http://192.0.2.1"},
+		"controls of no fake":        {"--control=http://127.0.0.1:1"},
+		"a host without a scheme":    {"--atomos=192.0.2.1", "--client-uid=x"},
+		"a variable without a value": {"--variable=NAME"},
+		"a host that nobody can ask": {"--atomos=https://127.0.0.1", "--client-uid=x"},
+		"a flag that there is not":   {"--such=1"},
+	} {
+		if _, err := parse(t, io.Discard, args...); err == nil {
+			t.Errorf("%s: %q is accepted", name, args)
+		}
+	}
+}
+
+func TestAHostIsNamedByItsAddressAlone(t *testing.T) {
+	addresses, err := fakeatomos.FreeAddresses(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake, err := fakeatomos.Start(t.Context(), fakeatomos.Options{Hosts: []fakeatomos.HostOptions{{Name: "host-a", Address: addresses[0]}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(fake.Close)
+	host := fake.Hosts()[0]
+
+	var told strings.Builder
+	o, err := parse(t, &told, "--atomos="+host.URL(), "--client-uid=x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := o.World.Elemento.Existing[0]; got.Fingerprint != host.Fingerprint() {
+		t.Errorf("the fingerprint is %q, the host's %q", got.Fingerprint, host.Fingerprint())
+	}
+	if !strings.Contains(told.String(), host.Fingerprint()) {
+		t.Errorf("nobody was told what is trusted: %q", told.String())
+	}
+
+	told.Reset()
+	o, err = parse(t, &told, "--atomos=rack-2="+host.URL()+"#"+host.Fingerprint(), "--client-uid=x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := o.World.Elemento.Existing[0]; got.Domain != "rack-2" || got.URL != host.URL() || got.Fingerprint != host.Fingerprint() {
+		t.Errorf("the host is %+v", got)
+	}
+	if told.String() != "" {
+		t.Errorf("a pinned host is told of: %q", told.String())
+	}
+}
