@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util/conditions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -215,6 +216,18 @@ func TestAnIdentityThatIsMendedIsUsed(t *testing.T) {
 	awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.IdentityInvalidReason)
 	edit(s, secret, func(secret *corev1.Secret) { secret.Data[fleet.KeyAuthority] = good })
 	eventually(s, infra, "the cluster is provisioned", func() bool { return infra.Status.Initialization.Provisioned != nil })
+}
+
+func TestAClusterSaysWhenItsDaemonsAreAway(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	_, infra := s.provisionedCluster()
+	s.daemons[0].stop()
+	s.daemons[1].stop()
+	c := awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.DaemonUnreachableReason)
+	if c.Status != metav1.ConditionUnknown || infra.Status.Initialization.Provisioned == nil {
+		t.Errorf("want it unknown, and provisioned as ever:\n%s", describe(infra))
+	}
 }
 
 func TestAnEndpointMayBeGivenOnTheClusterLater(t *testing.T) {

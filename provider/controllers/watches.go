@@ -108,9 +108,14 @@ func told(f *fleet.Fleet, concerned func(context.Context, fleet.Change) []reconc
 
 // concerned are the machines whose VM has changed, or whose host's health has.
 func (r *MachineReconciler) concerned(ctx context.Context, change fleet.Change) []reconcile.Request {
-	by := client.MatchingFields{vmNameIndex: change.VM}
-	if change.Host != "" {
+	var by client.MatchingFields
+	switch {
+	case change.VM != "":
+		by = client.MatchingFields{vmNameIndex: change.VM}
+	case change.Host != "":
 		by = client.MatchingFields{hostIndex: change.Host}
+	default:
+		return nil // the VMs are as they were
 	}
 	machines := &infrav1.ElementoMachineList{}
 	if err := r.Client.List(ctx, machines, by, client.UnsafeDisableDeepCopy); err != nil {
@@ -123,11 +128,11 @@ func (r *MachineReconciler) concerned(ctx context.Context, change fleet.Change) 
 	return requests
 }
 
-// concerned are the clusters whose control-plane VM has changed, or all that may
-// stand on a host whose health has.
+// concerned are the clusters whose control-plane VM has changed, or all of the
+// client's when a host's health has, or a daemon has come or gone.
 func (r *ClusterReconciler) concerned(ctx context.Context, change fleet.Change) []reconcile.Request {
 	var requests []reconcile.Request
-	if change.Host != "" {
+	if change.VM == "" {
 		for _, user := range r.Fleet.Users(change.ClientUID) {
 			requests = append(requests, reconcile.Request{NamespacedName: user})
 		}

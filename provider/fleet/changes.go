@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// Change says that what is known of a VM, or of a host's health, is new. One of
-// VM and Host is set. It carries no state: look at the member for that.
+// Change says that what is known of a VM, or of a host's health, is new; with
+// neither VM nor Host, that a daemon has come or gone. It carries no state: look
+// at the member for that.
 type Change struct {
 	ClientUID string
 	VM        string

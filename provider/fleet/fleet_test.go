@@ -153,7 +153,7 @@ func (s *site) daemon(address string) *daemon {
 	go func() { done <- d.server.Serve(listener) }()
 	s.t.Cleanup(func() {
 		d.server.Stop()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			s.t.Error(err)
 		}
 	})
@@ -283,9 +283,10 @@ func TestAnotherDaemonWaitsOutALostCall(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 2)
 	m := s.member()
-	s.daemons[0].tell(seen(up, 1))
-	s.daemons[1].tell(seen(up, 1))
-	s.eventually("the daemons are heard", func() bool { return m.Connected() })
+	s.daemons[0].tell(seen(up, 1, "by-the-first"))
+	s.eventually("the first daemon is heard", func() bool { return m.Look("host-1", "by-the-first").VM != nil })
+	s.daemons[1].tell(seen(up, 2, "by-the-second"))
+	s.eventually("the second daemon is heard", func() bool { return m.Look("host-1", "by-the-second").VM != nil })
 
 	arrived := make(chan struct{})
 	s.daemons[0].answer(func(ctx context.Context) error {

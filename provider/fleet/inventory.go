@@ -154,6 +154,7 @@ func (m *Member) observe(d *daemon, message *rpc.WatchVMsResponse) {
 		}
 	}
 	if first {
+		m.fleet.changes.add(Change{ClientUID: m.clientUID})
 		m.settleAll()
 	}
 }
@@ -164,6 +165,7 @@ func (m *Member) disconnected(d *daemon) {
 	defer m.mu.Unlock()
 	if d.alive {
 		d.alive = false
+		m.fleet.changes.add(Change{ClientUID: m.clientUID})
 		m.settleAll()
 	}
 }
