@@ -50,8 +50,7 @@ func run(args []string) error {
 	if *machines < 1 {
 		return fmt.Errorf("--machines %d: at least one", *machines)
 	}
-	command := fmt.Sprintf("make bench MACHINES=%d", *machines)
-	return suite.Run(fmt.Sprintf("%d workers in one cluster", *machines), command, o, func(site *suite.Site) {
+	return suite.Run(fmt.Sprintf("%d workers in one cluster", *machines), suite.Command("bench", args), o, func(site *suite.Site) {
 		b := &bench{site: site, machines: *machines, patience: *patience}
 		Describe("Many workers", Ordered, func() {
 			It("are made and deleted", b.makeAndDelete)

@@ -12,7 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -52,11 +51,7 @@ func run(args []string) error {
 	if *atATime < 1 || *machines < *atATime {
 		return fmt.Errorf("--machines %d --at-a-time %d: at least one round of at least one Machine", *machines, *atATime)
 	}
-	command := "make latency"
-	if len(args) > 0 {
-		command = "go run ./e2e/latency " + strings.Join(args, " ")
-	}
-	return suite.Run("Latency", command, o, func(site *suite.Site) {
+	return suite.Run("Latency", suite.Command("latency", args), o, func(site *suite.Site) {
 		Describe("Our share of a Machine's life", Ordered, func() {
 			m := &measurement{site: site, machines: *machines, atATime: *atATime}
 			site.Criterion("P2", m.measure)

@@ -19,7 +19,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -62,11 +61,7 @@ func run(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	command := "make poc"
-	if len(args) > 0 {
-		command = "go run ./e2e/poc " + strings.Join(args, " ")
-	}
-	return suite.Run("Proof of concept", command, o, func(site *suite.Site) {
+	return suite.Run("Proof of concept", suite.Command("poc", args), o, func(site *suite.Site) {
 		Describe("A cluster, from manifest to nothing", Ordered, func() {
 			s := &scenario{site: site, flavor: *flavor}
 			site.Criterion("F1", s.create)

@@ -146,6 +146,25 @@ func addHost(a *world.AtomOS, s string) error {
 	return nil
 }
 
+// Command is how a person repeats a run: by make, with the arguments that the run
+// was given but for the place of its report.
+func Command(target string, args []string) string {
+	var kept []string
+	for i := 0; i < len(args); i++ {
+		switch name := strings.TrimLeft(args[i], "-"); {
+		case name == "out":
+			i++
+		case strings.HasPrefix(name, "out="):
+		default:
+			kept = append(kept, args[i])
+		}
+	}
+	if len(kept) == 0 {
+		return "make " + target
+	}
+	return fmt.Sprintf("make %s ARGS=%q", target, strings.Join(kept, " "))
+}
+
 // Trial is the AtomOS of a suite that shows what a cluster does: VMs take a
 // moment to start and to stop.
 func Trial() world.AtomOS {

@@ -88,3 +88,15 @@ func TestAHostIsNamedByItsAddressAlone(t *testing.T) {
 		t.Errorf("a pinned host is told of: %q", told.String())
 	}
 }
+
+func TestACommandRepeatsTheRun(t *testing.T) {
+	for want, args := range map[string][]string{
+		`make poc`:                            {"--out", "out/poc"},
+		`make poc ARGS="--flavor topology"`:   {"--out=out/poc", "--flavor", "topology"},
+		`make poc ARGS="--quick --hosts=100"`: {"--quick", "-out", "x", "--hosts=100"},
+	} {
+		if got := Command("poc", args); got != want {
+			t.Errorf("%q gives %s, want %s", args, got, want)
+		}
+	}
+}

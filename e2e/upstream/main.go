@@ -39,15 +39,11 @@ func run(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	command := "make upstream"
-	if len(args) > 0 {
-		command = "go run ./e2e/upstream " + strings.Join(args, " ")
-	}
 	chosen := slices.DeleteFunc(specs(), func(s spec) bool { return !strings.Contains(s.name, *only) })
 	if len(chosen) == 0 {
 		return fmt.Errorf("--only %q: no spec is called so", *only)
 	}
-	return suite.Run("Upstream Cluster API e2e specs", command, o, func(site *suite.Site) {
+	return suite.Run("Upstream Cluster API e2e specs", suite.Command("upstream", args), o, func(site *suite.Site) {
 		Describe("Cluster API's own specs", func() {
 			r := &results{site: site, left: len(chosen), chosen: chosen}
 			for _, s := range chosen {
