@@ -1,11 +1,13 @@
 package controllers_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
@@ -146,11 +148,21 @@ func TestAVMThatNoMachineIsAboutIsLeftAlone(t *testing.T) {
 	s.wantNothingLeft("strange")
 }
 
-// member acts for the site's client as the provider does.
+// member acts for the site's client as another provider would.
 func (s *site) member() *fleet.Member {
 	s.t.Helper()
+	f := fleet.New(logr.Discard())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- f.Start(ctx) }()
+	s.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			s.t.Error(err)
+		}
+	})
 	identity := must(fleet.ParseIdentity(s.identity("another").Data))
-	return must(s.fleet.Join(client.ObjectKey{Namespace: s.namespace, Name: "test"}, identity))
+	return must(f.Join(client.ObjectKey{Namespace: s.namespace, Name: "test"}, identity))
 }
 
 func TestAPausedMachineIsLeftAloneUntilItIsNot(t *testing.T) {
