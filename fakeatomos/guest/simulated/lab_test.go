@@ -84,11 +84,12 @@ type lab struct {
 }
 
 var (
-	addressBase = mathrand.Uint32N(200) + 20
+	addressBase = mathrand.Uint32N(54) + 200
 	addressNext atomic.Uint32
 )
 
-// freshAddress returns a loopback address that no other test uses.
+// freshAddress returns a loopback address that no other test uses: other
+// packages stay below 127.200.0.0.
 func freshAddress() netip.Addr {
 	n := addressNext.Add(1)
 	return netip.AddrFrom4([4]byte{127, byte(addressBase), byte(n / 250), byte(n%250 + 1)})
