@@ -517,7 +517,8 @@ func (c *Client) do(ctx context.Context, s service, method, path, rest, contentT
 		if errors.As(err, &u) {
 			err = u.Err // the URL of a seed upload holds its descriptor
 		}
-		return reply{}, c.fail(s, method, path, transportCode(err, connected.Load()), 0, "", err)
+		sent := connected.Load()
+		return reply{}, &Error{Code: transportCode(err, sent), Host: c.host, Call: callName(s, method, path), Unsent: !sent, Err: err}
 	}
 	defer resp.Body.Close()
 	content, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
@@ -607,6 +608,8 @@ func refusal(s service, status int, body []byte) (Code, string) {
 		return InUse, shorten(text)
 	case http.StatusServiceUnavailable:
 		return Unavailable, shorten(text)
+	case http.StatusGatewayTimeout: // the host itself may still be at it
+		return Unknown, shorten(text)
 	case http.StatusInsufficientStorage:
 		return CannotPlace, shorten(text)
 	default:

@@ -90,6 +90,9 @@ type Error struct {
 	Status int
 	// Message is what the host said, shortened. Never holds what was sent.
 	Message string
+	// Unsent is true when certainly nothing of the request has reached the host:
+	// always with Unreachable, and with Unknown when the caller gave up first.
+	Unsent bool
 	// Err is the transport's error, if there is one.
 	Err error
 }

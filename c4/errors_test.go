@@ -88,6 +88,7 @@ func TestARefusalIsReadByWhatTheHostSaysThenByStatus(t *testing.T) {
 		{matcher, 501, ``, Unsupported},
 		{matcher, 502, ``, Internal},
 		{matcher, 503, ``, Unavailable},
+		{storage, 504, ``, Unknown},
 		{matcher, 507, ``, CannotPlace},
 		{matcher, 302, ``, Internal},
 		{storage, 409, ``, InUse},
