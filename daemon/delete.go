@@ -64,7 +64,11 @@ func (d *deleting) run(ctx context.Context) (remaining []string, err error) {
 			d.forget(d.name)
 			return nil, nil
 		}
-		if !d.pause(ctx, quickest) {
+		moment := quickest
+		if absent > 1 {
+			moment = slowest // it may take minutes
+		}
+		if !d.pause(ctx, moment) {
 			return []string{"maybe a request whose answer was lost and that may still take effect"}, nil
 		}
 	}

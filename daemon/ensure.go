@@ -96,19 +96,29 @@ func (t *tenant) settle(ctx context.Context, name string, seen observation) erro
 	return t.tidy(ctx, name, all[0])
 }
 
-// settleLate does the same when a double shows up after its caller has gone.
-func (t *tenant) settleLate(ctx context.Context, name string) {
-	unlock, ok := t.locks.lock(ctx, name)
-	if !ok {
-		return
-	}
-	defer unlock()
-	seen, err := t.look(ctx)
-	if err == nil {
-		err = t.settle(ctx, name, seen)
-	}
-	if err != nil {
-		t.host.log.Warn("could not remove a double", "vm", name, "host", t.host.ID, "client", t.clientUID, "err", err)
+// settleLate does the same beside its caller when doubles show up after those
+// who asked for the VM have gone. Whoever holds the VM's lock is at it already,
+// so there is one at a time; only the poller begins one, so they come no faster
+// than it looks.
+func (t *tenant) settleLate(ctx context.Context, seen observation) {
+	for name := range seen.doubles {
+		if !t.suspects.may(name, landsLate) {
+			continue
+		}
+		unlock, free := t.locks.tryLock(name)
+		if !free {
+			continue
+		}
+		t.host.spawn(ctx, func(ctx context.Context) {
+			defer unlock()
+			seen, err := t.look(ctx)
+			if err == nil {
+				err = t.settle(ctx, name, seen)
+			}
+			if err != nil {
+				t.host.log.Warn("could not remove a double", "vm", name, "host", t.host.ID, "client", t.clientUID, "err", err)
+			}
+		})
 	}
 }
 
@@ -160,6 +170,12 @@ func (e *ensuring) parts(ctx context.Context) (volumes []c4.Volume, networks []c
 	seed := len(names) - 1
 	made := make([]string, len(names)) // IDs
 	networks = make([]c4.NetworkRef, len(spec.Networks))
+	for _, name := range names {
+		// Slow storage must not be given the same work again and again.
+		if _, exists := volumeNamed(name, before); !exists && e.unseen.may(name, landsLate) {
+			return nil, nil, false, notShown(e.host, name)
+		}
+	}
 
 	// All steps run to their end: one cut short for another's failure would
 	// only leave one more outcome unknown.
@@ -207,7 +223,6 @@ func (e *ensuring) awaitVolumes(ctx context.Context, ids []string) ([]c4.Volume,
 	for pause := quickest; ; pause = min(2*pause, slowest) {
 		all, err := e.lookVolumes(ctx)
 		if err != nil {
-			e.suspect(e.name)
 			return nil, err
 		}
 		if !slices.ContainsFunc(ids, func(id string) bool {
@@ -221,7 +236,6 @@ func (e *ensuring) awaitVolumes(ctx context.Context, ids []string) ([]c4.Volume,
 			return nil, errAppeared
 		}
 		if !wait(ctx, pause) {
-			e.suspect(e.name)
 			return nil, gaveUp(ctx, rpc.Reason_REASON_WRONG_STATE, e.host.ID, "host "+e.host.ID+" does not show the new volumes yet")
 		}
 	}
@@ -235,14 +249,30 @@ func (e *ensuring) changeFailed(what string, err error) error {
 	return e.host.changeFailed(what, err)
 }
 
+// making passes on the outcome of a request for a volume of that name, and
+// remembers the volume until it is seen.
+func (t *tenant) making(name string) func(id string, err error) (string, error) {
+	return func(id string, err error) (string, error) {
+		if err == nil || unanswered(err) || c4.CodeOf(err) == c4.Malformed {
+			t.unseen.add(name)
+		}
+		return id, err
+	}
+}
+
+// notShown is the failure of who waits for such a volume.
+func notShown(h *host, volume string) error {
+	return failf(rpc.Reason_REASON_WRONG_STATE, h.ID, "host %s was asked for volume %s and does not show it yet; waiting for it, at most %s", h.ID, volume, landsLate)
+}
+
 func (e *ensuring) makeBootVolume(ctx context.Context, name string) (string, error) {
 	spec := e.req.Spec
-	id, err := e.host.c4.CreateImageVolume(ctx, c4.ImageVolumeRequest{
+	id, err := e.making(name)(e.host.c4.CreateImageVolume(ctx, c4.ImageVolumeRequest{
 		CreatorID: e.clientUID, Name: name, Private: true, Bootable: true, Clonable: true, Alg: "cp",
 		Format: cmp.Or(spec.BootVolume.Format, "qcow2"), Bus: cmp.Or(spec.BootVolume.Bus, "virtio"),
 		Size: int64(spec.BootVolume.SizeGib),
 		URL:  strings.ReplaceAll(e.imageURL, "{image}", url.PathEscape(spec.Image)),
-	})
+	}))
 	if err == nil {
 		return id, nil
 	}
@@ -254,7 +284,7 @@ func (e *ensuring) makeBootVolume(ctx context.Context, name string) (string, err
 }
 
 func (e *ensuring) makeDataVolume(ctx context.Context, name string, v *rpc.Volume) (string, error) {
-	id, err := e.host.c4.CreateVolume(ctx, dataVolume(e.clientUID, name, v))
+	id, err := e.making(name)(e.host.c4.CreateVolume(ctx, dataVolume(e.clientUID, name, v)))
 	if err != nil {
 		return "", e.changeFailed("making data volume "+v.Name, err)
 	}
@@ -284,9 +314,9 @@ func (e *ensuring) makeSeed(ctx context.Context, name string, before []c4.Volume
 	if err != nil {
 		return "", err
 	}
-	id, err := e.host.c4.OpenSeed(ctx, c4.SeedRequest{
+	id, err := e.making(name)(e.host.c4.OpenSeed(ctx, c4.SeedRequest{
 		CreatorID: e.clientUID, Name: name, Private: true, Bootable: true, Alg: "no", ExpectedFiles: 2,
-	}, e.req.UserData)
+	}, e.req.UserData))
 	if err != nil {
 		return "", e.changeFailed("uploading the seed", err)
 	}

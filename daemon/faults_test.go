@@ -217,6 +217,27 @@ func TestDoubleThatLandsLateIsSettledWithoutACall(t *testing.T) {
 	}
 }
 
+func TestDoubleThatWillNotGoIsTriedNoFasterThanTheHostIsAsked(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	s.fault(fakeatomos.Fault{Call: register, Times: 1, Effect: fakeatomos.LoseReply})
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	const remove = "DELETE matcher/unregister"
+	s.fault(fakeatomos.Fault{Call: remove, Effect: fakeatomos.Refuse, Status: http.StatusInternalServerError})
+	s.double("host-1", "vm-1")
+	eventually(t, "the first attempt", func() bool { return s.calls(remove) > 0 })
+	began, before := time.Now(), s.calls(remove)
+	eventually(t, "more attempts", func() bool { return s.calls(remove) >= before+4 })
+	if took := time.Since(began); took < 3*s.config.Interval.Duration {
+		t.Errorf("4 attempts in %s, want one an interval of %s", took, s.config.Interval.Duration)
+	}
+	s.fake.RemoveFaults("")
+	s.wantOneVM("vm-1")
+}
+
 func TestDeletionWhileTheVMIsBeingMadeLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, call := range []string{"POST storage/cloudinit/create", "POST storage/cloudinit/metadata", register} {
@@ -248,6 +269,50 @@ func TestDeletionWhileTheVMIsBeingMadeLeavesNothing(t *testing.T) {
 			s.wantNothingLeft("network cluster")
 		})
 	}
+}
+
+func TestVolumeThatLandsLateIsNotLeftByADeletion(t *testing.T) {
+	t.Parallel()
+	const copying = "POST storage/cloudinit/create"
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	s.fault(fakeatomos.Fault{Call: copying, Times: 1, Effect: fakeatomos.DelayBefore, Delay: 8 * time.Second})
+	_, err := p.EnsureVM(within(t, time.Second), ensure("host-1", "vm-1"))
+	wantReason(t, err, rpc.Reason_REASON_OUTCOME_UNKNOWN, "host-1") // the answer comes before the caller has gone
+	p.deleteVM(t, "host-1", "vm-1", time.Time{})
+	eventually(t, "the volume has landed", func() bool { return s.done(copying) == 1 })
+	s.wantNothingLeft("network cluster")
+}
+
+func TestImageThatIsStillBeingCopiedIsNotCopiedOnceMore(t *testing.T) {
+	t.Parallel()
+	const copying = "POST storage/cloudinit/create"
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	s.fault(fakeatomos.Fault{Call: copying, Times: 1, Effect: fakeatomos.DelayBefore, Delay: 2 * time.Second})
+	_, err := p.EnsureVM(within(t, 500*time.Millisecond), ensure("host-1", "vm-1"))
+	wantReason(t, err, rpc.Reason_REASON_OUTCOME_UNKNOWN)
+	seeds := s.calls("POST storage/cloudinit/metadata")
+	_, err = p.EnsureVM(within(t, soon), ensure("host-1", "vm-1"))
+	wantReason(t, err, rpc.Reason_REASON_WRONG_STATE, "vm-1-boot", "waiting")
+	if n := s.calls("POST storage/cloudinit/metadata"); n != seeds {
+		t.Errorf("%d more uploads of seeds meanwhile, want none", n-seeds)
+	}
+	ensureUntilThere(t, ensure("host-1", "vm-1"), p)
+	if n := s.calls(copying); n != 1 {
+		t.Errorf("%d copies of the image, want 1", n)
+	}
+	s.wantOneVM("vm-1")
+}
+
+// done counts the C4 calls of one name that have had their effect.
+func (s *site) done(call string) (n int) {
+	for _, e := range s.fake.Journal(0) {
+		if e.Call == call {
+			n++
+		}
+	}
+	return n
 }
 
 func TestDeletionWaitsForTheCallThatMakesTheVM(t *testing.T) {

@@ -95,11 +95,12 @@ func (s *service) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo
 	if !ok {
 		return nil, failf(rpc.Reason_REASON_INVALID_REQUEST, "", "the call has no deadline; set one of at most %s", maxDeadline)
 	}
-	if time.Until(deadline) > maxDeadline {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, maxDeadline)
-		defer cancel()
-	}
+	// What is asked of hosts ends a little before the caller does, so that the
+	// answer reaches him: he comes back then to the daemon that knows what may
+	// still land.
+	left := min(time.Until(deadline), maxDeadline)
+	ctx, cancel := context.WithTimeout(ctx, left-min(slowest, left/10))
+	defer cancel()
 	return handler(ctx, req)
 }
 

@@ -21,9 +21,6 @@ const (
 	// quickest and slowest bound the time between looks meanwhile.
 	quickest = 25 * time.Millisecond
 	slowest  = 250 * time.Millisecond
-	// landing is how long a request whose reply was lost may still take effect
-	// as far as anybody reckons.
-	landing = 5 * time.Second
 )
 
 // observation is what a host reported of a client's VMs at one moment. It is
@@ -66,14 +63,17 @@ type tenant struct {
 	poller    poller
 	// locks lets one call at a time act on a VM, by name.
 	locks keyLock[string]
+	// suspects are VMs, by name, of which a request ended without an answer.
+	suspects late[string]
+	// unseen are volumes, by name, that the host was asked for and that no look
+	// has shown yet.
+	unseen late[string]
 
 	mu       sync.Mutex
 	digest   c4.Digest
 	seen     observation
 	failures int
 	expected map[string]expected
-	// suspects are VMs of which a request ended without an answer.
-	suspects map[string]time.Time
 	// stops is when a VM, by UID, was last asked to shut down.
 	stops map[string]time.Time
 }
@@ -85,11 +85,15 @@ type expected struct {
 }
 
 func newTenant(h *host, clientUID string) *tenant {
-	t := &tenant{host: h, clientUID: clientUID, expected: map[string]expected{}, suspects: map[string]time.Time{}, stops: map[string]time.Time{}}
+	t := &tenant{host: h, clientUID: clientUID, expected: map[string]expected{}, stops: map[string]time.Time{}}
 	t.vms = shared[observation]{ask: t.askVMs, spawn: h.spawn}
 	t.volumes = shared[[]c4.Volume]{ask: t.askVolumes, spawn: h.spawn}
 	t.poller = poller{
-		look:  func(ctx context.Context) { _, _ = t.vms.get(ctx) }, // askVMs keeps the outcome
+		look: func(ctx context.Context) {
+			if o, err := t.vms.get(ctx); err == nil {
+				t.settleLate(ctx, o)
+			}
+		},
 		pace:  t.pace,
 		spawn: h.spawn,
 	}
@@ -142,24 +146,10 @@ func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 			delete(t.expected, name)
 		}
 	}
-	for name, since := range t.suspects {
-		if time.Since(since) > expectation {
-			delete(t.suspects, name)
-		}
-	}
-	var doubled []string
-	for name := range next.doubles {
-		if _, is := t.suspects[name]; is {
-			doubled = append(doubled, name)
-		}
-	}
 	t.mu.Unlock()
 	if news {
 		t.poller.announce()
 		t.host.metrics.setDoubles(t.host.ID, t.clientUID, len(next.doubles))
-	}
-	for _, name := range doubled {
-		t.host.spawn(ctx, func(ctx context.Context) { t.settleLate(ctx, name) })
 	}
 	return next, nil
 }
@@ -245,14 +235,19 @@ func compareAge(a, b time.Time) int {
 }
 
 func (t *tenant) askVolumes(ctx context.Context) ([]c4.Volume, error) {
+	began := time.Now()
 	all, err := t.host.c4.Volumes(ctx, t.clientUID)
 	if err != nil {
 		return nil, err
 	}
 	// The list has the public volumes of others too.
-	return slices.DeleteFunc(all, func(v c4.Volume) bool {
+	own := slices.DeleteFunc(all, func(v c4.Volume) bool {
 		return v.CreatorID != t.clientUID && (v.CreatorID != "" || !v.Own)
-	}), nil
+	})
+	for _, v := range own {
+		t.unseen.landed(v.Name, began)
+	}
+	return own, nil
 }
 
 // lookVolumes asks the host for the volumes that the client owns.
@@ -278,7 +273,8 @@ func (t *tenant) last() (o observation, silent bool) {
 // is expected, the less the younger the expectation. A host is never asked
 // more than a fifth of the time.
 func (t *tenant) pace(took time.Duration) (time.Duration, bool) {
-	watched := t.poller.watched()
+	// A double that comes of a suspect is to be found without a call.
+	watched := t.poller.watched() || t.suspects.any(landsLate, func(string) bool { return true })
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	youngest := expectation
@@ -288,7 +284,7 @@ func (t *tenant) pace(took time.Duration) (time.Duration, bool) {
 	switch {
 	case len(t.expected) > 0:
 		return max(min(youngest/4, slowest), quickest, 4*took), true
-	case watched || len(t.suspects) > 0:
+	case watched:
 		return t.host.interval, true
 	}
 	return 0, false
@@ -335,18 +331,14 @@ func (t *tenant) await(ctx context.Context, name string, met func(*seenVM) bool)
 
 // suspect remembers that a request for the VM ended without an answer.
 func (t *tenant) suspect(name string) {
-	t.mu.Lock()
-	t.suspects[name] = time.Now()
-	t.mu.Unlock()
+	t.suspects.add(name)
 	t.poller.kick()
 }
 
-// mayLand tells whether such a request may still take effect.
+// mayLand tells whether something of the VM's may still come to be that the
+// host does not show.
 func (t *tenant) mayLand(name string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	since, is := t.suspects[name]
-	return is && time.Since(since) < landing
+	return t.suspects.may(name, landsSoon) || t.unseen.any(landsLate, func(volume string) bool { return belongsTo(name, volume) })
 }
 
 // observed is the host with the client's VMs as callers see it.

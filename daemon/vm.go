@@ -203,7 +203,10 @@ func (s *service) AttachVolume(ctx context.Context, req *rpc.AttachVolumeRequest
 		return &rpc.AttachVolumeResponse{}, nil
 	}
 	if !found {
-		v.VolumeID, err = t.host.c4.CreateVolume(ctx, dataVolume(req.ClientUid, name, req.Volume))
+		if t.unseen.may(name, landsLate) {
+			return nil, notShown(t.host, name)
+		}
+		v.VolumeID, err = t.making(name)(t.host.c4.CreateVolume(ctx, dataVolume(req.ClientUid, name, req.Volume)))
 		if err != nil {
 			return nil, t.host.changeFailed("making data volume "+req.Volume.Name, err)
 		}

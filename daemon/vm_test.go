@@ -328,3 +328,40 @@ func (r *seedReader) Boot(_ context.Context, vm guest.VM) error { r.seen <- vm; 
 func (r *seedReader) PowerOff(string)                           {}
 func (r *seedReader) Remove(string)                             {}
 func (r *seedReader) Usage(string) (int64, int64)               { return 0, 0 }
+
+func TestVMOfALivingMachineIsNeverTouched(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	make := func(name string) *rpc.VM {
+		req := ensure("host-1", name)
+		req.Spec.DataVolumes = []*rpc.Volume{{Name: "x", SizeGib: 1}}
+		res, err := p.EnsureVM(within(t, soon), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Vm
+	}
+	var living []*rpc.VM
+	for _, name := range []string{"vm-data-x", "vm-boot", "vm-seed", "vm-2", "v"} {
+		living = append(living, make(name))
+	}
+	if _, err := p.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{ClientUid: owner, Endpoint: &rpc.Endpoint{Host: "host-1", Port: 6443}, TargetHost: "host-1", TargetVmName: "vm-2", TargetPort: 6443}); err != nil {
+		t.Fatal(err)
+	}
+	before := s.fake.Inventory().Resources()
+	for _, force := range []time.Time{{}, time.Now().Add(time.Minute)} {
+		make("vm")
+		p.deleteVM(t, "host-1", "vm", force)
+		p.deleteVM(t, "host-1", "vm", force)
+		if after := s.fake.Inventory().Resources(); !slices.Equal(after, before) {
+			t.Fatalf("AtomOS holds %q, want %q", after, before)
+		}
+	}
+	for _, vm := range living {
+		res, err := p.GetVM(within(t, soon), &rpc.GetVMRequest{ClientUid: owner, Host: "host-1", VmName: vm.Name})
+		if err != nil || res.Vm.Uid != vm.Uid || res.Vm.PowerState != vm.PowerState || !slices.Equal(res.Vm.Volumes, vm.Volumes) {
+			t.Errorf("got %v, %v; want %v as it was", res, err, vm)
+		}
+	}
+}
