@@ -66,6 +66,16 @@ func (s *Store) reactLocked(c change) {
 		s.countNodesLocked()
 	case c.resource == nodes && c.kind == watch.Added:
 		s.countNodesLocked()
+	case c.resource == pods && c.kind == watch.Added:
+		// A static pod that is shown while its node is being deleted goes too, as
+		// the garbage collector would have it.
+		owners, _, _ := unstructured.NestedSlice(c.current.decode(), "metadata", "ownerReferences")
+		for _, owner := range owners {
+			if owner, ok := owner.(content); ok && owner["kind"] == "Node" && !s.hasNodeLocked(owner["name"]) {
+				_, _ = s.deleteLocked(pods, c.current.key, metav1.Preconditions{}, false)
+				break
+			}
+		}
 	case c.resource == namespaces && c.kind == watch.Deleted:
 		for _, r := range resources {
 			for _, inside := range s.listLocked(r, c.current.key.name, everything) {
@@ -77,6 +87,11 @@ func (s *Store) reactLocked(c change) {
 	case c.resource == secrets && c.kind == watch.Added:
 		s.sweepTokensLocked()
 	}
+}
+
+func (s *Store) hasNodeLocked(name any) bool {
+	text, _ := name.(string)
+	return s.objects[nodes][key{name: text}] != nil
 }
 
 // countNodesLocked lets every daemon set run on all nodes.
