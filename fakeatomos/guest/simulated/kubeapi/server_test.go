@@ -3,6 +3,7 @@ package kubeapi_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -303,6 +304,36 @@ func TestControllersFollowUp(t *testing.T) {
 	names, err := store.Names(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system"}})
 	if err != nil || slices.Contains(names, "bootstrap-token-aaaaaa") || len(names) != 2 {
 		t.Errorf("tokens left are %v, %v", names, err)
+	}
+}
+
+func TestAPodOfANodeThatIsGoneGoesToo(t *testing.T) {
+	t.Parallel()
+	store, _ := serve(t, "")
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
+	pod := func(name string) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "kube-system", Name: name, OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "n"}},
+		}, Spec: corev1.PodSpec{NodeName: "n"}}
+	}
+	pods := func() []string {
+		names, err := store.Names(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	if err := errors.Join(store.Create(node), store.Create(pod("early"))); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(pods(), []string{"early"}) {
+		t.Errorf("pods of a node that is there: %v", pods())
+	}
+	if err := errors.Join(store.Delete(node), store.Create(pod("late"))); err != nil {
+		t.Fatal(err)
+	}
+	if len(pods()) != 0 {
+		t.Errorf("pods of a node that is gone: %v", pods())
 	}
 }
 
