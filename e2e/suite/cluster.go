@@ -135,6 +135,17 @@ func (c *Cluster) Machines(ctx context.Context, as client.Client) Machines {
 // All are both kinds.
 func (m Machines) All() []clusterv1.Machine { return slices.Concat(m.ControlPlane, m.Workers) }
 
+// Ready counts the Machines that are.
+func Ready(machines []clusterv1.Machine) int {
+	n := 0
+	for _, machine := range machines {
+		if conditions.IsTrue(&machine, clusterv1.ReadyCondition) {
+			n++
+		}
+	}
+	return n
+}
+
 // Missing says what is missing until there are so many of each, all of them
 // Ready and none being deleted; it says nothing when nothing is.
 func (m Machines) Missing(controlPlanes, workers int) string {

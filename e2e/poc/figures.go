@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/life"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
+)
+
+func (s *scenario) answers(ctx context.Context, p1 *reports.Examination) {
+	lives := s.lives.Lives()
+	var first, scaled []time.Duration
+	for i, o := range s.ordered {
+		var since []time.Duration
+		for _, l := range lives {
+			if at := l.At[life.Created]; !o.known[l.Machine] && at.After(o.at) && !s.later(o, at) {
+				since = append(since, at.Sub(o.at))
+			}
+		}
+		switch {
+		case i > 0:
+			scaled = append(scaled, since...)
+		case len(since) > 0:
+			first = append(first, slices.Min(since))
+		}
+	}
+	p1.Latency(
+		reports.Measure("Clastix applies the cluster → its first Machine created", first),
+		reports.Measure("Clastix scales up → a worker's Machine created", scaled),
+	)
+	if log := s.site.World.AuditLogPath(); log != "" {
+		p1.Step("the API server's audit log of Clastix", func() {
+			const name = "audit-clastix.jsonl"
+			requests, err := auditOf(user, log, filepath.Join(s.site.Dir, name))
+			Expect(err).NotTo(HaveOccurred())
+			var answered []time.Duration
+			refused := 0
+			for _, r := range requests {
+				if r.changes() && r.Stage == "ResponseComplete" {
+					answered = append(answered, r.StageTimestamp.Sub(r.RequestReceivedTimestamp))
+				}
+				if r.ResponseStatus.Code == 403 {
+					refused++
+				}
+			}
+			p1.Latency(reports.Measure("a changing request of Clastix is answered", answered))
+			p1.Figure(reports.Figure{Name: "requests of Clastix in the audit log", Value: float64(len(requests)), Command: "audit log"},
+				reports.Figure{Name: "of these refused", Value: float64(refused), Command: "audit log"})
+			p1.Evidence(reports.Evidence{Title: "audit log of Clastix", Path: name})
+		})
+	}
+}
+
+// later tells whether there was a newer order by then.
+func (s *scenario) later(than order, at time.Time) bool {
+	return slices.ContainsFunc(s.ordered, func(o order) bool { return o.at.After(than.at) && !o.at.After(at) })
+}
+
+func (s *scenario) provisioning(ctx context.Context, p2 *reports.Examination) {
+	lives := s.lives.Lives()
+	p2.Latency(
+		reports.Measure("Machine created → VM running", life.Took(lives, life.Created, life.VMRunning)),
+		reports.Measure("Machine created → bootstrap data ready (Cluster API)", life.Took(lives, life.Created, life.BootstrapReady)),
+		reports.Measure("bootstrap data ready → register arrives (ours)", life.Took(lives, life.BootstrapReady, life.RegisterArrived)),
+		reports.Measure("register arrives → VM running (AtomOS)", life.Took(lives, life.RegisterArrived, life.VMRunning)),
+		reports.Measure("VM running → provisioned (ours)", life.Took(lives, life.VMRunning, life.Provisioned)),
+		reports.Measure("provisioned → Machine Running (guest and Cluster API)", life.Took(lives, life.Provisioned, life.Running)),
+		reports.Measure("ElementoMachine deleted → gone (AtomOS stops, ours)", life.Took(lives, life.Deleted, life.Gone)),
+	)
+}
