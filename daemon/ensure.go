@@ -253,7 +253,7 @@ func (e *ensuring) changeFailed(what string, err error) error {
 // remembers the volume until it is seen.
 func (t *tenant) making(name string) func(id string, err error) (string, error) {
 	return func(id string, err error) (string, error) {
-		if err == nil || unanswered(err) || c4.CodeOf(err) == c4.Malformed {
+		if mayShow(err) {
 			t.unseen.add(name)
 		}
 		return id, err

@@ -43,7 +43,10 @@ type host struct {
 	poller   poller
 
 	// making holds one who makes a network of a client and name at a time.
-	making keyLock[[2]string]
+	making keyLock[networkKey]
+	// unseen are managed networks that the host was asked for and that no look
+	// has shown yet.
+	unseen late[networkKey]
 	// forwarding holds one who changes the forward of a port at a time.
 	forwarding keyLock[uint32]
 
@@ -124,6 +127,7 @@ func (h *host) askInfo(ctx context.Context) (c4.HostInfo, error) {
 }
 
 func (h *host) askNetworks(ctx context.Context) ([]c4.Network, error) {
+	began := time.Now()
 	networks, err := h.c4.Networks(ctx)
 	if err != nil {
 		return nil, err
@@ -131,6 +135,7 @@ func (h *host) askNetworks(ctx context.Context) ([]c4.Network, error) {
 	names := make(map[string]string, len(networks))
 	for _, n := range networks {
 		names[n.NetworkUID] = n.Name
+		h.unseen.landed(networkKey{n.CreatorUID, n.Name}, began)
 	}
 	h.mu.Lock()
 	h.names = names

@@ -79,6 +79,12 @@ func (l *late[K]) may(key K, within time.Duration) bool {
 	return is && time.Since(since) < within
 }
 
+// mayShow tells whether what a request was to make, which ended like that, may
+// be there and has to be looked for.
+func mayShow(err error) bool {
+	return err == nil || unanswered(err) || c4.CodeOf(err) == c4.Malformed
+}
+
 // unanswered tells whether a request ended in a way that lets its effect come
 // later. One that the host has answered has had it by then.
 func unanswered(err error) bool {

@@ -50,14 +50,19 @@ func ownNetworks(clientUID, name string, all []c4.Network) []c4.Network {
 	return slices.DeleteFunc(slices.Clone(all), func(n c4.Network) bool { return n.CreatorUID != clientUID || n.Name != name })
 }
 
+// networkKey names a managed network of a host.
+type networkKey struct{ clientUID, name string }
+
 // ensureNetwork returns the UID of a network on this host, which it makes if it
-// is a managed one. However many VMs ask at the same time, it is made once.
+// is a managed one. However many VMs ask at the same time, it is made once; and
+// when another daemon makes one too, all come to use the same.
 func (h *host) ensureNetwork(ctx context.Context, clientUID string, spec *rpc.NetworkSpec) (string, error) {
 	uid, err := h.findNetwork(ctx, clientUID, spec)
 	if uid != "" || err != nil {
 		return uid, err
 	}
-	unlock, ok := h.making.lock(ctx, [2]string{clientUID, spec.Name})
+	key := networkKey{clientUID, spec.Name}
+	unlock, ok := h.making.lock(ctx, key)
 	if !ok {
 		return "", gaveUp(ctx, rpc.Reason_REASON_WRONG_STATE, h.ID, "host "+h.ID+": another call makes network "+spec.Name+" and takes long")
 	}
@@ -66,22 +71,30 @@ func (h *host) ensureNetwork(ctx context.Context, clientUID string, spec *rpc.Ne
 	if uid != "" || err != nil {
 		return uid, err
 	}
+	notShown := failf(rpc.Reason_REASON_WRONG_STATE, h.ID, "host %s was asked for network %s and does not show it yet; waiting for it, at most %s", h.ID, spec.Name, landsSoon)
+	if h.unseen.may(key, landsSoon) {
+		return "", notShown
+	}
 	wanted, err := newNetwork(clientUID, spec)
 	if err != nil {
 		return "", err
 	}
-	made, err := h.c4.CreateNetwork(ctx, wanted)
-	if err == nil {
-		return made.NetworkUID, nil
+	_, err = h.c4.CreateNetwork(ctx, wanted)
+	if mayShow(err) {
+		h.unseen.add(key)
 	}
-	failed := h.changeFailed("making network "+spec.Name, err)
-	if !c4.CodeOf(err).Ambiguous() {
-		return "", failed
+	var failed error
+	if err != nil {
+		if failed = h.changeFailed("making network "+spec.Name, err); !c4.CodeOf(err).Ambiguous() {
+			return "", failed
+		}
 	}
-	if uid, err := h.findNetwork(ctx, clientUID, spec); uid != "" && err == nil {
-		return uid, nil
+	// Not simply the new one: another daemon may have made one meanwhile.
+	uid, err = h.findNetwork(ctx, clientUID, spec)
+	if uid == "" {
+		return "", cmp.Or(failed, err, notShown)
 	}
-	return "", failed
+	return uid, err
 }
 
 // findNetwork returns the UID of a network that is there, "" if it has to be
@@ -98,18 +111,42 @@ func (h *host) findNetwork(ctx context.Context, clientUID string, spec *rpc.Netw
 		}
 		return n.NetworkUID, nil
 	}
-	n, found := usableNetwork(clientUID, spec.Name, ownNetworks(clientUID, spec.Name, all))
-	if !found {
-		return "", nil
-	}
 	wanted, err := newNetwork(clientUID, spec)
 	if err != nil {
 		return "", err
 	}
-	if modeOf(n) != modeOf(wanted) || cidrOf(n) != cidrOf(wanted) {
-		return "", failf(rpc.Reason_REASON_INVALID_REQUEST, h.ID, "host %s has network %s already, with %s and not %s; delete it or choose another name", h.ID, spec.Name, describeNetwork(n), describeNetwork(wanted))
+	own := ownNetworks(clientUID, spec.Name, all)
+	for _, n := range own {
+		if modeOf(n) != modeOf(wanted) || cidrOf(n) != cidrOf(wanted) {
+			return "", failf(rpc.Reason_REASON_INVALID_REQUEST, h.ID, "host %s has network %s already, with %s and not %s; delete it or choose another name", h.ID, spec.Name, describeNetwork(n), describeNetwork(wanted))
+		}
 	}
-	return n.NetworkUID, nil
+	return h.oneOf(ctx, own)
+}
+
+// oneOf returns the UID of the one to use of a managed network's doubles, and
+// removes the others: those that no VM is on, and of the rest those with the
+// greater UIDs. Two daemons that made one each see both, unless the first has
+// looked before the second was there. Then the first's is either in use, and
+// stays; or it is removed before its VM registers, which then is refused and
+// tried again.
+func (h *host) oneOf(ctx context.Context, doubles []c4.Network) (uid string, err error) {
+	slices.SortFunc(doubles, func(a, b c4.Network) int { return cmp.Compare(b.NetworkUID, a.NetworkUID) })
+	for i, n := range doubles {
+		if last := i == len(doubles)-1; last && uid == "" {
+			return n.NetworkUID, nil
+		}
+		err := h.c4.DeleteNetwork(ctx, n.NetworkUID)
+		switch code := c4.CodeOf(err); {
+		case err == nil:
+			h.log.Warn("removed a double", "network", n.Name, "host", h.ID, "client", n.CreatorUID, "uid", n.NetworkUID)
+		case code == c4.InUse:
+			uid = n.NetworkUID
+		case code != c4.NotFound:
+			return "", h.changeFailed("removing a double of network "+n.Name, err)
+		}
+	}
+	return uid, nil
 }
 
 // newNetwork is a managed network: the first address is the gateway's, DHCP
@@ -178,7 +215,7 @@ func (h *host) deleteNetwork(ctx context.Context, clientUID, name string) (gone 
 		}
 		own := ownNetworks(clientUID, name, all)
 		if len(own) == 0 {
-			return true, nil
+			return !h.unseen.may(networkKey{clientUID, name}, landsSoon), nil
 		}
 		for _, n := range own {
 			err := h.c4.DeleteNetwork(ctx, n.NetworkUID)

@@ -1,7 +1,9 @@
 package daemon_test
 
 import (
+	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,6 +63,92 @@ func TestManagedNetworkIsOnEveryHostAndThenOnNone(t *testing.T) {
 	remove.Domains = []string{"d9"}
 	_, err = p.DeleteNetwork(within(t, soon), remove)
 	wantReason(t, err, rpc.Reason_REASON_DOMAIN_UNKNOWN)
+}
+
+func TestTwoDaemonsThatMakeTheSameNetworkAtOnceUseOne(t *testing.T) {
+	t.Parallel()
+	const making = "POST network/create"
+	for _, second := range []time.Duration{time.Second, 1500 * time.Millisecond} { // as soon as the first one, or after its VM
+		for i := range 4 { // which has the smaller UID is chance
+			t.Run(fmt.Sprint(second, i), func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t, 1)
+				s.fault(fakeatomos.Fault{Call: making, Times: 1, Effect: fakeatomos.DelayBefore, Delay: time.Second})
+				s.fault(fakeatomos.Fault{Call: making, Skip: 1, Times: 1, Effect: fakeatomos.DelayBefore, Delay: second})
+				callers := []*caller{s.daemon().provider(), s.daemon().provider()}
+				var wg sync.WaitGroup
+				for i, c := range callers {
+					wg.Go(func() { ensureUntilThere(t, ensure("host-1", fmt.Sprintf("vm-%d", i)), c) })
+				}
+				wg.Wait()
+				h := s.fake.Inventory().Hosts[0]
+				if len(h.Networks) != 1 {
+					t.Fatalf("%d networks, want 1", len(h.Networks))
+				}
+				for _, vm := range h.VMs {
+					if !slices.Equal(vm.Networks, []string{h.Networks[0].NetworkUID}) {
+						t.Errorf("VM %s is on %q", vm.Name, vm.Networks)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestVMsThatAreOnTwoNetworksOfANameStay(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	host := s.atomos("host-1")
+	made := func() string {
+		n, err := host.CreateNetwork(within(t, soon), c4.Network{Name: "cluster", CreatorUID: owner, Type: "libvirt", Private: true, IP: c4.NetworkIP{Address: "127.88.0.1/16", DHCP: c4.NetworkDHCP{Start: "127.88.0.2", End: "127.88.255.254"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n.NetworkUID
+	}
+	var used []string
+	for i := range 2 {
+		used = append(used, made())
+		pledge := c4.Pledge{CPU: c4.CPUPledge{Slots: 1, MaxOverprovision: 10}, Mem: c4.MemPledge{Capacity: 512}}
+		_, err := host.Register(within(t, soon), c4.RegisterRequest{ClientUID: owner, Name: fmt.Sprintf("old-%d", i), Pledge: pledge, HasNetwork: true, Networks: []c4.NetworkRef{{NetworkUID: used[i]}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	made()
+	ensureUntilThere(t, ensure("host-1", "vm-1"), p)
+	h := s.fake.Inventory().Hosts[0]
+	if len(h.Networks) != 2 {
+		t.Errorf("%d networks, want the two that VMs are on", len(h.Networks))
+	}
+	for _, vm := range h.VMs {
+		if vm.Name == "vm-1" && !slices.Equal(vm.Networks, []string{slices.Min(used)}) {
+			t.Errorf("the new VM is on %q, want the smaller UID of %q", vm.Networks, used)
+		}
+	}
+}
+
+func TestNetworkThatLandsLateIsMadeOnceAndNotLeft(t *testing.T) {
+	t.Parallel()
+	const making = "POST network/create"
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	s.fault(fakeatomos.Fault{Call: making, Times: 1, Effect: fakeatomos.DelayBefore, Delay: 2 * time.Second})
+	wanted := &rpc.EnsureNetworkRequest{ClientUid: owner, Network: nat("cluster"), Domains: []string{"d1"}}
+	_, err := p.EnsureNetwork(within(t, 500*time.Millisecond), wanted)
+	wantReason(t, err, rpc.Reason_REASON_OUTCOME_UNKNOWN)
+	_, err = p.EnsureNetwork(within(t, soon), wanted)
+	wantReason(t, err, rpc.Reason_REASON_WRONG_STATE, "cluster", "waiting")
+	eventually(t, "the network is gone", func() bool {
+		res, err := p.DeleteNetwork(within(t, soon), &rpc.DeleteNetworkRequest{ClientUid: owner, NetworkName: "cluster", Domains: []string{"d1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(res.RemainingHosts) == 0
+	})
+	eventually(t, "the request has landed", func() bool { return s.done(making) == 1 })
+	s.wantNothingLeft()
 }
 
 func TestNetworkThatMustExistMayBePublicOrOwn(t *testing.T) {
