@@ -15,8 +15,8 @@ import (
 var c4Ports = []int{c4.MatcherPort, c4.StoragePort, c4.NetworkPort}
 
 // FreeAddresses returns n loopback addresses on which C4's ports are free. They
-// are drawn at random outside 127.0.0.0/16, so that parallel tests and several
-// worlds on one machine do not meet.
+// are drawn at random below 127.64.0.0, from where on others have ranges of
+// their own, so that what runs side by side on one machine does not meet.
 func FreeAddresses(n int) ([]netip.Addr, error) {
 	found := make([]netip.Addr, 0, n)
 	seen := map[netip.Addr]bool{}
@@ -24,7 +24,7 @@ func FreeAddresses(n int) ([]netip.Addr, error) {
 		if len(found) == n {
 			return found, nil
 		}
-		a := netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(255)), byte(rand.IntN(256)), byte(1 + rand.IntN(254))})
+		a := netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(63)), byte(rand.IntN(256)), byte(1 + rand.IntN(254))})
 		if !seen[a] && bindable(a) {
 			seen[a] = true
 			found = append(found, a)
@@ -62,14 +62,14 @@ func listenTCP(a netip.Addr, port int) (net.Listener, error) {
 	return config.Listen(context.Background(), "tcp4", at)
 }
 
-// FreeNetwork returns a random loopback prefix of that many bits (17 to 29)
-// outside 127.0.0.0/16, for a network whose guests are to listen on this
-// machine. That nobody else draws the same one is likely, not certain: the
-// loopback has room for 65,280 networks of 24 bits.
+// FreeNetwork returns a random loopback prefix of that many bits (17 to 29) from
+// 127.68.0.0 to 127.127.255.255, for a network whose guests are to listen on this
+// machine. That nobody else draws the same one is likely, not certain: there is
+// room for 15,360 networks of 24 bits.
 func FreeNetwork(bits int) (netip.Prefix, error) {
 	if bits < 17 || bits > 29 {
 		return netip.Prefix{}, errors.New("ask for 17 to 29 bits")
 	}
-	a := netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(255)), byte(rand.IntN(256)), byte(rand.IntN(256))})
+	a := netip.AddrFrom4([4]byte{127, byte(68 + rand.IntN(60)), byte(rand.IntN(256)), byte(rand.IntN(256))})
 	return a.Prefix(bits)
 }
