@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"errors"
+	"net"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -131,7 +133,8 @@ func (m *Member) DeleteForward(ctx context.Context, endpoint *rpc.Endpoint) erro
 }
 
 func (m *Member) forward(endpoint *rpc.Endpoint) target {
-	return target{host: endpoint.GetHost(), subject: subject{clientUID: m.clientUID, kind: "endpoint", name: endpoint.String()}}
+	name := net.JoinHostPort(endpoint.GetHost(), strconv.FormatUint(uint64(endpoint.GetPort()), 10))
+	return target{host: endpoint.GetHost(), subject: subject{clientUID: m.clientUID, kind: "endpoint", name: name}}
 }
 
 // call makes a call with a deadline at the daemon that answered last, and at

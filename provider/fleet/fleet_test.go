@@ -400,6 +400,45 @@ func TestAbsenceIsCountedByAnswers(t *testing.T) {
 	}
 }
 
+func TestAVMThatGoesWhileItsHostAndTheStreamAreDownIsMissed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	m := s.member()
+	s.daemons[0].tell(seen(up, 1, "vm-1", "vm-2"))
+	s.eventually("vm-1 is there", func() bool { return m.Look("host-1", "vm-1").VM != nil })
+
+	s.daemons[0].server.Stop()
+	again := s.daemon(s.daemons[0].address)
+	again.tell(seen(down, 2))
+	s.eventually("the host is down", func() bool {
+		sight := m.Look("host-1", "vm-1")
+		return sight.Host != nil && !sight.Reachable()
+	})
+	if sight := m.Look("host-1", "vm-1"); sight.VM == nil || sight.Absent != 0 {
+		t.Errorf("a silent host proves the VM gone: %+v", sight)
+	}
+	// The daemon never told on this stream of vm-1, so it cannot tell that it is
+	// gone.
+	again.tells <- &rpc.WatchVMsResponse{Epoch: "2", Event: &rpc.WatchVMsResponse_Change{Change: &rpc.HostChange{
+		Host: host(up), ObservedAt: at(3), Changed: []*rpc.VM{{Name: "vm-2", Host: "host-1"}},
+	}}}
+	s.eventually("the host is up", func() bool { return m.Look("host-1", "vm-2").Reachable() })
+	if sight := m.Look("host-1", "vm-1"); sight.VM != nil || sight.Absent != 1 {
+		t.Errorf("the host answered once without vm-1, and the sighting is %+v", sight)
+	}
+	if m.Look("host-1", "vm-2").VM == nil {
+		t.Error("vm-2 is gone, too")
+	}
+	// From then on a change is only that.
+	again.tells <- &rpc.WatchVMsResponse{Epoch: "2", Event: &rpc.WatchVMsResponse_Change{Change: &rpc.HostChange{
+		Host: host(up), ObservedAt: at(4), Changed: []*rpc.VM{{Name: "vm-3", Host: "host-1"}},
+	}}}
+	s.eventually("vm-3 is seen", func() bool { return m.Look("host-1", "vm-3").VM != nil })
+	if m.Look("host-1", "vm-2").VM == nil || m.Look("host-1", "vm-1").Absent != 2 {
+		t.Error("a later change was taken for all that there is")
+	}
+}
+
 func TestChangesDoNotPileUpBehindASlowListener(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)

@@ -36,6 +36,10 @@ type view struct {
 	host       *rpc.Host
 	observedAt time.Time
 	vms        map[string]*rpc.VM
+	// unlisted tells that the stream began while the host was silent, so that
+	// what it has is not told yet: the first change in which it answers names all
+	// of its VMs as changed and, with nothing to compare to, none as removed.
+	unlisted bool
 	// answers counts what the host answered, and left says how many there were
 	// when a VM was last among them; entries go once they say nothing that
 	// their absence would not.
@@ -65,6 +69,31 @@ func (v *view) answered(at time.Time) (proven []string) {
 func (v *view) put(vm *rpc.VM) {
 	v.vms[vm.GetName()] = vm
 	delete(v.left, vm.GetName())
+}
+
+// list takes in all the VMs that the host has.
+func (v *view) list(vms []*rpc.VM) {
+	present := make(map[string]bool, len(vms))
+	for _, vm := range vms {
+		present[vm.GetName()] = true
+		v.put(vm)
+	}
+	for name := range v.vms {
+		if !present[name] {
+			v.remove(name)
+		}
+	}
+	v.unlisted = false
+}
+
+// change takes in what is new since the last answer.
+func (v *view) change(changed []*rpc.VM, removed []string) {
+	for _, vm := range changed {
+		v.put(vm)
+	}
+	for _, name := range removed {
+		v.remove(name)
+	}
 }
 
 func (v *view) remove(name string) {
@@ -108,18 +137,10 @@ func (m *Member) observe(d *daemon, message *rpc.WatchVMsResponse) {
 		}
 		for _, o := range event.Snapshot.GetHosts() {
 			v := d.view(o.GetHost())
+			v.unlisted = true
 			if reachable(o.GetHost()) {
 				v.answered(o.GetObservedAt().AsTime())
-				present := make(map[string]bool, len(o.GetVms()))
-				for _, vm := range o.GetVms() {
-					present[vm.GetName()] = true
-					v.put(vm)
-				}
-				for name := range v.vms {
-					if !present[name] {
-						v.remove(name)
-					}
-				}
+				v.list(o.GetVms())
 			}
 			m.settle(o.GetHost().GetId())
 		}
@@ -133,11 +154,10 @@ func (m *Member) observe(d *daemon, message *rpc.WatchVMsResponse) {
 			for _, name := range v.answered(event.Change.GetObservedAt().AsTime()) {
 				m.fleet.changes.add(Change{ClientUID: m.clientUID, VM: name})
 			}
-			for _, vm := range event.Change.GetChanged() {
-				v.put(vm)
-			}
-			for _, name := range event.Change.GetRemoved() {
-				v.remove(name)
+			if v.unlisted {
+				v.list(event.Change.GetChanged())
+			} else {
+				v.change(event.Change.GetChanged(), event.Change.GetRemoved())
 			}
 		}
 		m.settle(event.Change.GetHost().GetId())
