@@ -29,6 +29,18 @@ func newCallers(clients []Client, certificates *certificates) *callers {
 	return c
 }
 
+// clientUIDs returns all client UUIDs that somebody may act for.
+func (c *callers) clientUIDs() []string {
+	var all []string
+	for _, by := range []map[string][]string{c.byName, c.byURI} {
+		for _, uids := range by {
+			all = append(all, uids...)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // authorize returns the name of the caller, and an error unless it may act for
 // the client UUID.
 func (c *callers) authorize(ctx context.Context, clientUID string) (name string, err error) {

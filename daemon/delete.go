@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
@@ -20,9 +19,10 @@ const (
 // deleting is one DeleteVM call. The caller holds the VM's lock.
 type deleting struct {
 	*tenant
-	name  string
-	force time.Time // from when power may be cut
-	until time.Time // how long to wait
+	elsewhere []*host // the other hosts
+	name      string
+	force     time.Time // from when power may be cut
+	until     time.Time // how long to wait
 }
 
 // run takes steps until nothing is left or something takes its time. Each step
@@ -157,23 +157,52 @@ func (d *deleting) stop(ctx context.Context, vm c4.VM) error {
 	return nil
 }
 
-// removeForwards removes the forwards of this host that lead to the VMs. It
-// has to happen while the VMs are there: afterwards nothing says whose they
-// were.
+// removeForwards removes the forwards that lead to the VMs. It has to happen
+// while the VMs are there: afterwards nothing may say whose they were.
 func (d *deleting) removeForwards(ctx context.Context, vms []c4.VM) error {
-	all, err := d.host.forwards.get(ctx)
+	if err := d.removeForwardsOf(ctx, d.host, vms); err != nil {
+		return err
+	}
+	// Those of other hosts, which DeleteForward removes where they say whose
+	// they are. Where they do not, there is no other time than now; but a VM
+	// does not stay because another host is away.
+	each(d.elsewhere, func(_ int, h *host) {
+		if h.tellsOwners() || !h.worthAsking() {
+			return
+		}
+		if err := d.removeForwardsOf(ctx, h, vms); err != nil {
+			d.host.log.Warn("could not remove forwards to a VM", "vm", d.name, "host", h.ID, "client", d.clientUID, "err", err)
+		}
+	})
+	return nil
+}
+
+// removeForwardsOf removes those of one host.
+func (d *deleting) removeForwardsOf(ctx context.Context, at *host, vms []c4.VM) error {
+	all, err := at.forwards.get(ctx)
 	if err != nil {
 		if c4.CodeOf(err) == c4.Unsupported {
 			return nil
 		}
-		return d.host.lookFailed("asking for its forwards", err)
+		return at.lookFailed("asking for its forwards", err)
+	}
+	leads := func(f c4.Forward) (bool, error) {
+		if f.CreatorUID != "" && (f.CreatorUID != d.clientUID || at != d.host) {
+			return false, nil
+		}
+		for _, vm := range vms {
+			if leads, err := d.host.leadsTo(ctx, at, f, vm); leads || err != nil {
+				return leads, err
+			}
+		}
+		return false, nil
 	}
 	for _, f := range all {
-		leads := slices.ContainsFunc(vms, func(vm c4.VM) bool { return f.TargetVMUID == vm.UID })
-		if !leads || (f.CreatorUID != "" && f.CreatorUID != d.clientUID) {
-			continue
+		is, err := leads(f)
+		if err == nil && is {
+			err = at.removeForward(ctx, uint32(f.Port), leads)
 		}
-		if err := d.host.deleteForward(ctx, f); err != nil {
+		if err != nil {
 			return err
 		}
 	}

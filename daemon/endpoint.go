@@ -34,22 +34,94 @@ func forwardOn(port uint32, all []c4.Forward) (c4.Forward, bool) {
 	return all[i], true
 }
 
-// owns tells whether a forward of the host is the client's: the forward says
-// so, or else its target does.
-func (h *host) owns(ctx context.Context, clientUID string, f c4.Forward) (bool, error) {
-	if f.CreatorUID != "" {
-		return f.CreatorUID == clientUID, nil
-	}
-	seen, err := h.tenant(clientUID).look(ctx)
+// removeForward removes the forward of a port if it is the one that is meant:
+// it may have been pointed elsewhere since it was seen.
+func (h *host) removeForward(ctx context.Context, port uint32, meant func(c4.Forward) (bool, error)) error {
+	unlock, err := h.holdPort(ctx, port)
 	if err != nil {
-		return false, err
+		return err
 	}
-	for _, s := range seen.vms {
-		if s.vm.UID == f.TargetVMUID {
-			return true, nil
+	defer unlock()
+	all, err := h.lookForwards(ctx)
+	if err != nil {
+		return err
+	}
+	there, found := forwardOn(port, all)
+	if !found {
+		return nil
+	}
+	is, err := meant(there)
+	if err != nil || !is {
+		return err
+	}
+	return h.deleteForward(ctx, there)
+}
+
+// holdPort lets one call at a time change the forward of a port.
+func (h *host) holdPort(ctx context.Context, port uint32) (unlock func(), err error) {
+	unlock, ok := h.forwarding.lock(ctx, port)
+	if !ok {
+		return nil, gaveUp(ctx, rpc.Reason_REASON_WRONG_STATE, h.ID, "another call changes this port of host "+h.ID)
+	}
+	return unlock, nil
+}
+
+// ownerOf returns which of the clients a forward of the host at is for, "" if
+// that cannot be told. The forward says it, or else the VM that it leads to.
+func (s *service) ownerOf(ctx context.Context, at *host, f c4.Forward, clientUIDs ...string) (string, error) {
+	if f.CreatorUID != "" {
+		return f.CreatorUID, nil
+	}
+	var failed error
+	for _, clientUID := range clientUIDs {
+		leads := make([]bool, len(s.hosts.all))
+		errs := make([]error, len(s.hosts.all))
+		each(s.hosts.all, func(i int, h *host) { leads[i], errs[i] = h.tenant(clientUID).isTarget(ctx, at, f) })
+		if slices.Contains(leads, true) {
+			return clientUID, nil
+		}
+		failed = cmp.Or(failed, cmp.Or(errs...))
+	}
+	return "", failed
+}
+
+// isTarget tells whether a forward of the host at leads to one of the VMs. Of a
+// host that does not answer, the last that it told has to do.
+func (t *tenant) isTarget(ctx context.Context, at *host, f c4.Forward) (bool, error) {
+	seen, failed := t.look(ctx)
+	if failed != nil {
+		seen, _ = t.last()
+	}
+	for name := range seen.vms {
+		for _, vm := range seen.named(name) {
+			if leads, err := t.host.leadsTo(ctx, at, f, vm); leads || err != nil {
+				return leads, err
+			}
 		}
 	}
-	return false, nil
+	return false, failed
+}
+
+// leadsTo tells whether a forward of the host at leads to a VM of this host.
+func (h *host) leadsTo(ctx context.Context, at *host, f c4.Forward, vm c4.VM) (bool, error) {
+	switch {
+	case f.TargetVMUID != "":
+		return h == at && f.TargetVMUID == vm.UID, nil
+	case f.Target == "" || f.Target != vm.Address:
+		return false, nil
+	case h == at:
+		return true, nil
+	}
+	return h.onBridge(ctx, vm)
+}
+
+// onBridge tells whether other hosts reach the VM by its address.
+func (h *host) onBridge(ctx context.Context, vm c4.VM) (bool, error) {
+	if len(vm.Networks) == 0 {
+		return false, nil
+	}
+	n, err := h.networkOf(ctx, vm.Networks[0].NetworkUID) // the address is on the first
+	return n.NetworkUID != "" && modeOf(n) == rpc.NetworkMode_NETWORK_MODE_BRIDGED, err
 }
 
 // taken are the ports of every host that cannot be forwarded anyhow.
@@ -131,9 +203,9 @@ func (s *service) EnsureForward(ctx context.Context, req *rpc.EnsureForwardReque
 	if err != nil {
 		return nil, err
 	}
-	unlock, ok := at.forwarding.lock(ctx, req.Endpoint.Port)
-	if !ok {
-		return nil, gaveUp(ctx, rpc.Reason_REASON_WRONG_STATE, at.ID, "another call changes this port of host "+at.ID)
+	unlock, err := at.holdPort(ctx, req.Endpoint.Port)
+	if err != nil {
+		return nil, err
 	}
 	defer unlock()
 	wanted, err := s.forwardTo(ctx, at, targetHost, req)
@@ -145,14 +217,14 @@ func (s *service) EnsureForward(ctx context.Context, req *rpc.EnsureForwardReque
 		return nil, err
 	}
 	if there, found := forwardOn(req.Endpoint.Port, all); found {
-		if leadsTo(there, wanted) && there.CreatorUID == wanted.CreatorUID {
+		if sameTarget(there, wanted) && (there.CreatorUID == wanted.CreatorUID || there.CreatorUID == "") {
 			return &rpc.EnsureForwardResponse{}, nil
 		}
-		own, err := at.owns(ctx, req.ClientUid, there)
+		owner, err := s.ownerOf(ctx, at, there, req.ClientUid)
 		if err != nil {
 			return nil, err
 		}
-		if !own {
+		if owner != req.ClientUid {
 			return nil, failf(rpc.Reason_REASON_IN_USE, at.ID, "port %d of host %s is forwarded for somebody else; reserve another endpoint", req.Endpoint.Port, at.ID)
 		}
 		wanted.Force = true
@@ -164,7 +236,7 @@ func (s *service) EnsureForward(ctx context.Context, req *rpc.EnsureForwardReque
 	switch code := c4.CodeOf(err); {
 	case code.Ambiguous():
 		if all, lookErr := at.lookForwards(ctx); lookErr == nil {
-			if there, found := forwardOn(req.Endpoint.Port, all); found && leadsTo(there, wanted) {
+			if there, found := forwardOn(req.Endpoint.Port, all); found && sameTarget(there, wanted) {
 				return &rpc.EnsureForwardResponse{}, nil
 			}
 		}
@@ -197,20 +269,13 @@ func (s *service) forwardTo(ctx context.Context, at, targetHost *host, req *rpc.
 	// Another host knows nothing of the VM and reaches it on a bridged network
 	// only.
 	f.TargetVMUID = ""
-	networks, err := targetHost.lookNetworks(ctx)
-	if err != nil {
-		return c4.Forward{}, err
-	}
-	for _, ref := range target.vm.Networks[:min(1, len(target.vm.Networks))] { // the address is on the first
-		i := slices.IndexFunc(networks, func(n c4.Network) bool { return n.NetworkUID == ref.NetworkUID })
-		if i >= 0 && modeOf(networks[i]) == rpc.NetworkMode_NETWORK_MODE_BRIDGED {
-			return f, nil
-		}
+	if bridged, err := targetHost.onBridge(ctx, target.vm); bridged || err != nil {
+		return f, err
 	}
 	return c4.Forward{}, failf(rpc.Reason_REASON_NETWORK_NOT_FOUND, at.ID, "VM %s on host %s is behind NAT, where a forward of host %s cannot reach it; use a bridged network for a cluster over several hosts", req.TargetVmName, targetHost.ID, at.ID)
 }
 
-func leadsTo(there, wanted c4.Forward) bool {
+func sameTarget(there, wanted c4.Forward) bool {
 	return there.Target == wanted.Target && there.TargetVMUID == wanted.TargetVMUID && there.TargetPort == wanted.TargetPort
 }
 
@@ -222,23 +287,17 @@ func (s *service) DeleteForward(ctx context.Context, req *rpc.DeleteForwardReque
 	if err != nil {
 		return nil, err
 	}
-	unlock, ok := at.forwarding.lock(ctx, req.Endpoint.Port)
-	if !ok {
-		return nil, gaveUp(ctx, rpc.Reason_REASON_WRONG_STATE, at.ID, "another call changes this port of host "+at.ID)
-	}
-	defer unlock()
-	all, err := at.lookForwards(ctx)
-	if err != nil {
-		return nil, err
-	}
-	there, found := forwardOn(req.Endpoint.Port, all)
-	if !found {
-		return &rpc.DeleteForwardResponse{}, nil
-	}
-	own, err := at.owns(ctx, req.ClientUid, there)
-	if err == nil && own {
-		err = at.deleteForward(ctx, there)
-	}
+	clients := append([]string{req.ClientUid}, s.callers.clientUIDs()...)
+	err = at.removeForward(ctx, req.Endpoint.Port, func(there c4.Forward) (own bool, err error) {
+		owner, err := s.ownerOf(ctx, at, there, clients...)
+		if err == nil && owner == "" {
+			// Not every host tells whose a forward is. The client's own went with
+			// the VM that it led to, so this one may be anybody's: to leave it
+			// could leak it, to remove it could cut somebody off.
+			err = failf(rpc.Reason_REASON_IN_USE, at.ID, "port %d of host %s is forwarded, and neither the host nor the VMs of any client of this daemon tell for whom; if it is nobody else's, remove the forward on the host", req.Endpoint.Port, at.ID)
+		}
+		return owner == req.ClientUid, err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -50,20 +49,21 @@ type host struct {
 	// forwarding holds one who changes the forward of a port at a time.
 	forwarding keyLock[uint32]
 
-	mu       sync.Mutex
-	tenants  map[string]*tenant
-	failures int  // questions in a row
-	cut      bool // the last one did not even reach the host
-	failedAt time.Time
-	lastSeen time.Time
-	hardware *c4.HostInfo // as it was last told, nil before
-	asked    time.Time    // when hardware was asked for
-	changed  time.Time    // when something was last placed on or taken from the host
-	names    map[string]string
+	mu           sync.Mutex
+	tenants      map[string]*tenant
+	failures     int  // questions in a row
+	cut          bool // the last one did not even reach the host
+	failedAt     time.Time
+	lastSeen     time.Time
+	hardware     *c4.HostInfo          // as it was last told, nil before
+	asked        time.Time             // when hardware was asked for
+	changed      time.Time             // when something was last placed on or taken from the host
+	lastNetworks map[string]c4.Network // by UID
+	owners       bool                  // forwards tell whose they are
 }
 
 func newHost(cfg Host, interval time.Duration, m *metrics, log *slog.Logger, spawn func(context.Context, func(context.Context))) (*host, error) {
-	h := &host{Host: cfg, interval: interval, metrics: m, log: log, spawn: spawn, tenants: map[string]*tenant{}, names: map[string]string{}}
+	h := &host{Host: cfg, interval: interval, metrics: m, log: log, spawn: spawn, tenants: map[string]*tenant{}}
 	token := ""
 	if cfg.TokenFile != "" {
 		raw, err := os.ReadFile(cfg.TokenFile)
@@ -87,7 +87,7 @@ func newHost(cfg Host, interval time.Duration, m *metrics, log *slog.Logger, spa
 	}
 	h.info = shared[c4.HostInfo]{ask: h.askInfo, spawn: spawn}
 	h.networks = shared[[]c4.Network]{ask: h.askNetworks, spawn: spawn}
-	h.forwards = shared[[]c4.Forward]{ask: h.c4.Forwards, spawn: spawn}
+	h.forwards = shared[[]c4.Forward]{ask: h.askForwards, spawn: spawn}
 	h.poller = poller{
 		look:  func(ctx context.Context) { _, _ = h.info.get(ctx) }, // askInfo keeps the outcome
 		pace:  func(time.Duration) (time.Duration, bool) { return interval, h.poller.watched() },
@@ -132,22 +132,61 @@ func (h *host) askNetworks(ctx context.Context) ([]c4.Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := make(map[string]string, len(networks))
+	known := make(map[string]c4.Network, len(networks))
 	for _, n := range networks {
-		names[n.NetworkUID] = n.Name
+		known[n.NetworkUID] = n
 		h.unseen.landed(networkKey{n.CreatorUID, n.Name}, began)
 	}
 	h.mu.Lock()
-	h.names = names
+	h.lastNetworks = known
 	h.mu.Unlock()
 	return networks, nil
+}
+
+func (h *host) askForwards(ctx context.Context) ([]c4.Forward, error) {
+	forwards, err := h.c4.Forwards(ctx)
+	if slices.ContainsFunc(forwards, func(f c4.Forward) bool { return f.CreatorUID != "" }) {
+		h.mu.Lock()
+		h.owners = true
+		h.mu.Unlock()
+	}
+	return forwards, err
+}
+
+// tellsOwners tells whether the host says whose its forwards are, as far as is
+// known.
+func (h *host) tellsOwners() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.owners
 }
 
 // networkNames translates network UIDs, as far as they are known.
 func (h *host) networkNames() map[string]string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return maps.Clone(h.names)
+	names := make(map[string]string, len(h.lastNetworks))
+	for uid, n := range h.lastNetworks {
+		names[uid] = n.Name
+	}
+	return names
+}
+
+// networkOf returns a network by its UID, asking only if it is new: what is
+// known of a network does not change.
+func (h *host) networkOf(ctx context.Context, uid string) (c4.Network, error) {
+	h.mu.Lock()
+	n, known := h.lastNetworks[uid]
+	h.mu.Unlock()
+	if known {
+		return n, nil
+	}
+	if _, err := h.lookNetworks(ctx); err != nil {
+		return c4.Network{}, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lastNetworks[uid], nil
 }
 
 // answered records whether a question was answered.
@@ -275,6 +314,11 @@ func (hs hosts) in(domains ...string) ([]*host, error) {
 		}
 	}
 	return found, nil
+}
+
+// besides returns all hosts but one.
+func (hs hosts) besides(one *host) []*host {
+	return slices.DeleteFunc(slices.Clone(hs.all), func(h *host) bool { return h == one })
 }
 
 func (hs hosts) domains() []string {

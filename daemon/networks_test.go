@@ -332,3 +332,148 @@ func TestForwardWhoseReplyIsLostIsThere(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// forwardOfNobody makes a forward as it is on a host that does not tell whose
+// it is.
+func (s *site) forwardOfNobody(host, target, targetUID string) {
+	s.t.Helper()
+	f := c4.Forward{Protocol: "tcp", Port: 6443, Target: target, TargetVMUID: targetUID, TargetPort: 6443}
+	if _, err := s.atomos(host).CreateForward(within(s.t, soon), f); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// forwards counts the forwards of all hosts.
+func (s *site) forwards() (n int) {
+	for _, h := range s.fake.Inventory().Hosts {
+		n += len(h.Forwards)
+	}
+	return n
+}
+
+func TestForwardOfAHostThatTellsNoOwnersIsKnownByWhereItLeads(t *testing.T) {
+	t.Parallel()
+	at := &rpc.Endpoint{Host: "host-1", Port: 6443}
+	remove := func(t *testing.T, c *caller, client string) error {
+		_, err := c.DeleteForward(within(t, soon), &rpc.DeleteForwardRequest{ClientUid: client, Endpoint: at})
+		return err
+	}
+	point := func(t *testing.T, c *caller, client, host, vm string) error {
+		_, err := c.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{ClientUid: client, Endpoint: at, TargetHost: host, TargetVmName: vm, TargetPort: 6443})
+		return err
+	}
+	// setUp makes vm-1 on host-2 and vm-2 on host-1; leads to vm-1 unless told
+	// otherwise.
+	setUp := func(t *testing.T, target string) (s *site, p, other *caller) {
+		s = newSite(t, 2)
+		d := s.daemon()
+		p, other = d.provider(), d.other()
+		for vm, host := range map[string]string{"vm-1": "host-2", "vm-2": "host-1"} {
+			res, err := p.EnsureVM(within(t, soon), ensure(host, vm))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if vm == "vm-1" && target == "" {
+				target = res.Vm.Address
+			}
+		}
+		s.forwardOfNobody("host-1", target, "")
+		return s, p, other
+	}
+	t.Run("it is the client's that has the VM", func(t *testing.T) {
+		t.Parallel()
+		s, p, other := setUp(t, "")
+		if err := point(t, p, owner, "host-2", "vm-1"); err != nil { // it leads there
+			t.Error(err)
+		}
+		if n := s.calls("POST network/portforward"); n != 1 {
+			t.Errorf("%d changes of the forward, want none by the daemon", n-1)
+		}
+		theirs := ensure("host-1", "vm-1")
+		theirs.ClientUid = another
+		if _, err := other.EnsureVM(within(t, soon), theirs); err != nil {
+			t.Fatal(err)
+		}
+		wantReason(t, point(t, other, another, "host-1", "vm-1"), rpc.Reason_REASON_IN_USE, "6443")
+		if err := remove(t, other, another); err != nil || s.forwards() != 1 { // somebody else's is no reason to wait
+			t.Errorf("got %v and %d forwards, want the one to stay", err, s.forwards())
+		}
+		if err := remove(t, p, owner); err != nil || s.forwards() != 0 {
+			t.Errorf("got %v and %d forwards, want none", err, s.forwards())
+		}
+	})
+	t.Run("it can be pointed elsewhere", func(t *testing.T) {
+		t.Parallel()
+		s, p, _ := setUp(t, "")
+		if err := point(t, p, owner, "host-1", "vm-2"); err != nil || s.forwards() != 1 {
+			t.Errorf("got %v and %d forwards", err, s.forwards())
+		}
+	})
+	t.Run("it can be pointed elsewhere when its VM's host is down", func(t *testing.T) {
+		t.Parallel()
+		s, p, _ := setUp(t, "")
+		s.host("host-2").Down()
+		if err := point(t, p, owner, "host-1", "vm-2"); err != nil || s.forwards() != 1 {
+			t.Errorf("got %v and %d forwards", err, s.forwards())
+		}
+	})
+	t.Run("it goes with its VM", func(t *testing.T) {
+		t.Parallel()
+		s, p, _ := setUp(t, "")
+		p.deleteVM(t, "host-1", "vm-2", time.Time{})
+		if n := s.forwards(); n != 1 {
+			t.Errorf("%d forwards after another VM went, want 1", n)
+		}
+		p.deleteVM(t, "host-2", "vm-1", time.Time{})
+		if n := s.forwards(); n != 0 {
+			t.Errorf("%d forwards after its VM went, want none", n)
+		}
+		if err := remove(t, p, owner); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("it is nobody's", func(t *testing.T) {
+		t.Parallel()
+		s, p, _ := setUp(t, "127.89.1.1")
+		wantReason(t, remove(t, p, owner), rpc.Reason_REASON_IN_USE, "6443", "host-1", "remove the forward")
+		wantReason(t, point(t, p, owner, "host-1", "vm-2"), rpc.Reason_REASON_IN_USE)
+		if n := s.forwards(); n != 1 {
+			t.Errorf("%d forwards, want the one to stay", n)
+		}
+		s.host("host-2").Down()
+		wantReason(t, remove(t, p, owner), rpc.Reason_REASON_HOST_UNREACHABLE, "host-2") // it may lead there
+	})
+}
+
+func TestForwardThatIsBeingPointedElsewhereDoesNotGoWithItsVM(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	for _, vm := range []string{"vm-1", "vm-2"} {
+		if _, err := p.EnsureVM(within(t, soon), ensure("host-1", vm)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	point := func(vm string) error {
+		_, err := p.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{ClientUid: owner, Endpoint: &rpc.Endpoint{Host: "host-1", Port: 6443}, TargetHost: "host-1", TargetVmName: vm, TargetPort: 6443})
+		return err
+	}
+	if err := point("vm-1"); err != nil {
+		t.Fatal(err)
+	}
+	const pointing = "POST network/portforward"
+	s.fault(fakeatomos.Fault{Call: pointing, Times: 1, Effect: fakeatomos.DelayBefore, Delay: time.Second})
+	pointed := make(chan error, 1)
+	go func() { pointed <- point("vm-2") }()
+	eventually(t, "the forward is being pointed elsewhere", func() bool { return s.calls(pointing) == 2 })
+	p.deleteVM(t, "host-1", "vm-1", time.Time{})
+	if err := <-pointed; err != nil {
+		t.Error(err)
+	}
+	if n := s.calls("DELETE network/portforward"); n != 0 {
+		t.Errorf("%d removals of a forward that leads elsewhere, want none", n)
+	}
+	if n := s.forwards(); n != 1 {
+		t.Errorf("%d forwards, want 1", n)
+	}
+}

@@ -74,7 +74,7 @@ func (s *service) DeleteVM(ctx context.Context, req *rpc.DeleteVMRequest) (*rpc.
 	}
 	defer unlock()
 	s.reservations.drop(req.ClientUid, req.VmName)
-	d := &deleting{tenant: t, name: req.VmName, until: time.Now().Add(patience)}
+	d := &deleting{tenant: t, elsewhere: s.hosts.besides(t.host), name: req.VmName, until: time.Now().Add(patience)}
 	if req.ForceAfter != nil {
 		d.force = req.ForceAfter.AsTime()
 	}
