@@ -103,7 +103,7 @@ func New(cfg Config) (*Client, error) {
 	transport := &http.Transport{
 		Proxy:               nil, // hosts are on the same network by definition
 		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-		MaxIdleConnsPerHost: 16,
+		MaxIdleConnsPerHost: 64, // per service; more calls at a time pay for a TLS handshake each
 		IdleConnTimeout:     90 * time.Second,
 		TLSHandshakeTimeout: 5 * time.Second,
 		DisableCompression:  true,
