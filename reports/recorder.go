@@ -142,6 +142,7 @@ func (r *Recorder) step(criterion, name string, do func()) {
 type Examination struct {
 	recorder  *Recorder
 	criterion *Criterion
+	concluded bool
 }
 
 // Step does something for the criterion; the step has failed when do panics.
@@ -185,10 +186,15 @@ func (e *Examination) Evidence(files ...Evidence) {
 	e.criterion.Evidence = append(e.criterion.Evidence, files...)
 }
 
-// Fail says why the criterion has failed, and concludes it.
+// Fail says why the criterion has failed, and concludes it, unless it has been
+// concluded.
 func (e *Examination) Fail(explanation string) {
 	e.recorder.mu.Lock()
 	defer e.recorder.mu.Unlock()
+	if e.concluded {
+		return
+	}
+	e.concluded = true
 	e.criterion.Verdict, e.criterion.Explanation = Failed, explanation
 }
 
@@ -197,6 +203,7 @@ func (e *Examination) Fail(explanation string) {
 func (e *Examination) Conclude() Verdict {
 	e.recorder.mu.Lock()
 	defer e.recorder.mu.Unlock()
+	e.concluded = true
 	c := e.criterion
 	var verdicts []Verdict
 	var reasons []string

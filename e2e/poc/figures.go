@@ -63,13 +63,19 @@ func (s *scenario) later(than order, at time.Time) bool {
 
 func (s *scenario) provisioning(ctx context.Context, p2 *reports.Examination) {
 	lives := s.lives.Lives()
-	p2.Latency(
-		reports.Measure("Machine created → VM running", life.Took(lives, life.Created, life.VMRunning)),
-		reports.Measure("Machine created → bootstrap data ready (Cluster API)", life.Took(lives, life.Created, life.BootstrapReady)),
-		reports.Measure("bootstrap data ready → register arrives (ours)", life.Took(lives, life.BootstrapReady, life.RegisterArrived)),
-		reports.Measure("register arrives → VM running (AtomOS)", life.Took(lives, life.RegisterArrived, life.VMRunning)),
-		reports.Measure("VM running → provisioned (ours)", life.Took(lives, life.VMRunning, life.Provisioned)),
-		reports.Measure("provisioned → Machine Running (guest and Cluster API)", life.Took(lives, life.Provisioned, life.Running)),
-		reports.Measure("ElementoMachine deleted → gone (AtomOS stops, ours)", life.Took(lives, life.Deleted, life.Gone)),
-	)
+	took := func(what string, from, to life.Stage) {
+		p2.Latency(reports.Measure(what, life.Took(lives, from, to)))
+	}
+	took("Machine created → bootstrap data ready (Cluster API)", life.Created, life.BootstrapReady)
+	if s.site.Fake != nil {
+		took("Machine created → VM running", life.Created, life.VMRunning)
+		took("bootstrap data ready → register arrives (ours)", life.BootstrapReady, life.RegisterArrived)
+		took("register arrives → VM running (AtomOS)", life.RegisterArrived, life.VMRunning)
+		took("VM running → provisioned (ours)", life.VMRunning, life.Provisioned)
+	} else { // a real AtomOS does not say when
+		took("Machine created → VM known to run", life.Created, life.Provisioned)
+		took("bootstrap data ready → VM known to run (ours and AtomOS)", life.BootstrapReady, life.Provisioned)
+	}
+	took("provisioned → Machine Running (guest and Cluster API)", life.Provisioned, life.Running)
+	took("ElementoMachine deleted → gone (AtomOS stops, ours)", life.Deleted, life.Gone)
 }

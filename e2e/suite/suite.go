@@ -102,9 +102,16 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	site.Report.Evidence(reports.Evidence{Title: "what the suite said", Path: "suite.log"}, reports.Evidence{Title: "logs of all processes", Path: "logs"})
 
 	RegisterFailHandler(Fail)
-	BeforeSuite(func(ctx SpecContext) { site.Report.Step("bring up "+o.describe(), func() { site.up(ctx) }) })
+	// Ginkgo writes its marks without an end of line.
+	BeforeSuite(func(ctx SpecContext) {
+		fmt.Fprintln(progress)
+		site.Report.Step("bring up "+o.describe(), func() { site.up(ctx) })
+	})
 	describe(site)
-	AfterSuite(func(ctx SpecContext) { site.Report.Step("take everything down", func() { site.down(ctx) }) })
+	AfterSuite(func(ctx SpecContext) {
+		fmt.Fprintln(progress)
+		site.Report.Step("take everything down", func() { site.down(ctx) })
+	})
 
 	ReportAfterSuite("what went wrong outside of the criteria", func(r Report) {
 		for _, spec := range r.SpecReports {
@@ -251,7 +258,7 @@ func (s *Site) down(ctx context.Context) {
 // environment describes what the suite stands on.
 func (s *Site) environment(ctx context.Context) reports.Environment {
 	e := reports.ThisMachine(ctx)
-	e.Plane, e.Guests, e.Target = string(s.options.World.Plane), "real", "fake"
+	e.Plane, e.Guests, e.Target = string(s.options.World.Plane), "those of the given AtomOS", "fake"
 	a := s.options.World.Elemento.AtomOS
 	if s.Fake != nil {
 		e.Guests = "simulated"
