@@ -117,7 +117,7 @@ func TestACriterionIsJudgedByWhatWasGathered(t *testing.T) {
 			e.Conclude()
 		}, Failed},
 		"it failed after it was concluded": {func(e *Examination) { e.Conclude(); e.Fail("it is not what was wanted") }, Unknown},
-		"someone says that it failed": {func(e *Examination) { e.Fail("for a reason") }, Failed},
+		"someone says that it failed":      {func(e *Examination) { e.Fail("for a reason") }, Failed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
