@@ -35,7 +35,8 @@ const (
 	// AddressAvailableCondition (machine): the VM has an address.
 	AddressAvailableCondition = "AddressAvailable"
 	// VMMatchesSpecCondition (machine): nobody changed the VM by hand. Not part of
-	// Ready: a changed VM is reported and left alone.
+	// Ready: a changed VM is reported and left alone. A change of memory by less
+	// than a GiB goes unnoticed: hosts round.
 	VMMatchesSpecCondition = "VMMatchesSpec"
 
 	// DeletingCondition: the object is being deleted; the message says what is
@@ -147,7 +148,8 @@ const (
 	// RemovingReason (Deleting): something is left; the message says what.
 	RemovingReason = "Removing"
 	// WaitingForHostDeletionReason (Deleting): the host cannot be asked, so nothing
-	// is known; after the grace the rest becomes an ElementoCleanup.
+	// is known, and the object waits for it, however long. Nothing makes an
+	// ElementoCleanup of the rest yet.
 	WaitingForHostDeletionReason = "WaitingForUnreachableHost"
 	// DeletionCompletedReason (Deleting): nothing is left.
 	DeletionCompletedReason = clusterv1.DeletionCompletedReason

@@ -43,7 +43,8 @@ type ElementoClusterSpec struct {
 	EndpointMode EndpointMode `json:"endpointMode,omitempty"`
 
 	// controlPlaneEndpoint is where the API server is reached. With endpointMode
-	// Forward the provider chooses it, once. Otherwise it is given here or on the
+	// Forward the provider chooses it, once; one that is given, here or on the
+	// Cluster, is refused by a condition. Otherwise it is given here or on the
 	// Cluster.
 	// +optional
 	ControlPlaneEndpoint APIEndpoint `json:"controlPlaneEndpoint,omitempty,omitzero"`
