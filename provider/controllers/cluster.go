@@ -126,7 +126,7 @@ func (r *ClusterReconciler) connect(ctx context.Context, s *clusterScope) (*ctrl
 	if deleting && s.object.Spec.EndpointHost == "" && !hasManagedNetwork(s.object) {
 		return nil, nil // nothing was made, so there is no one to ask
 	}
-	member, wrong, err := r.Identities.member(ctx, s.object)
+	member, wrong, err := r.Identities.member(ctx, s.object, deleting)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,11 +57,16 @@ func (r *ClusterReconciler) removeNetwork(ctx context.Context, s *clusterScope) 
 	if err != nil {
 		return r.cannotRemove(s, what, explain(err))
 	}
-	if len(remaining) > 0 {
-		setTrue(s.object, infrav1.DeletingCondition, infrav1.RemovingReason, fmt.Sprintf("%s is not known to be gone from hosts %s", what, strings.Join(remaining, ", ")))
+	if len(remaining) == 0 {
+		return nil, nil
+	}
+	message := fmt.Sprintf("%s is not known to be gone from hosts %s", what, strings.Join(remaining, ", "))
+	if slices.ContainsFunc(remaining, func(host string) bool { return s.member.Look(host, "").Reachable() }) {
+		setTrue(s.object, infrav1.DeletingCondition, infrav1.RemovingReason, message)
 		return stop(2 * time.Second), nil
 	}
-	return nil, nil
+	setTrue(s.object, infrav1.DeletingCondition, infrav1.WaitingForHostDeletionReason, message+", which do not answer")
+	return stop(30 * time.Second), nil // the return of one wakes us
 }
 
 func (r *ClusterReconciler) cannotRemove(s *clusterScope, what string, p problem) (*ctrl.Result, error) {

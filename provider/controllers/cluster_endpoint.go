@@ -45,6 +45,11 @@ func (r *ClusterReconciler) settleEndpoint(ctx context.Context, s *clusterScope)
 			"endpointMode Forward chooses spec.controlPlaneEndpoint itself, and one is given; make the ElementoCluster anew without it, or with endpointMode External")
 		return stop(0), nil
 	}
+	if e := s.cluster.Spec.ControlPlaneEndpoint; e.IsValid() {
+		setFalse(s.object, infrav1.EndpointReadyCondition, infrav1.InvalidRequestReason, fmt.Sprintf(
+			"endpointMode Forward chooses the endpoint itself, and the Cluster's spec.controlPlaneEndpoint is %s:%d already; make the Cluster anew without it, or the ElementoCluster with endpointMode External", e.Host, e.Port))
+		return stop(0), nil
+	}
 	if err := r.reserveEndpoint(ctx, s); err != nil {
 		if !fromDaemon(err) {
 			return nil, err
@@ -100,9 +105,14 @@ func (r *ClusterReconciler) pointForward(ctx context.Context, s *clusterScope) (
 	if s.object.Spec.EndpointMode != infrav1.EndpointModeForward {
 		return nil, nil
 	}
-	target, err := r.forwardTarget(ctx, s)
+	target, silent, err := r.forwardTarget(ctx, s)
 	if err != nil {
 		return nil, err
+	}
+	if target == nil && len(silent) > 0 {
+		setUnknown(s.object, infrav1.EndpointReadyCondition, infrav1.HostUnreachableReason, fmt.Sprintf(
+			"No control-plane VM is known to run to which the endpoint could lead; hosts that have some do not answer: %s", strings.Join(silent, ", ")))
+		return nil, nil // the return of one wakes us
 	}
 	if target == nil {
 		setFalse(s.object, infrav1.EndpointReadyCondition, infrav1.WaitingForControlPlaneReason,
@@ -127,12 +137,13 @@ func (r *ClusterReconciler) pointForward(ctx context.Context, s *clusterScope) (
 
 // forwardTarget chooses among the control-plane VMs that run and have an
 // address: one whose node is up before one that is on its way out, and that
-// before one that has yet to join; but not another one without need.
-func (r *ClusterReconciler) forwardTarget(ctx context.Context, s *clusterScope) (*infrav1.ElementoMachine, error) {
+// before one that has yet to join; but not another one without need. Of silent
+// hosts it is not known whether the VMs that belong there run.
+func (r *ClusterReconciler) forwardTarget(ctx context.Context, s *clusterScope) (target *infrav1.ElementoMachine, silent []string, err error) {
 	machines := &infrav1.ElementoMachineList{}
 	if err := r.Client.List(ctx, machines, client.InNamespace(s.object.Namespace),
 		client.MatchingLabels{clusterv1.ClusterNameLabel: s.cluster.Name}, client.HasLabels{clusterv1.MachineControlPlaneLabel}); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s.member.Sync(ctx)
 	type candidate struct {
@@ -142,14 +153,21 @@ func (r *ClusterReconciler) forwardTarget(ctx context.Context, s *clusterScope) 
 	var candidates []candidate
 	for i := range machines.Items {
 		m := &machines.Items[i]
+		if m.Spec.Host == "" {
+			continue
+		}
 		sight := s.member.Look(m.Spec.Host, m.Spec.VMName)
-		if m.Spec.VMName == "" || !sight.Reachable() || sight.VM.GetPowerState() != rpc.PowerState_POWER_STATE_RUNNING || sight.VM.GetAddress() == "" {
+		if !sight.Reachable() {
+			silent = append(silent, m.Spec.Host)
+			continue
+		}
+		if sight.VM.GetPowerState() != rpc.PowerState_POWER_STATE_RUNNING || sight.VM.GetAddress() == "" {
 			continue
 		}
 		rank := 0
 		owner, err := util.GetOwnerMachine(ctx, r.Client, m.ObjectMeta)
 		if client.IgnoreNotFound(err) != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if owner != nil && owner.Status.NodeRef.IsDefined() {
 			rank += 4
@@ -165,10 +183,12 @@ func (r *ClusterReconciler) forwardTarget(ctx context.Context, s *clusterScope) 
 		}
 		candidates = append(candidates, candidate{m, rank})
 	}
+	slices.Sort(silent)
+	silent = slices.Compact(silent)
 	if len(candidates) == 0 {
-		return nil, nil
+		return nil, silent, nil
 	}
 	return slices.MaxFunc(candidates, func(a, b candidate) int {
 		return cmp.Or(a.rank-b.rank, strings.Compare(b.machine.Name, a.machine.Name))
-	}).machine, nil
+	}).machine, silent, nil
 }

@@ -314,6 +314,109 @@ func TestAClusterWhoseIdentityIsGoneSaysWhatItCannotRemove(t *testing.T) {
 	s.wantNothingLeft()
 }
 
+func TestANamespaceThatIsDeletedTakesItsIdentityFirst(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	s.stopManager()
+	s.identityAge = time.Nanosecond // so that the Secret is missed at once
+	s.startManager()
+	cluster, infra := s.provisionedCluster()
+	_, m := s.provisionedMachine(cluster)
+	must(0, s.Delete(s.ctx(), s.identity(infra.Spec.IdentityRef.Name)))
+	must(0, s.Delete(s.ctx(), m))
+	must(0, s.Delete(s.ctx(), infra))
+	s.awaitGone(m)
+	s.awaitGone(infra)
+	s.wantNothingLeft()
+}
+
+func TestAnIdentityThatIsGoneMakesNothingNew(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	s.stopManager()
+	s.identityAge = time.Nanosecond
+	s.startManager()
+	cluster, infra := s.provisionedCluster()
+	must(0, s.Delete(s.ctx(), s.identity(infra.Spec.IdentityRef.Name)))
+	_, m := s.machine(cluster)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.IdentityNotFoundReason)
+}
+
+func TestAManagedNetworkWaitsForHostsThatAreDown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 2})
+	_, infra := s.provisionedCluster()
+	away := "host-1"
+	if infra.Spec.EndpointHost == away {
+		away = "host-2"
+	}
+	host := must(s.fake.Host(away))
+	host.Down()
+	must(0, s.Delete(s.ctx(), infra))
+	c := awaitCondition(s, infra, infrav1.DeletingCondition, infrav1.WaitingForHostDeletionReason)
+	if !strings.Contains(c.Message, infra.Spec.Network.Name) || !strings.Contains(c.Message, away) {
+		t.Errorf("message is %q", c.Message)
+	}
+	asked := func() int { return s.logs.count("DeleteNetwork") }
+	before := asked()
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if n := asked() - before; n > 1 { // one may be under way
+			t.Fatalf("the network's deletion was asked for %d times while the host was down", n)
+		}
+	}
+	must(0, host.Up())
+	back := time.Now()
+	s.awaitGone(infra)
+	if took := time.Since(back); took > 10*time.Second {
+		t.Errorf("it took %s to go on when the host was back", took)
+	}
+	s.wantNothingLeft()
+}
+
+func TestASilentHostMakesTheEndpointUnknown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	_, m := s.provisionedMachine(cluster, controlPlane)
+	awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.ReadyReason)
+	host := must(s.fake.Host(m.Spec.Host))
+	host.Down()
+	c := awaitCondition(s, infra, infrav1.EndpointReadyCondition, infrav1.HostUnreachableReason)
+	if c.Status != metav1.ConditionUnknown || !strings.Contains(c.Message, m.Spec.Host) {
+		t.Errorf("want it unknown for the host:\n%s", describe(infra))
+	}
+	must(0, host.Up())
+	awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.ReadyReason)
+}
+
+func TestAnEndpointOnTheClusterIsRefusedByModeForward(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	s.stopManager() // until the endpoint is there
+	cluster, infra := s.cluster()
+	edit(s, cluster, func(c *clusterv1.Cluster) {
+		c.Spec.ControlPlaneEndpoint = clusterv1.APIEndpoint{Host: "api.example.com", Port: 6443}
+	})
+	s.startManager()
+	c := awaitCondition(s, infra, infrav1.EndpointReadyCondition, infrav1.InvalidRequestReason)
+	if !strings.Contains(c.Message, "api.example.com:6443") || infra.Spec.EndpointHost != "" || infra.Status.Initialization.Provisioned != nil {
+		t.Errorf("an endpoint was chosen besides the given one:\n%s", describe(infra))
+	}
+	s.remove(infra)
+	s.wantNothingLeft()
+}
+
+func TestTheEndpointThatModeForwardChoseStaysWhenClusterAPITakesItOver(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	edit(s, cluster, func(c *clusterv1.Cluster) {
+		c.Spec.ControlPlaneEndpoint = clusterv1.APIEndpoint{Host: infra.Spec.ControlPlaneEndpoint.Host, Port: infra.Spec.ControlPlaneEndpoint.Port}
+	})
+	s.provisionedMachine(cluster, controlPlane)
+	awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.ReadyReason)
+}
+
 func TestAClusterWithoutAClusterWaits(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1})

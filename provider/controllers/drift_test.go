@@ -44,3 +44,32 @@ func TestAVMThatWasChangedByHandIsReportedOnce(t *testing.T) {
 		t.Error("a VM that was mended is still reported")
 	}
 }
+
+func TestMemoryThatAHostRoundsToItsUnitIsNotDrift(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		wanted  int64
+		reports uint64
+		drifted bool
+	}{
+		{wanted: 512, reports: 512},
+		{wanted: 512, reports: 1024},  // 1 GB, up
+		{wanted: 512, reports: 0},     // 0 GB, down
+		{wanted: 1536, reports: 1024}, // 1 GB, down
+		{wanted: 1536, reports: 2048}, // 2 GB, up
+		{wanted: 1500, reports: 1495}, // 1.46 GB
+		{wanted: 1536, reports: 3072, drifted: true},
+		{wanted: 4096, reports: 3072, drifted: true},
+		{wanted: 4096, reports: 5120, drifted: true},
+	} {
+		s := &machineScope{
+			object:         &infrav1.ElementoMachine{Spec: infrav1.ElementoMachineSpec{Slots: 2, MemoryMiB: c.wanted}},
+			infrastructure: &infrav1.ElementoCluster{},
+			vm:             &rpc.VM{Slots: 2, MemoryMib: c.reports},
+		}
+		(&MachineReconciler{Events: events.NewFakeRecorder(1)}).reportDrift(s)
+		if drifted := conditions.IsFalse(s.object, infrav1.VMMatchesSpecCondition); drifted != c.drifted {
+			t.Errorf("%d MiB are wanted and %d reported: drifted is %v, want %v", c.wanted, c.reports, drifted, c.drifted)
+		}
+	}
+}

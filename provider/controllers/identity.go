@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -24,21 +25,24 @@ type Identities struct {
 	Fleet   *fleet.Fleet
 	// Default is the Secret for clusters that name none; empty if there is none.
 	Default apitypes.NamespacedName
+	// MaxAge is how long a Secret that was read is good, and so how long a rotated
+	// one may go unnoticed while a cluster is worked on. 30 s if zero.
+	MaxAge time.Duration
 }
 
-// identityAge is how long a Secret that was read is good, and so how long a
-// rotated one may go unnoticed while a cluster is worked on.
+// identityAge is the default of Identities.MaxAge.
 const identityAge = 30 * time.Second
 
 // identityAgain is when to look at a Secret again that is missing or wrong.
 const identityAgain = 5 * time.Second
 
 // member returns the member of the fleet that acts for a cluster, or what is
-// wrong with its identity.
-func (i *Identities) member(ctx context.Context, cluster *infrav1.ElementoCluster) (*fleet.Member, *problem, error) {
+// wrong with its identity. To clean up, the member that there is will do when the
+// Secret is gone: it goes first when its namespace is deleted.
+func (i *Identities) member(ctx context.Context, cluster *infrav1.ElementoCluster, cleaningUp bool) (*fleet.Member, *problem, error) {
 	user := client.ObjectKeyFromObject(cluster)
 	member, joined := i.Fleet.Of(user)
-	if member != nil && time.Since(joined) < identityAge {
+	if member != nil && time.Since(joined) < cmp.Or(i.MaxAge, identityAge) {
 		return member, nil, nil
 	}
 	from := i.Default
@@ -52,7 +56,9 @@ func (i *Identities) member(ctx context.Context, cluster *infrav1.ElementoCluste
 		return nil, wrong(infrav1.IdentityNotFoundReason, "ElementoCluster %s names no identity and the provider has no default one; set spec.identityRef, or start the manager with --default-identity", user), nil
 	}
 	secret := &corev1.Secret{}
-	if err := i.Secrets.Get(ctx, from, secret); apierrors.IsNotFound(err) {
+	if err := i.Secrets.Get(ctx, from, secret); apierrors.IsNotFound(err) && cleaningUp && member != nil {
+		return member, nil, nil
+	} else if apierrors.IsNotFound(err) {
 		return nil, wrong(infrav1.IdentityNotFoundReason, "Secret %s does not exist; create it with the keys %s, %s, %s, %s and %s", from,
 			fleet.KeyEndpoints, fleet.KeyClientUID, fleet.KeyCertificate, fleet.KeyPrivateKey, fleet.KeyAuthority), nil
 	} else if err != nil {

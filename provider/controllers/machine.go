@@ -32,8 +32,9 @@ import (
 // MachineReconciler makes a Machine's VM, keeps it running, and proves it gone.
 type MachineReconciler struct {
 	Client client.Client
-	// Secrets reads bootstrap data, once per machine, from the API server itself.
-	Secrets     client.Reader
+	// Live reads from the API server itself what must not be old: bootstrap data,
+	// and the machine for which a VM is about to be made.
+	Live        client.Reader
 	Fleet       *fleet.Fleet
 	Identities  *Identities
 	Events      events.EventRecorder
@@ -110,7 +111,7 @@ func (r *MachineReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	return run(ctx, s,
 		r.awaitInfrastructure, r.takeCharge, r.connect,
 		r.observe,
-		r.awaitBootstrapData, r.place, r.create,
+		r.awaitBootstrapData, r.place, r.confirm, r.create,
 		r.describe)
 }
 
@@ -162,7 +163,7 @@ func (r *MachineReconciler) connect(ctx context.Context, s *machineScope) (*ctrl
 	}
 	if s.infrastructure != nil {
 		var err error
-		if s.member, wrong, err = r.Identities.member(ctx, s.infrastructure); err != nil {
+		if s.member, wrong, err = r.Identities.member(ctx, s.infrastructure, deleting); err != nil {
 			return nil, err
 		}
 	}
@@ -189,7 +190,7 @@ func (r *MachineReconciler) awaitBootstrapData(ctx context.Context, s *machineSc
 		return stop(0), nil
 	}
 	secret := &corev1.Secret{}
-	if err := r.Secrets.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: *name}, secret); err != nil && !apierrors.IsNotFound(err) {
+	if err := r.Live.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: *name}, secret); err != nil && !apierrors.IsNotFound(err) {
 		return nil, err
 	}
 	if s.bootstrap = secret.Data["value"]; len(s.bootstrap) == 0 {

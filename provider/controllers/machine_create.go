@@ -56,6 +56,24 @@ func (r *MachineReconciler) placeElsewhere(ctx context.Context, s *machineScope,
 	return nil, r.persist(ctx, s, func(m *infrav1.ElementoMachine) { m.Spec.Host = host })
 }
 
+// confirm sees to it that no VM is made from an old object. The store knows of
+// what this process wrote; but a manager that takes over may have a cache from
+// before its predecessor gave the host up, and a write without an answer may have
+// had its effect.
+func (r *MachineReconciler) confirm(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	if s.vm != nil {
+		return nil, nil
+	}
+	live := &infrav1.ElementoMachine{}
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.object), live); err != nil {
+		return nil, err // gone is as good as a conflict
+	}
+	if live.ResourceVersion != s.object.ResourceVersion {
+		return stop(conflictDelay), nil
+	}
+	return nil, nil
+}
+
 // create has the assigned host make the VM, whatever became of earlier tries.
 func (r *MachineReconciler) create(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
 	if s.vm != nil {

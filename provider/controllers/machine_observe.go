@@ -143,6 +143,8 @@ func (r *MachineReconciler) describe(ctx context.Context, s *machineScope) (*ctr
 	if result, err := r.keepRunning(ctx, s); err != nil || result != nil {
 		return result, err
 	}
+	// Some guests never have an address, and Cluster API needs none.
+	status.Initialization.Provisioned = new(true)
 	if vm.GetAddress() == "" {
 		status.Addresses = nil
 		setFalse(s.object, infrav1.AddressAvailableCondition, infrav1.WaitingForAddressReason, "The VM runs and its guest has no address yet")
@@ -150,7 +152,6 @@ func (r *MachineReconciler) describe(ctx context.Context, s *machineScope) (*ctr
 	}
 	status.Addresses = clusterv1.MachineAddresses{{Type: clusterv1.MachineInternalIP, Address: vm.GetAddress()}}
 	setTrue(s.object, infrav1.AddressAvailableCondition, infrav1.AvailableReason, "")
-	status.Initialization.Provisioned = new(true)
 	return nil, nil
 }
 
@@ -188,6 +189,10 @@ func (r *MachineReconciler) keepRunning(ctx context.Context, s *machineScope) (*
 	return stop(5 * time.Second), nil
 }
 
+// memoryUnit is the unit, in MiB, in which hosts report memory. They may round to
+// it in either direction, so that what differs by less was not changed.
+const memoryUnit = 1024
+
 // reportDrift tells what of the VM is not as the machine says. Nothing is done
 // about it.
 func (r *MachineReconciler) reportDrift(s *machineScope) {
@@ -195,7 +200,7 @@ func (r *MachineReconciler) reportDrift(s *machineScope) {
 	if n := s.vm.GetSlots(); n != 0 && n != uint32(s.object.Spec.Slots) {
 		differs = append(differs, fmt.Sprintf("slots: %d instead of %d", n, s.object.Spec.Slots))
 	}
-	if n := s.vm.GetMemoryMib(); n != 0 && n != uint64(s.object.Spec.MemoryMiB) {
+	if n := int64(s.vm.GetMemoryMib()); n != 0 && max(n-s.object.Spec.MemoryMiB, s.object.Spec.MemoryMiB-n) >= memoryUnit {
 		differs = append(differs, fmt.Sprintf("memoryMiB: %d instead of %d", n, s.object.Spec.MemoryMiB))
 	}
 	for _, network := range vmSpec(s.object, s.infrastructure).GetNetworks() {

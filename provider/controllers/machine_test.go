@@ -10,13 +10,17 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util/conditions"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	"elemento.cloud/cluster-api-provider-elemento/provider/controllers"
 	"elemento.cloud/cluster-api-provider-elemento/provider/fleet"
 )
 
@@ -25,6 +29,7 @@ func TestAMachineBecomesAVMAndIsGoneWithoutATrace(t *testing.T) {
 	s := newSite(t, hosts{"d1": 1})
 	cluster, infra := s.provisionedCluster()
 	machine, m := s.provisionedMachine(cluster)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
 
 	if want := "elemento://d1/" + m.Spec.VMName; m.Spec.ProviderID != want {
 		t.Errorf("providerID is %q, want %q", m.Spec.ProviderID, want)
@@ -32,7 +37,7 @@ func TestAMachineBecomesAVMAndIsGoneWithoutATrace(t *testing.T) {
 	if m.Status.FailureDomain != "d1" || len(m.Status.Addresses) != 1 || m.Status.PowerState != infrav1.PowerStateRunning {
 		t.Errorf("status is %+v", m.Status)
 	}
-	if !conditions.IsTrue(m, infrav1.ReadyCondition) || !conditions.IsTrue(m, infrav1.VMMatchesSpecCondition) {
+	if !conditions.IsTrue(m, infrav1.VMMatchesSpecCondition) {
 		t.Error(describe(m))
 	}
 	vms := s.vms()[m.Spec.VMName]
@@ -128,6 +133,115 @@ func TestAHostThatTurnsOutToBeFullIsGivenUpForAnother(t *testing.T) {
 	s.wantNothingLeft()
 }
 
+func TestAManagerWithAnOldCacheMakesNoVMOnAHostThatWasGivenUp(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 2})
+	cluster, _ := s.provisionedCluster()
+	refusal := s.fault(fakeatomos.Fault{Call: "POST matcher/register", Effect: fakeatomos.Refuse, Status: 500})
+	_, m := s.machine(cluster)
+	awaitCondition(s, m, infrav1.VMProvisionedCondition, infrav1.OutcomeUnknownReason)
+	s.stopManager()
+	s.fake.RemoveFaults(refusal)
+	must(0, s.Get(s.ctx(), client.ObjectKeyFromObject(m), m))
+	old := m.DeepCopy()
+	edit(s, m, func(m *infrav1.ElementoMachine) { // the last that its predecessor did
+		m.Spec.Host = map[string]string{"host-1": "host-2", "host-2": "host-1"}[m.Spec.Host]
+	})
+
+	f := s.newFleet()
+	r := &controllers.MachineReconciler{
+		Client: oldCache{s.Client, old}, Live: s.Client, Fleet: f, Identities: &controllers.Identities{Secrets: s.Client, Fleet: f},
+		Events: events.NewFakeRecorder(100), StopTimeout: time.Minute,
+	}
+	for range 3 {
+		if result := must(r.Reconcile(s.ctx(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(m)})); result.RequeueAfter == 0 {
+			t.Error("it does not look again")
+		}
+	}
+	if vms := s.vms(); len(vms) > 0 {
+		t.Errorf("AtomOS has %v, made from an object that says %s while %s is written down", vms, old.Spec.Host, m.Spec.Host)
+	}
+	s.startManager()
+	s.awaitProvisioned(m)
+	if vms := s.vms(); len(vms) != 1 || len(vms[m.Spec.VMName]) != 1 {
+		t.Errorf("AtomOS has %+v, want one VM", vms)
+	}
+}
+
+// oldCache is a client to which one machine's changes have not come yet.
+type oldCache struct {
+	client.Client
+	machine *infrav1.ElementoMachine
+}
+
+func (c oldCache) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	if m, ok := object.(*infrav1.ElementoMachine); ok && key == client.ObjectKeyFromObject(c.machine) {
+		c.machine.DeepCopyInto(m)
+		return nil
+	}
+	return c.Client.Get(ctx, key, object, options...)
+}
+
+func TestAGuestThatNeverHasAnAddressKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	guests := &quietGuests{speak: make(chan struct{})}
+	s := newSite(t, hosts{"d1": 1}, func(o *fakeatomos.Options) { o.Guests = guests })
+	cluster, infra := s.provisionedCluster()
+	_, m := s.provisionedMachine(cluster, controlPlane)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.WaitingForAddressReason)
+	if !conditions.IsTrue(m, infrav1.VMRunningCondition) || len(m.Status.Addresses) > 0 {
+		t.Errorf("it runs without an address:\n%s", describe(m))
+	}
+	awaitCondition(s, infra, infrav1.EndpointReadyCondition, infrav1.WaitingForControlPlaneReason)
+
+	close(guests.speak)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+	eventually(s, infra, "the endpoint leads to it", func() bool { return infra.Status.EndpointTarget == m.Spec.VMName })
+	awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.ReadyReason)
+}
+
+// quietGuests have no address before they speak.
+type quietGuests struct{ speak chan struct{} }
+
+func (g *quietGuests) Boot(ctx context.Context, _ guest.VM) error {
+	select {
+	case <-g.speak:
+	case <-ctx.Done():
+	}
+	return nil
+}
+func (*quietGuests) PowerOff(string)             {}
+func (*quietGuests) Remove(string)               {}
+func (*quietGuests) Usage(string) (int64, int64) { return 0, 0 }
+
+func TestAVMThatIsNotAsItsMachineSaysIsCounted(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	_, ordinary := s.provisionedMachine(cluster)
+	awaitCondition(s, ordinary, infrav1.ReadyCondition, infrav1.ReadyReason)
+	if n := s.gauge("elemento_drifted_vms"); n != 0 {
+		t.Fatalf("%v VMs have drifted, want none", n)
+	}
+
+	var name *string
+	machine, m := s.machine(cluster, func(machine *clusterv1.Machine, _ *infrav1.ElementoMachine) {
+		name, machine.Spec.Bootstrap.DataSecretName = machine.Spec.Bootstrap.DataSecretName, nil
+		machine.Spec.Bootstrap.ConfigRef = clusterv1.ContractVersionedObjectReference{APIGroup: "bootstrap.example", Kind: "Config", Name: "config"}
+	})
+	awaitCondition(s, m, infrav1.BootstrapDataAvailableCondition, infrav1.WaitingForBootstrapDataReason)
+	must(s.member().EnsureVM(s.ctx(), &rpc.EnsureVMRequest{Host: "host-1", VmName: m.Spec.VMName, Spec: &rpc.VMSpec{
+		Slots: 1, MaxOverprovision: 10, MemoryMib: 512, Image: image, BootVolume: &rpc.Volume{SizeGib: 10},
+		Networks: []*rpc.NetworkSpec{{Name: infra.Spec.Network.Name}},
+	}, UserData: []byte("#cloud-config\n")}))
+	edit(s, machine, func(m *clusterv1.Machine) { m.Spec.Bootstrap.DataSecretName = name })
+	c := awaitCondition(s, m, infrav1.VMMatchesSpecCondition, infrav1.DriftedReason)
+	if !strings.Contains(c.Message, "slots: 1 instead of 2") {
+		t.Errorf("message is %q", c.Message)
+	}
+	s.await("it is counted", func() bool { return s.gauge("elemento_drifted_vms") == 1 }, func() string { return describe(m) })
+}
+
 func TestAVMThatNoMachineIsAboutIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1})
@@ -151,6 +265,13 @@ func TestAVMThatNoMachineIsAboutIsLeftAlone(t *testing.T) {
 // member acts for the site's client as another provider would.
 func (s *site) member() *fleet.Member {
 	s.t.Helper()
+	identity := must(fleet.ParseIdentity(s.identity("another").Data))
+	return must(s.newFleet().Join(client.ObjectKey{Namespace: s.namespace, Name: "test"}, identity))
+}
+
+// newFleet is another provider's.
+func (s *site) newFleet() *fleet.Fleet {
+	s.t.Helper()
 	f := fleet.New(logr.Discard())
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	done := make(chan error, 1)
@@ -161,8 +282,7 @@ func (s *site) member() *fleet.Member {
 			s.t.Error(err)
 		}
 	})
-	identity := must(fleet.ParseIdentity(s.identity("another").Data))
-	return must(f.Join(client.ObjectKey{Namespace: s.namespace, Name: "test"}, identity))
+	return f
 }
 
 func TestAPausedMachineIsLeftAloneUntilItIsNot(t *testing.T) {

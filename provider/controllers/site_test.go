@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -58,7 +59,11 @@ type site struct {
 	client.Client
 	namespace, clientUID string
 	fleet                *fleet.Fleet
-	stopManager          func()
+	metrics              *prometheus.Registry
+	// identityAge is how long the next manager takes a Secret that it read for
+	// good; zero is the default.
+	identityAge time.Duration
+	stopManager func()
 }
 
 // hosts describes a fake by its domains: how many hosts each has.
@@ -183,13 +188,17 @@ func (s *site) startManager() {
 	s.fleet = fleet.New(mgr.GetLogger().WithName("fleet"))
 	must(0, mgr.Add(s.fleet))
 	must(0, controllers.SetupIndexes(ctx, mgr))
-	identities := &controllers.Identities{Secrets: mgr.GetAPIReader(), Fleet: s.fleet}
+	s.metrics = prometheus.NewPedanticRegistry()
+	must(0, s.metrics.Register(&fleet.Collector{
+		Fleet: s.fleet, Expected: controllers.ExpectsVM(mgr.GetClient()), Drifted: controllers.DriftedVMs(mgr.GetClient()),
+	}))
+	identities := &controllers.Identities{Secrets: mgr.GetAPIReader(), Fleet: s.fleet, MaxAge: s.identityAge}
 	options := controller.Options{MaxConcurrentReconciles: 10}
 	must(0, (&controllers.ClusterReconciler{
 		Client: mgr.GetClient(), Fleet: s.fleet, Identities: identities, Events: mgr.GetEventRecorder("elementocluster"),
 	}).SetupWithManager(ctx, mgr, options))
 	must(0, (&controllers.MachineReconciler{
-		Client: mgr.GetClient(), Secrets: mgr.GetAPIReader(), Fleet: s.fleet, Identities: identities,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: s.fleet, Identities: identities,
 		Events: mgr.GetEventRecorder("elementomachine"), StopTimeout: time.Minute,
 	}).SetupWithManager(ctx, mgr, options))
 	must(0, (&controllers.TemplateReconciler{Client: mgr.GetClient()}).SetupWithManager(mgr, options))
@@ -410,6 +419,19 @@ func (s *site) vms() map[string][]fakeatomos.VMInventory {
 	return found
 }
 
+// gauge is the sum of a metric's values.
+func (s *site) gauge(name string) (sum float64) {
+	s.t.Helper()
+	for _, family := range must(s.metrics.Gather()) {
+		if family.GetName() == name {
+			for _, metric := range family.GetMetric() {
+				sum += metric.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
 // wantNothingLeft fails the test if AtomOS holds anything but what is named.
 func (s *site) wantNothingLeft(besides ...string) {
 	s.t.Helper()
@@ -437,6 +459,12 @@ func (l *logs) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.all.Write(b)
+}
+
+func (l *logs) count(words string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.all.String(), words)
 }
 
 func (l *logs) tail() string {

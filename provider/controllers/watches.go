@@ -8,6 +8,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util"
+	"sigs.k8s.io/cluster-api/util/conditions"
 	"sigs.k8s.io/cluster-api/util/predicates"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -53,6 +54,21 @@ func ExpectsVM(c client.Reader) func(ctx context.Context, vmName string) bool {
 	return func(ctx context.Context, vmName string) bool {
 		machines := &infrav1.ElementoMachineList{}
 		return c.List(ctx, machines, client.MatchingFields{vmNameIndex: vmName}, client.UnsafeDisableDeepCopy) != nil || len(machines.Items) > 0
+	}
+}
+
+// DriftedVMs counts the machines whose VM was changed by hand, from the cache.
+func DriftedVMs(c client.Reader) func(ctx context.Context) (int, error) {
+	return func(ctx context.Context) (int, error) {
+		machines := &infrav1.ElementoMachineList{}
+		err := c.List(ctx, machines, client.UnsafeDisableDeepCopy)
+		n := 0
+		for i := range machines.Items {
+			if conditions.IsFalse(&machines.Items[i], infrav1.VMMatchesSpecCondition) {
+				n++
+			}
+		}
+		return n, err
 	}
 }
 

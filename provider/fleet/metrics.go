@@ -36,6 +36,8 @@ type Collector struct {
 	Fleet *Fleet
 	// Expected tells whether a VM belongs to an ElementoMachine.
 	Expected func(ctx context.Context, vmName string) bool
+	// Drifted counts the VMs that are not as their ElementoMachine says.
+	Drifted func(ctx context.Context) (int, error)
 }
 
 var (
@@ -45,6 +47,8 @@ var (
 		"How long ago a daemon was last heard.", []string{"endpoint", "client_uid"}, nil)
 	unexpectedVMs = prometheus.NewDesc("elemento_unexpected_vms",
 		"VMs of the client UUID that no ElementoMachine is about.", []string{"client_uid"}, nil)
+	driftedVMs = prometheus.NewDesc("elemento_drifted_vms",
+		"VMs that were changed by hand: their ElementoMachine's VMMatchesSpec is False.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -52,6 +56,7 @@ func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	to <- streamUp
 	to <- streamSilence
 	to <- unexpectedVMs
+	to <- driftedVMs
 }
 
 // Collect implements prometheus.Collector.
@@ -96,5 +101,8 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 			}
 		}
 		to <- prometheus.MustNewConstMetric(unexpectedVMs, prometheus.GaugeValue, float64(unexpected), clientUID)
+	}
+	if drifted, err := c.Drifted(context.Background()); err == nil { // else the cache is not ready
+		to <- prometheus.MustNewConstMetric(driftedVMs, prometheus.GaugeValue, float64(drifted))
 	}
 }

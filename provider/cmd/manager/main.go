@@ -210,7 +210,9 @@ func setup(ctx context.Context, mgr ctrl.Manager, o *options, identity types.Nam
 	if err := mgr.Add(daemons); err != nil {
 		return err
 	}
-	if err := metrics.Registry.Register(&fleet.Collector{Fleet: daemons, Expected: controllers.ExpectsVM(mgr.GetClient())}); err != nil {
+	if err := metrics.Registry.Register(&fleet.Collector{
+		Fleet: daemons, Expected: controllers.ExpectsVM(mgr.GetClient()), Drifted: controllers.DriftedVMs(mgr.GetClient()),
+	}); err != nil {
 		return err
 	}
 	if err := controllers.SetupIndexes(ctx, mgr); err != nil {
@@ -226,7 +228,7 @@ func setup(ctx context.Context, mgr ctrl.Manager, o *options, identity types.Nam
 		return fmt.Errorf("setting up the controller for ElementoClusters: %w", err)
 	}
 	if err := (&controllers.MachineReconciler{
-		Client: mgr.GetClient(), Secrets: mgr.GetAPIReader(), Fleet: daemons, Identities: identities,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: daemons, Identities: identities,
 		Events: mgr.GetEventRecorder("elementomachine"), WatchFilter: o.watchFilter, StopTimeout: o.stopTimeout,
 	}).SetupWithManager(ctx, mgr, concurrency(o.machineConcurrency)); err != nil {
 		return fmt.Errorf("setting up the controller for ElementoMachines: %w", err)
