@@ -55,6 +55,7 @@ func (s *scenario) create(ctx context.Context, f1 *reports.Examination) {
 		}, suite.Long, suite.Often).WithContext(ctx).Should(Succeed())
 	})
 	found := s.cluster.Machines(ctx, s.site.Admin)
+	s.learnSecrets(ctx)
 	f1.Figure(
 		reports.Figure{Name: "control planes Ready", Value: float64(suite.Ready(found.ControlPlane)), Command: "kubectl get machines"},
 		reports.Figure{Name: "workers Ready", Value: float64(suite.Ready(found.Workers)), Command: "kubectl get machines"},

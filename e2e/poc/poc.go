@@ -62,6 +62,7 @@ func run(args []string) error {
 			site.Criterion("F4", s.remove)
 			site.Criterion("P1", s.answers)
 			site.Criterion("P2", s.provisioning)
+			It("without a failed reconcile loop", s.loops)
 			AfterAll(s.tidy)
 		})
 	})
@@ -81,6 +82,8 @@ type scenario struct {
 	endWatch      func() error
 	// ordered is when Clastix asked for so many more Machines.
 	ordered []order
+	// secrets are lines and tokens that must be in no log.
+	secrets map[string]bool
 }
 
 // order is a change that Clastix asked for.

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -90,5 +91,20 @@ func TestTheAuditLogOfOneUserIsKept(t *testing.T) {
 	}
 	if string(kept) != ours {
 		t.Errorf("kept is %s", kept)
+	}
+}
+
+func TestASecretInALogIsFound(t *testing.T) {
+	t.Parallel()
+	const line = "MHcCAQEEIAbcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	secrets := map[string]bool{}
+	remember(secrets, "token: abcdef.0123456789abcdef\nshort\n  "+line+"\n")
+	log := filepath.Join(t.TempDir(), "a.log")
+	if err := os.WriteFile(log, []byte("quiet\nsaid abcdef.0123456789abcdef\nshort\n\""+line+"\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found, lines, err := leaks(secrets, log)
+	if err != nil || lines != 4 || !slices.Equal(found, []string{"a.log:2", "a.log:4"}) {
+		t.Errorf("found %v in %d lines, %v", found, lines, err)
 	}
 }

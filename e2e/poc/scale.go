@@ -33,6 +33,7 @@ func (s *scenario) scale(ctx context.Context, f3 *reports.Examination) {
 		Expect(large.Without(small)).To(HaveLen(scaleBy), "new VMs")
 	})
 	f3.Step("AtomOS and Kubernetes tell the same", func() { s.compare(ctx, controlPlanes+workers+scaleBy, "") })
+	s.learnSecrets(ctx)
 	f3.Step(fmt.Sprintf("%d workers fewer, those that Clastix has named", scaleBy), func() {
 		names := s.condemn(ctx, scaleBy)
 		for _, vm := range large {
