@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	. "github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
@@ -20,7 +21,8 @@ func (s *Site) Criterion(id string, examine func(context.Context, *reports.Exami
 	It(title, Label(criterion), func(ctx SpecContext) {
 		e := s.Report.Begin(id)
 		DeferCleanup(func() {
-			if r := CurrentSpecReport(); r.Failed() {
+			// After an interrupt it stays unknown.
+			if r := CurrentSpecReport(); r.State.Is(types.SpecStateFailed | types.SpecStatePanicked | types.SpecStateTimedout) {
 				e.Fail(r.Failure.Message)
 			}
 		})
