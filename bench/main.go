@@ -136,6 +136,26 @@ func (b *bench) makeAndDelete(ctx SpecContext) {
 			reports.Figure{Name: p.name + ": peak memory", Value: float64(p.PeakMemory >> 20), Unit: "MiB"},
 		)
 	}
+	for _, share := range []struct {
+		name     string
+		from, to life.Stage
+	}{
+		{"bootstrap data ready → register arrives", life.BootstrapReady, life.RegisterArrived},
+		{"VM running → provisioned", life.VMRunning, life.Provisioned},
+		{"ElementoMachine deleted → gone, verified", life.Deleted, life.Gone},
+	} {
+		l := reports.Measure(share.name, life.Took(recorder.Lives(), share.from, share.to))
+		report.Figure(
+			reports.Figure{Name: l.Name + ", median", Value: l.P50, Unit: "ms"},
+			reports.Figure{Name: l.Name + ", 90 %", Value: l.P90, Unit: "ms"},
+		)
+	}
+	if loops, known := b.site.Reconciles(ctx); known {
+		report.Figure(
+			reports.Figure{Name: "reconcile loops of our manager", Value: float64(loops.All)},
+			reports.Figure{Name: "of these failed", Value: float64(loops.Failed), AtMost: ptr.To(0.0)},
+		)
+	}
 	report.Step("the cluster deleted, and nothing left on AtomOS", func() { b.remove(ctx) })
 }
 

@@ -108,3 +108,15 @@ func TestASecretInALogIsFound(t *testing.T) {
 		t.Errorf("found %v in %d lines, %v", found, lines, err)
 	}
 }
+
+func TestEveryChangeOfAnObjectIsFound(t *testing.T) {
+	t.Parallel()
+	before := map[string]string{"same": "1", "changed": "1", "gone": "1"}
+	after := map[string]string{"same": "1", "changed": "2", "new": "1"}
+	if found := changes(before, after); len(found) != 3 {
+		t.Errorf("the changes are %q, want one each of changed, gone and new", found)
+	}
+	if found := changes(before, before); len(found) != 0 {
+		t.Errorf("between the same objects there are changes: %q", found)
+	}
+}
