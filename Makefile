@@ -66,7 +66,7 @@ generate: ## Generate gRPC code, deep copies, CRDs and RBAC.
 .PHONY: verify
 verify: generate ## Fail where generated code or go.mod is out of date, or the protocol breaks.
 	go mod tidy
-	@changed="$$(git status --porcelain -- daemon/rpc provider/api provider/config go.mod go.sum)"; \
+	@changed="$$(git status --porcelain -- daemon/rpc provider/api provider/config go.mod go.sum)" || exit 1; \
 	if [ -n "$$changed" ]; then echo "commit what make generate and go mod tidy have changed:"; echo "$$changed"; exit 1; fi
 	$(GENERATE) buf lint
 	$(GENERATE) buf breaking --against daemon/rpc/released.binpb

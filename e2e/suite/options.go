@@ -49,6 +49,7 @@ func (o *Options) Flags(flags *flag.FlagSet, out string, defaults world.AtomOS) 
 	flags.Func("atomos", "use the AtomOS `host` [domain=]https://address[#fingerprint] instead of a fake; without a fingerprint its certificate is trusted on first use; may be repeated (E2E_ATOMOS, separated by spaces)", func(s string) error {
 		return addHost(a, s)
 	})
+	flags.StringVar(&a.ImageURL, "image-url", os.Getenv("E2E_IMAGE_URL"), "`URL`, with {image} in it, from which the hosts of --atomos fetch boot images (E2E_IMAGE_URL)")
 	flags.StringVar(&a.ClientUID, "client-uid", os.Getenv("E2E_CLIENT_UID"), "`owner` on AtomOS of all that the suite makes (E2E_CLIENT_UID)")
 	flags.StringVar(&o.Control, "control", os.Getenv("E2E_CONTROL"), "control `URL` of the fake behind --atomos, if it is one (E2E_CONTROL)")
 	flags.StringVar(&o.KubernetesVersion, "kubernetes-version", world.KubernetesVersion, "`version` of the clusters; AtomOS must have its image")
@@ -86,6 +87,9 @@ func (o *Options) complete(ctx context.Context, progress io.Writer) error {
 	}
 	if len(a.Existing) > 0 && a.ClientUID == "" {
 		return errors.New("--atomos needs --client-uid, the owner of what is made there")
+	}
+	if len(a.Existing) > 0 && o.World.Kubeconfig == "" && a.ImageURL == "" && o.Control == "" {
+		return errors.New("--atomos without --kubeconfig starts daemons; tell them by --image-url where the hosts fetch boot images")
 	}
 	if len(a.Existing) == 0 && o.Control != "" {
 		return errors.New("--control is of use with --atomos only; a fake that the suite starts is known")

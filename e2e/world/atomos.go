@@ -51,6 +51,10 @@ type AtomOS struct {
 	// the plane's manager has its own.
 	Daemons int
 
+	// ImageURL is where the hosts fetch boot images, with {image} for the name; a
+	// fake looks at the name alone, so that it matters with Existing only.
+	ImageURL string
+
 	// Hosts is the number of hosts of the fake (3 by default), and Domains how
 	// many domains they are dealt to (as many as hosts by default).
 	Hosts, Domains int

@@ -2,6 +2,7 @@ package world
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -51,14 +52,14 @@ func (w *World) startDaemons(ctx context.Context, o AtomOS) error {
 		return err
 	}
 	for n := 1; n <= count; n++ {
-		if err := w.startDaemon(ctx, n, path, authority); err != nil {
+		if err := w.startDaemon(ctx, n, path, authority, o.ImageURL); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *World) startDaemon(ctx context.Context, n int, path, authority string) error {
+func (w *World) startDaemon(ctx context.Context, n int, path, authority, imageURL string) error {
 	name := DaemonProcess(n)
 	address := w.block.Address(byte(firstDaemonAddress + n - 1))
 	port, err := w.block.FreePort(address)
@@ -88,7 +89,7 @@ func (w *World) startDaemon(ctx context.Context, n int, path, authority string) 
 		"tls":           map[string]any{"certFile": cert, "keyFile": key, "clientCAFile": authority},
 		"clients":       []any{map[string]any{"commonName": managerName, "clientUIDs": []string{w.clientUID}}},
 		"hosts":         w.hosts,
-		"imageURL":      "https://images.elemento.invalid/{image}.qcow2",
+		"imageURL":      cmp.Or(imageURL, "https://images.elemento.invalid/{image}.qcow2"),
 	}
 	content, err := json.Marshal(config)
 	if err != nil {

@@ -187,9 +187,15 @@ func (p *Process) signal(sig os.Signal) error {
 	return nil
 }
 
-// await calls ready until it returns nil, and gives up when the process ends or
-// ctx does, saying why.
+// awaited is how long a process may take to become ready: many times what it
+// takes on a machine that is busy with other things.
+const awaited = 3 * time.Minute
+
+// await calls ready until it returns nil, and gives up when the process ends, ctx
+// does, or three minutes are over, saying why.
 func (p *Process) await(ctx context.Context, ready func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, awaited)
+	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -19,9 +19,9 @@ type state struct {
 }
 
 func newState() (*state, error) {
-	parent := "/dev/shm"
-	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
-		parent = os.TempDir()
+	parent := os.TempDir()
+	if roomy("/dev/shm") {
+		parent = "/dev/shm"
 	}
 	sweepStates(parent)
 	dir, err := os.MkdirTemp(parent, statePrefix)
@@ -33,6 +33,17 @@ func newState() (*state, error) {
 		return nil, errors.Join(fmt.Errorf("making a state directory: %w", err), os.RemoveAll(dir))
 	}
 	return &state{dir: dir, lock: lock}, nil
+}
+
+// roomy tells whether a file system in memory is good enough for a world: in
+// containers it is often small, and nothing in it may be run.
+func roomy(dir string) bool {
+	const (
+		enough = 2 << 30
+		noExec = 8 // ST_NOEXEC of statfs(2)
+	)
+	var fs syscall.Statfs_t
+	return syscall.Statfs(dir, &fs) == nil && fs.Flags&noExec == 0 && uint64(fs.Bavail)*uint64(fs.Bsize) >= enough
 }
 
 // sweepStates removes what interrupted runs left: directories whose lock the
