@@ -27,27 +27,28 @@ test: programs ## Run all tests under the race detector.
 	go test -race -timeout 30m ./...
 
 .PHONY: programs
-programs: # The Kubernetes programs that tests and suites start; minutes once, then nothing.
+programs: # What tests and suites start as processes; minutes once, then nothing.
 	@go run ./e2e/world/program >/dev/null
+	@CGO_ENABLED=0 go build -buildvcs=false ./fakeatomos/cmd/... ./daemon/cmd/... ./provider/cmd/...
 
 ##@ Try it
 
 .PHONY: up
-up: ## Keep a playground running; Ctrl-C takes it down.
+up: programs ## Keep a playground running; Ctrl-C takes it down.
 	go run ./e2e/playground --out $(OUT) $(ARGS)
 
 ##@ Suites
 
 .PHONY: upstream
-upstream: ## Run the upstream Cluster API e2e specs on the embedded plane.
+upstream: programs ## Run the upstream Cluster API e2e specs on the embedded plane.
 	go run ./e2e/upstream --out $(OUT)/upstream $(ARGS)
 
 .PHONY: latency
-latency: ## Measure our share of a Machine's life over 30 Machines.
+latency: programs ## Measure our share of a Machine's life over 30 Machines.
 	go run ./e2e/latency --out $(OUT)/latency $(ARGS)
 
 .PHONY: bench
-bench: ## Create and delete MACHINES workers and count the cost.
+bench: programs ## Create and delete MACHINES workers and count the cost.
 	go run ./bench --out $(OUT)/bench --machines $(MACHINES) $(ARGS)
 
 .PHONY: contract
