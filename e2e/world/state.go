@@ -43,7 +43,7 @@ func roomy(dir string) bool {
 		noExec = 8 // ST_NOEXEC of statfs(2)
 	)
 	var fs syscall.Statfs_t
-	return syscall.Statfs(dir, &fs) == nil && fs.Flags&noExec == 0 && uint64(fs.Bavail)*uint64(fs.Bsize) >= enough
+	return syscall.Statfs(dir, &fs) == nil && fs.Flags&noExec == 0 && fs.Bavail*uint64(fs.Bsize) >= enough
 }
 
 // sweepStates removes what interrupted runs left: directories whose lock the
