@@ -109,6 +109,9 @@ func (r *Recorder) Finish() Report {
 			verdicts = append(verdicts, s.Verdict)
 		}
 	}
+	if r.report.Explanation != "" { // something outside of the criteria has failed
+		verdicts = append(verdicts, Failed)
+	}
 	r.report.Verdict = Sum(verdicts...)
 	return r.report
 }

@@ -352,3 +352,15 @@ func TestNumbersAreWrittenForPeople(t *testing.T) {
 		}
 	}
 }
+
+func TestAFailureOutsideOfTheCriteriaFailsTheReport(t *testing.T) {
+	t.Parallel()
+	r := Record("title", "command", io.Discard)
+	e := r.Begin("F1")
+	e.Figure(Figure{Name: "measured", Value: 1, Command: "c"})
+	e.Conclude()
+	r.Explain("the world did not go down")
+	if got := r.Finish().Verdict; got != Failed {
+		t.Errorf("the report says %q", got)
+	}
+}

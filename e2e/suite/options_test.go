@@ -43,7 +43,8 @@ func TestWhatCannotWorkIsRefused(t *testing.T) {
 		"controls of no fake":        {"--control=http://127.0.0.1:1"},
 		"a host without a scheme":    {"--atomos=192.0.2.1", "--client-uid=x"},
 		"a variable without a value": {"--variable=NAME"},
-		"a host that nobody can ask": {"--atomos=https://127.0.0.1", "--client-uid=x"},
+		"hosts without images":       {"--atomos=http://192.0.2.1", "--client-uid=x"},
+		"a host that nobody can ask": {"--atomos=https://127.0.0.1", "--client-uid=x", "--image-url=https://images.example.com/{image}"},
 		"a flag that there is not":   {"--such=1"},
 	} {
 		if _, err := parse(t, io.Discard, args...); err == nil {
@@ -65,7 +66,7 @@ func TestAHostIsNamedByItsAddressAlone(t *testing.T) {
 	host := fake.Hosts()[0]
 
 	var told strings.Builder
-	o, err := parse(t, &told, "--atomos="+host.URL(), "--client-uid=x")
+	o, err := parse(t, &told, "--atomos="+host.URL(), "--client-uid=x", "--image-url=https://images.example.com/{image}")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +78,7 @@ func TestAHostIsNamedByItsAddressAlone(t *testing.T) {
 	}
 
 	told.Reset()
-	o, err = parse(t, &told, "--atomos=rack-2="+host.URL()+"#"+host.Fingerprint(), "--client-uid=x")
+	o, err = parse(t, &told, "--atomos=rack-2="+host.URL()+"#"+host.Fingerprint(), "--client-uid=x", "--image-url=https://images.example.com/{image}")
 	if err != nil {
 		t.Fatal(err)
 	}

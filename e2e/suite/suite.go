@@ -19,6 +19,7 @@ import (
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -82,6 +83,9 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	if err := clear(dir); err != nil {
+		return err
+	}
 	// What the specs and the libraries say of their steps goes to a file; the
 	// terminal shows phases and figures.
 	log, err := os.Create(filepath.Join(dir, "suite.log"))
@@ -115,7 +119,8 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 
 	ReportAfterSuite("what went wrong outside of the criteria", func(r Report) {
 		for _, spec := range r.SpecReports {
-			if spec.Failed() && !slices.Contains(spec.Labels(), criterion) {
+			// A criterion that was concluded does not know what failed after it.
+			if spec.Failed() && !(slices.Contains(spec.Labels(), criterion) && spec.Failure.FailureNodeType == types.NodeTypeIt) {
 				site.Report.Explain(strings.TrimSpace(spec.LeafNodeText + " " + spec.Failure.Message))
 			}
 		}
@@ -142,6 +147,23 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	fmt.Fprintf(progress, "report: %s\n", path)
 	if ginkgo.failed || report.Verdict != reports.Passed {
 		return ErrNotPassed
+	}
+	return nil
+}
+
+// clear removes what an earlier run has left in the directory: logs are appended
+// to, and a run that is killed must not leave another one's verdict.
+func clear(dir string) error {
+	for _, pattern := range []string{"suite.log", "report.*", "audit*", "*.yaml", "clusterctl", "logs", "manifests", "repository", "artifacts"} {
+		found, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, path := range found {
+			if err := os.RemoveAll(path); err != nil {
+				return fmt.Errorf("removing what an earlier run has left: %w", err)
+			}
+		}
 	}
 	return nil
 }
