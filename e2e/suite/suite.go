@@ -120,7 +120,8 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	ReportAfterSuite("what went wrong outside of the criteria", func(r Report) {
 		for _, spec := range r.SpecReports {
 			// A criterion that was concluded does not know what failed after it.
-			if spec.Failed() && !(slices.Contains(spec.Labels(), criterion) && spec.Failure.FailureNodeType == types.NodeTypeIt) {
+			told := slices.Contains(spec.Labels(), criterion) && spec.Failure.FailureNodeType == types.NodeTypeIt
+			if spec.Failed() && !told {
 				site.Report.Explain(strings.TrimSpace(spec.LeafNodeText + " " + spec.Failure.Message))
 			}
 		}
