@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	. "github.com/onsi/gomega"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -32,6 +33,9 @@ func (s *Site) Reconciles(ctx context.Context) (Reconciles, bool) {
 	}
 	families, err := s.scrape(ctx, manager.Diagnostics+"/metrics")
 	succeeded(err)
+	for _, name := range []string{"controller_runtime_reconcile_total", "controller_runtime_reconcile_errors_total"} {
+		Expect(families).To(HaveKey(name), "the manager does not tell its loops")
+	}
 	var r Reconciles
 	for _, m := range families["controller_runtime_reconcile_total"].GetMetric() {
 		r.All += int(m.GetCounter().GetValue())

@@ -34,8 +34,6 @@ type Options struct {
 	Variables []string
 	// KubernetesVersion of the clusters.
 	KubernetesVersion string
-	// Keep leaves the world up after a failure, until an interrupt.
-	Keep bool
 }
 
 // Flags registers the flags that all suites have, and their values, of which the
@@ -65,7 +63,6 @@ func (o *Options) Flags(flags *flag.FlagSet, out string, defaults world.AtomOS) 
 	flags.DurationVar(&a.StopTime, "stop-time", a.StopTime, "from stop of a VM of the fake to shut off")
 	flags.IntVar(&a.Hosts, "hosts", a.Hosts, "hosts of the fake")
 	flags.IntVar(&a.Domains, "domains", a.Domains, "domains that the fake's hosts are dealt to")
-	flags.BoolVar(&o.Keep, "keep", false, "after a failure keep everything up until an interrupt")
 }
 
 // complete takes what the environment says and checks what cannot work. progress

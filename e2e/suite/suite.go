@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,7 +87,7 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	}
 	// What the specs and the libraries say of their steps goes to a file; the
 	// terminal shows phases and figures.
-	log, err := os.Create(filepath.Join(dir, "suite.log"))
+	log, err := os.Create(filepath.Join(dir, suiteLog))
 	if err != nil {
 		return err
 	}
@@ -103,14 +102,14 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 		options:           o,
 	}
 	site.options.World.Dir, site.options.World.Progress = dir, indented{progress}
-	site.Report.Evidence(reports.Evidence{Title: "what the suite said", Path: "suite.log"}, reports.Evidence{Title: "logs of all processes", Path: "logs"})
+	site.Report.Evidence(reports.Evidence{Title: "what the suite said", Path: suiteLog}, reports.Evidence{Title: "logs of all processes", Path: "logs"})
 
 	RegisterFailHandler(Fail)
 	// Ginkgo writes its marks without an end of line.
 	BeforeSuite(func(ctx SpecContext) {
 		fmt.Fprintln(progress)
 		site.Report.Step("bring up "+o.describe(), func() { site.up(ctx) })
-	})
+	}, NodeTimeout(40*time.Minute)) // the first time everything is built
 	describe(site)
 	AfterSuite(func(ctx SpecContext) {
 		fmt.Fprintln(progress)
@@ -152,10 +151,14 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	return nil
 }
 
-// clear removes what an earlier run has left in the directory: logs are appended
-// to, and a run that is killed must not leave another one's verdict.
+// clear removes what an earlier run, known by its log, has left in the directory:
+// logs are appended to, and a run that is killed must not leave another one's
+// verdict.
 func clear(dir string) error {
-	for _, pattern := range []string{"suite.log", "report.*", "audit*", "*.yaml", "clusterctl", "logs", "manifests", "repository", "artifacts"} {
+	if _, err := os.Stat(filepath.Join(dir, suiteLog)); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, pattern := range []string{"report.html", "report.json", "audit.log", "audit-*.jsonl", "*-workers.yaml", "clusterctl", "clusterctl.yaml", "logs", "manifests", "repository", "artifacts"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return err
@@ -168,6 +171,9 @@ func clear(dir string) error {
 	}
 	return nil
 }
+
+// suiteLog is the file of what the specs and the libraries say.
+const suiteLog = "suite.log"
 
 // criterion labels the specs that answer one; the report has their failures.
 const criterion = "criterion"
@@ -260,12 +266,6 @@ func (s *Site) variables() map[string]string {
 func (s *Site) down(ctx context.Context) {
 	if s.World == nil {
 		return
-	}
-	if s.options.Keep && CurrentSpecReport().Failed() {
-		fmt.Printf("kept up after the failure: export KUBECONFIG=%s; Ctrl-C ends it\n", s.World.AdminKubeconfig())
-		interrupted, stop := signal.NotifyContext(ctx, os.Interrupt)
-		defer stop()
-		<-interrupted.Done()
 	}
 	failure := s.World.Err()
 	if s.Hosts != nil {
