@@ -35,6 +35,8 @@ type Cluster struct {
 	Key client.ObjectKey
 	// ControlPlanes is how many of them it has.
 	ControlPlanes int
+	// Variables are values for the template that are this cluster's own.
+	Variables map[string]string
 
 	// generated are all objects that any manifest had: a class that is there
 	// already is left out of the later ones.
@@ -60,6 +62,7 @@ func (c *Cluster) Generate(ctx context.Context, workers int) []unstructured.Unst
 		KubernetesVersion:        c.Site.KubernetesVersion,
 		ControlPlaneMachineCount: ptr.To(int64(c.ControlPlanes)),
 		WorkerMachineCount:       ptr.To(int64(workers)),
+		ClusterctlVariables:      c.Variables,
 	})
 	Expect(os.WriteFile(filepath.Join(c.Site.Dir, c.Manifest(workers)), text, 0o644)).To(Succeed())
 	objects, err := utilyaml.ToUnstructured(text)
