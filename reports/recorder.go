@@ -146,6 +146,7 @@ type Examination struct {
 	recorder  *Recorder
 	criterion *Criterion
 	concluded bool
+	doubts    []string
 }
 
 // Step does something for the criterion; the step has failed when do panics.
@@ -201,6 +202,14 @@ func (e *Examination) Fail(explanation string) {
 	e.criterion.Verdict, e.criterion.Explanation = Failed, explanation
 }
 
+// Doubt says why the criterion can be no more than unknown, however well all was
+// that was looked at: it was not all that there is to look at.
+func (e *Examination) Doubt(why string) {
+	e.recorder.mu.Lock()
+	defer e.recorder.mu.Unlock()
+	e.doubts = append(e.doubts, why)
+}
+
 // Conclude judges what was gathered, now that it is complete. A criterion for
 // which nothing was gathered stays unknown.
 func (e *Examination) Conclude() Verdict {
@@ -238,6 +247,9 @@ func (e *Examination) Conclude() Verdict {
 	}
 	for _, i := range c.Items {
 		judge(i.Verdict, fmt.Sprintf("%s: %s", i.Name, i.Verdict))
+	}
+	for _, why := range e.doubts {
+		judge(Unknown, why)
 	}
 	c.Verdict = Sum(verdicts...)
 	if c.Verdict == NotRun {

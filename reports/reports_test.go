@@ -117,6 +117,16 @@ func TestACriterionIsJudgedByWhatWasGathered(t *testing.T) {
 			e.Conclude()
 		}, Failed},
 		"it failed after it was concluded": {func(e *Examination) { e.Conclude(); e.Fail("it is not what was wanted") }, Unknown},
+		"not all there is was looked at": {func(e *Examination) {
+			e.Step("a step", func() {})
+			e.Doubt("a short run")
+			e.Conclude()
+		}, Unknown},
+		"what was looked at of not all failed": {func(e *Examination) {
+			e.Doubt("a short run")
+			e.Figure(Figure{Name: "leaks", Value: 2, AtMost: &limit})
+			e.Conclude()
+		}, Failed},
 		"someone says that it failed":      {func(e *Examination) { e.Fail("for a reason") }, Failed},
 	} {
 		t.Run(name, func(t *testing.T) {
