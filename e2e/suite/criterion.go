@@ -18,7 +18,7 @@ func (s *Site) Criterion(id string, examine func(context.Context, *reports.Exami
 			title += ": " + c.Title
 		}
 	}
-	It(title, Label(criterion), func(ctx SpecContext) {
+	It(title, Label(Told), func(ctx SpecContext) {
 		e := s.Report.Begin(id)
 		DeferCleanup(func() {
 			// After an interrupt it stays unknown.

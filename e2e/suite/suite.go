@@ -119,7 +119,7 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	ReportAfterSuite("what went wrong outside of the criteria", func(r Report) {
 		for _, spec := range r.SpecReports {
 			// A criterion that was concluded does not know what failed after it.
-			told := slices.Contains(spec.Labels(), criterion) && spec.Failure.FailureNodeType == types.NodeTypeIt
+			told := slices.Contains(spec.Labels(), Told) && spec.Failure.FailureNodeType == types.NodeTypeIt
 			if spec.Failed() && !told {
 				site.Report.Explain(strings.TrimSpace(spec.LeafNodeText + " " + spec.Failure.Message))
 			}
@@ -175,8 +175,8 @@ func clear(dir string) error {
 // suiteLog is the file of what the specs and the libraries say.
 const suiteLog = "suite.log"
 
-// criterion labels the specs that answer one; the report has their failures.
-const criterion = "criterion"
+// Told labels the specs whose failures a criterion of the report tells.
+const Told = "criterion"
 
 // outcome is what Ginkgo tells at the end.
 type outcome struct{ failed bool }
