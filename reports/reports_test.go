@@ -127,7 +127,7 @@ func TestACriterionIsJudgedByWhatWasGathered(t *testing.T) {
 			e.Figure(Figure{Name: "leaks", Value: 2, AtMost: &limit})
 			e.Conclude()
 		}, Failed},
-		"someone says that it failed":      {func(e *Examination) { e.Fail("for a reason") }, Failed},
+		"someone says that it failed": {func(e *Examination) { e.Fail("for a reason") }, Failed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
