@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -122,8 +123,18 @@ type Machines struct{ ControlPlane, Workers []clusterv1.Machine }
 
 // Machines lists the cluster's Machines.
 func (c *Cluster) Machines(ctx context.Context, as client.Client) Machines {
+	GinkgoHelper()
+	m, err := c.ListMachines(ctx, as)
+	Expect(err).NotTo(HaveOccurred())
+	return m
+}
+
+// ListMachines does so where the management plane may be away.
+func (c *Cluster) ListMachines(ctx context.Context, as client.Client) (Machines, error) {
 	list := &clusterv1.MachineList{}
-	Expect(as.List(ctx, list, client.InNamespace(c.Key.Namespace), client.MatchingLabels{clusterv1.ClusterNameLabel: c.Key.Name})).To(Succeed())
+	if err := as.List(ctx, list, client.InNamespace(c.Key.Namespace), client.MatchingLabels{clusterv1.ClusterNameLabel: c.Key.Name}); err != nil {
+		return Machines{}, fmt.Errorf("listing the Machines of %s: %w", c.Key.Name, err)
+	}
 	var m Machines
 	for _, machine := range list.Items {
 		if _, yes := machine.Labels[clusterv1.MachineControlPlaneLabel]; yes {
@@ -132,7 +143,7 @@ func (c *Cluster) Machines(ctx context.Context, as client.Client) Machines {
 			m.Workers = append(m.Workers, machine)
 		}
 	}
-	return m
+	return m, nil
 }
 
 // All are both kinds.
