@@ -149,8 +149,8 @@ func (h *host) oneOf(ctx context.Context, doubles []c4.Network) (uid string, err
 	return uid, nil
 }
 
-// newNetwork is a managed network: the first address is the gateway's, DHCP
-// gives out the others.
+// newNetwork is a managed network: the first address is the gateway's, the last
+// is left for a virtual IP of the cluster, DHCP gives out the others.
 func newNetwork(clientUID string, spec *rpc.NetworkSpec) (c4.Network, error) {
 	prefix, err := netip.ParsePrefix(spec.Cidr)
 	if err != nil {
@@ -162,7 +162,7 @@ func newNetwork(clientUID string, spec *rpc.NetworkSpec) (c4.Network, error) {
 		CreatorUID: clientUID, Name: spec.Name, Type: "libvirt", Private: true,
 		IP: c4.NetworkIP{
 			Address: netip.PrefixFrom(gateway, prefix.Bits()).String(),
-			DHCP:    c4.NetworkDHCP{Start: gateway.Next().String(), End: lastAddress(prefix).Prev().String(), Hosts: []c4.NetworkHost{}},
+			DHCP:    c4.NetworkDHCP{Start: gateway.Next().String(), End: lastAddress(prefix).Prev().Prev().String(), Hosts: []c4.NetworkHost{}},
 		},
 		Routes: []string{},
 	}
