@@ -3,6 +3,7 @@ package reports
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -30,4 +31,19 @@ func seconds(s float64) string {
 		return number(s, "s")
 	}
 	return time.Duration(s * float64(time.Second)).Round(time.Second).String()
+}
+
+// limits say what a figure must keep, where it must keep something.
+func limits(f Figure) string {
+	var of []string
+	if f.AtMost != nil {
+		of = append(of, "at most "+number(*f.AtMost, f.Unit))
+	}
+	if f.AtLeast != nil {
+		of = append(of, "at least "+number(*f.AtLeast, f.Unit))
+	}
+	if len(of) == 0 {
+		return ""
+	}
+	return ", " + strings.Join(of, " and ") + " is asked for"
 }

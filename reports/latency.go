@@ -19,7 +19,17 @@ type Latency struct {
 	Max   float64 `json:"maxMs"`
 	// P50AtMost is the limit that the median must keep, where it has one.
 	P50AtMost *float64 `json:"p50AtMostMs,omitempty"`
+	// StageOf names the latency of which this is one of the consecutive stages,
+	// which stand in their order; empty for one that stands for itself.
+	StageOf string `json:"stageOf,omitempty"`
+	// Samples are the measured ones, sorted: all of them, or as many as
+	// [MaxSamples] of equal distance in rank, with the first and the last.
+	Samples []float64 `json:"samplesMs,omitempty"`
 }
+
+// MaxSamples is how many samples a latency keeps at most: enough to draw how they
+// are distributed.
+const MaxSamples = 1000
 
 // Measure sums up samples, in any order.
 func Measure(name string, samples []time.Duration) Latency {
@@ -30,6 +40,20 @@ func Measure(name string, samples []time.Duration) Latency {
 	sorted := slices.Sorted(slices.Values(samples))
 	rank := func(percent float64) float64 { return milliseconds(sorted[nearestRank(percent, len(sorted))]) }
 	l.Min, l.P50, l.P90, l.P99, l.Max = rank(0), rank(50), rank(90), rank(99), rank(100)
+	l.Samples = make([]float64, min(len(sorted), MaxSamples))
+	for i := range l.Samples {
+		at := i
+		if len(sorted) > MaxSamples {
+			at = i * (len(sorted) - 1) / (MaxSamples - 1)
+		}
+		l.Samples[i] = milliseconds(sorted[at])
+	}
+	return l
+}
+
+// Stage is the latency as one of the consecutive stages of another.
+func (l Latency) Stage(of string) Latency {
+	l.StageOf = of
 	return l
 }
 

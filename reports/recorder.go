@@ -74,6 +74,42 @@ func (r *Recorder) Figure(f ...Figure) {
 	}
 }
 
+// Validator adds what a validator found that judged the run as a whole.
+func (r *Recorder) Validator(v ...Validator) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Validators = r.validated(r.report.Validators, v)
+}
+
+// validated adds validators to those that there are, and tells of them. It is
+// called with the lock held.
+func (r *Recorder) validated(there, more []Validator) []Validator {
+	for _, v := range more {
+		v = v.judged()
+		there = append(there, v)
+		fmt.Fprintf(r.progress, "    %-8s %s: %d checked, %d violations\n", v.Verdict, v.Name, v.Checked, len(v.Violations))
+	}
+	return there
+}
+
+// TimeLine adds how the run went.
+func (r *Recorder) TimeLine(l ...TimeLine) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.TimeLines = append(r.report.TimeLines, l...)
+}
+
+// Parts says which processes the run was made of, the last of which is this one;
+// a run of more than one is a merged one, and starts with the first.
+func (r *Recorder) Parts(p ...Part) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Parts = p
+	if len(p) > 1 {
+		r.report.Start = p[0].Start
+	}
+}
+
 // Step does something that belongs to no criterion.
 func (r *Recorder) Step(name string, do func()) { r.step("", name, do) }
 
@@ -92,17 +128,29 @@ func (r *Recorder) Begin(id string) *Examination {
 	return &Examination{recorder: r, criterion: c}
 }
 
-// Finish ends the run and returns its report.
+// Finish ends the run and returns its report. A criterion for which the run was
+// too short does not count, unless there is no other.
 func (r *Recorder) Finish() Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.report.End = time.Now()
-	verdicts := make([]Verdict, 0, len(r.report.Criteria))
+	var verdicts []Verdict
+	short := false
 	for _, c := range r.report.Criteria {
+		if len(c.Lacks) > 0 && c.Verdict == Unknown {
+			short = true
+			continue
+		}
 		verdicts = append(verdicts, c.Verdict)
+	}
+	if short && Sum(verdicts...) == NotRun {
+		verdicts = append(verdicts, Unknown)
 	}
 	for _, f := range r.report.Figures {
 		verdicts = append(verdicts, f.Verdict())
+	}
+	for _, v := range r.report.Validators {
+		verdicts = append(verdicts, v.Verdict)
 	}
 	for _, s := range r.report.Steps {
 		if s.Criterion == "" && s.Verdict != Passed {
@@ -183,6 +231,24 @@ func (e *Examination) Item(i ...Item) {
 	}
 }
 
+// Scenario adds what was made to go wrong.
+func (e *Examination) Scenario(s ...Scenario) {
+	e.recorder.mu.Lock()
+	defer e.recorder.mu.Unlock()
+	for _, s := range s {
+		s = s.judged()
+		e.criterion.Scenarios = append(e.criterion.Scenarios, s)
+		fmt.Fprintf(e.recorder.progress, "    %-8s %8.1f s  %s\n", s.Verdict, s.Seconds, s.Name)
+	}
+}
+
+// Validator adds what a validator found.
+func (e *Examination) Validator(v ...Validator) {
+	e.recorder.mu.Lock()
+	defer e.recorder.mu.Unlock()
+	e.criterion.Validators = e.recorder.validated(e.criterion.Validators, v)
+}
+
 // Evidence adds files that show it.
 func (e *Examination) Evidence(files ...Evidence) {
 	e.recorder.mu.Lock()
@@ -210,6 +276,14 @@ func (e *Examination) Doubt(why string) {
 	e.doubts = append(e.doubts, why)
 }
 
+// Well tells whether a concluded criterion is passed, or would be if the run had
+// been as long as it asks for.
+func (e *Examination) Well() bool {
+	e.recorder.mu.Lock()
+	defer e.recorder.mu.Unlock()
+	return e.criterion.Verdict == Passed || e.criterion.Verdict == Unknown && len(e.criterion.Lacks) > 0
+}
+
 // Conclude judges what was gathered, now that it is complete. A criterion for
 // which nothing was gathered stays unknown.
 func (e *Examination) Conclude() Verdict {
@@ -231,11 +305,7 @@ func (e *Examination) Conclude() Verdict {
 		}
 	}
 	for _, f := range c.Figures {
-		if v := f.Verdict(); v != Passed {
-			judge(v, fmt.Sprintf("%s is %s, at most %s is allowed", f.Name, number(f.Value, f.Unit), number(*f.AtMost, f.Unit)))
-		} else {
-			judge(v, "")
-		}
+		judge(f.Verdict(), f.Name+" is "+number(f.Value, f.Unit)+limits(f))
 	}
 	for _, l := range c.Latencies {
 		switch v := l.Verdict(); v {
@@ -248,13 +318,20 @@ func (e *Examination) Conclude() Verdict {
 	for _, i := range c.Items {
 		judge(i.Verdict, fmt.Sprintf("%s: %s", i.Name, i.Verdict))
 	}
-	for _, why := range e.doubts {
-		judge(Unknown, why)
+	for _, s := range c.Scenarios {
+		judge(s.Verdict, fmt.Sprintf("%s: %s", s.Name, s.Verdict))
+	}
+	for _, v := range c.Validators {
+		judge(v.Verdict, v.reason())
 	}
 	c.Verdict = Sum(verdicts...)
 	if c.Verdict == NotRun {
 		c.Verdict, reasons = Unknown, []string{"nothing was measured"}
 	}
 	c.Explanation = strings.Join(reasons, "; ")
+	c.Lacks = e.doubts
+	report := e.recorder.report
+	report.End = time.Now()
+	*c = weighed(report, *c)
 	return c.Verdict
 }

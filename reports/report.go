@@ -49,8 +49,42 @@ type Report struct {
 	Figures []Figure `json:"figures,omitempty"`
 	// Steps are what was done, in order.
 	Steps []Step `json:"steps"`
+	// Validators are those that judged the run as a whole.
+	Validators []Validator `json:"validators,omitempty"`
+	// TimeLines show how the run went.
+	TimeLines []TimeLine `json:"timeLines,omitempty"`
+	// Parts are the processes that one run was made of, where it was resumed; none
+	// for a run of one process.
+	Parts []Part `json:"parts,omitempty"`
 	// Evidence is what is of use for the run as a whole, such as logs.
 	Evidence []Evidence `json:"evidence,omitempty"`
+	// Runs are those that a sign-off was merged from, the newest first.
+	Runs []Run `json:"runs,omitempty"`
+	// TrackRecord are the bugs that the suites have found so far; a sign-off's.
+	TrackRecord []Bug `json:"trackRecord,omitempty"`
+}
+
+// Merged tells whether more than one process made the run, one after the other.
+func (r Report) Merged() bool { return len(r.Parts) > 1 }
+
+// Well tells whether nothing went wrong: no criterion is anything but passed or
+// not run, except for want of a longer run.
+func (r Report) Well() bool {
+	if r.Verdict == Failed {
+		return false
+	}
+	for _, c := range r.Criteria {
+		if c.Verdict == Failed || c.Verdict == Unknown && len(c.Lacks) == 0 {
+			return false
+		}
+	}
+	return r.Verdict == Passed || slices.ContainsFunc(r.Criteria, func(c Criterion) bool { return len(c.Lacks) > 0 })
+}
+
+// Part is one process of a run that was resumed.
+type Part struct {
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
 }
 
 // Criterion is a line of the checklist and its answer.
@@ -61,14 +95,21 @@ type Criterion struct {
 	// Verdict follows from the steps, figures and latencies.
 	Verdict Verdict `json:"verdict"`
 	// Explanation says why the verdict is what it is, where that is not plain.
-	Explanation string    `json:"explanation,omitempty"`
-	Figures     []Figure  `json:"figures,omitempty"`
-	Latencies   []Latency `json:"latencies,omitempty"`
+	Explanation string `json:"explanation,omitempty"`
+	// Lacks say what keeps a criterion from being passed although all was well
+	// that was looked at, such as "a short run: 0.5 h of 24 h".
+	Lacks     []string  `json:"lacks,omitempty"`
+	Figures   []Figure  `json:"figures,omitempty"`
+	Latencies []Latency `json:"latencies,omitempty"`
 	// Items name what was counted, such as the specs that passed.
-	Items    []Item     `json:"items,omitempty"`
-	Evidence []Evidence `json:"evidence,omitempty"`
+	Items      []Item      `json:"items,omitempty"`
+	Scenarios  []Scenario  `json:"scenarios,omitempty"`
+	Validators []Validator `json:"validators,omitempty"`
+	Evidence   []Evidence  `json:"evidence,omitempty"`
 	// Command is the one that measures it; empty where there is none yet.
 	Command string `json:"command,omitempty"`
+	// Run is the name of the one that examined it, in a sign-off.
+	Run string `json:"run,omitempty"`
 }
 
 // Figure is one measured number.
@@ -77,15 +118,18 @@ type Figure struct {
 	Value float64 `json:"value"`
 	// Unit is empty for a count.
 	Unit string `json:"unit,omitempty"`
-	// AtMost is the limit that Value must keep, where it has one.
-	AtMost *float64 `json:"atMost,omitempty"`
+	// AtMost and AtLeast are the limits that Value must keep, where it has some.
+	AtMost  *float64 `json:"atMost,omitempty"`
+	AtLeast *float64 `json:"atLeast,omitempty"`
+	// Interval says how sure Value is, where it stands for more than was counted.
+	Interval *Interval `json:"interval,omitempty"`
 	// Command is the one that took the number, where it is not the criterion's.
 	Command string `json:"command,omitempty"`
 }
 
-// Verdict judges a figure by its limit.
+// Verdict judges a figure by its limits.
 func (f Figure) Verdict() Verdict {
-	if f.AtMost != nil && f.Value > *f.AtMost {
+	if f.AtMost != nil && f.Value > *f.AtMost || f.AtLeast != nil && f.Value < *f.AtLeast {
 		return Failed
 	}
 	return Passed

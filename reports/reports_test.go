@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -45,8 +46,32 @@ func aRun(t *testing.T) Report {
 	c2.Item(Item{Name: "QuickStart <script>", Verdict: Passed}, Item{Name: "ClusterDeletion", Verdict: NotRun, Detail: "does not apply"})
 	c2.Conclude()
 
+	f5 := r.Begin("F5")
+	f5.Scenario(Scenario{Name: "lost-reply", Answers: "capi-facts: a reply is lost", Does: "loses the reply of register", During: "one VM", After: "the Machine is Ready",
+		Seed: "7", Start: time.Now(), Seconds: 1.5, Cycles: 0.0025, Verdict: Passed, Command: "make scenario NAME=lost-reply SEED=7"})
+	f5.Validator(Validated("one VM a Machine", "at most one VM of a Machine lives at a time", 12))
+	f5.Conclude()
+
+	r2 := r.Begin("R2")
+	r2.Figure(Figure{Name: Iterations, Value: 100})
+	share := Share(SucceededOperations, 3000, 3001)
+	share.AtLeast = at(99.9)
+	r2.Figure(share)
+	r2.Conclude()
+
 	r.Begin("F4")
 	r.Figure(Figure{Name: "C4 calls", Value: 1234})
+	r.Validator(Validated("nothing left", "", 3, "12:00 volume boot-1 is left"))
+	r.Parts(Part{Start: time.Now().Add(-time.Hour), End: time.Now()}, Part{Start: time.Now(), End: time.Now()})
+	line := TimeLine{Name: "The soak", Start: time.Now()}
+	for i := range 100 {
+		line.Sample("heap of the manager", "MiB", line.Start.Add(time.Duration(i)*time.Second), float64(40+i%7))
+		line.Sample("heap of daemon-1", "MiB", line.Start.Add(time.Duration(i)*time.Second), float64(20+i%5))
+		line.Sample("VMs", "", line.Start.Add(time.Duration(i)*time.Second), float64(i/10))
+	}
+	line.Mark("host-1 down", line.Start.Add(20*time.Second), line.Start.Add(40*time.Second))
+	line.Violation("nothing left", "volume boot-1", line.Start.Add(50*time.Second))
+	r.TimeLine(line)
 	r.Evidence(Evidence{Title: "logs", Path: "logs"})
 	return r.Finish()
 }
@@ -186,7 +211,9 @@ func TestPercentilesAreNearestRanks(t *testing.T) {
 		{hundred[:2], Latency{Count: 2, Min: 99, P50: 99, P90: 100, P99: 100, Max: 100}},
 		{nil, Latency{}},
 	} {
-		if got := Measure("", c.samples); got != c.want {
+		got := Measure("", c.samples)
+		got.Samples = nil
+		if !reflect.DeepEqual(got, c.want) {
 			t.Errorf("of %d samples: got %+v, want %+v", len(c.samples), got, c.want)
 		}
 	}
