@@ -27,7 +27,7 @@ func (s *Site) Criterion(id string, examine func(context.Context, *reports.Exami
 			}
 		})
 		examine(ctx, e)
-		if verdict := e.Conclude(); verdict != reports.Passed {
+		if verdict := e.Conclude(); !e.Well() {
 			Fail(fmt.Sprintf("%s: the verdict is %q; the report says why", id, verdict))
 		}
 	})
