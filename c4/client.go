@@ -170,7 +170,12 @@ func (c *Client) Ping(ctx context.Context) error {
 
 // Info returns the host's hardware and its use.
 func (c *Client) Info(ctx context.Context) (HostInfo, error) {
-	return call[HostInfo](ctx, c, matcher, http.MethodGet, "/statusjson", nil)
+	const path = "/statusjson"
+	info, err := call[HostInfo](ctx, c, matcher, http.MethodGet, path, nil)
+	if err == nil && info.CPU.Arch == "" && info.CPU.MaxThreads == 0 {
+		err = c.fail(matcher, http.MethodGet, path, Malformed, http.StatusOK, "success without a processor", nil)
+	}
+	return info, err
 }
 
 // Metrics returns the host's allocation. Needs a token.
@@ -242,11 +247,13 @@ func (c *Client) VMs(ctx context.Context, clientUID string, known Digest) (vms [
 	if digest == known {
 		return nil, digest, false, nil
 	}
+	// What is no list is not an empty one: VMs would be taken for gone.
 	var out RunningReply
-	if reply.status != http.StatusNoContent {
-		if err := c.decode(reply, matcher, http.MethodGet, path, &out); err != nil {
-			return nil, 0, false, err
-		}
+	if err := c.decode(reply, matcher, http.MethodGet, path, &out); err != nil {
+		return nil, 0, false, err
+	}
+	if out.VMs == nil {
+		return nil, 0, false, c.fail(matcher, http.MethodGet, path, Malformed, reply.status, "success without a list of VMs", nil)
 	}
 	vms = make([]VM, 0, len(out.VMs))
 	for _, r := range out.VMs {

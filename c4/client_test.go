@@ -321,8 +321,21 @@ func TestNoContentMeansWhatEachCallSays(t *testing.T) {
 	if list, err := c.Volumes(t.Context(), "c"); err != nil || len(list) != 0 {
 		t.Errorf("volumes: %v, %v; want an empty list", list, err)
 	}
-	if list, _, changed, err := c.VMs(t.Context(), "c", 0); err != nil || len(list) != 0 || !changed {
-		t.Errorf("VMs: %v, %v, %v; want an empty list", list, changed, err)
+}
+
+func TestWhatIsNoListOfVMsIsNotAnEmptyOne(t *testing.T) {
+	t.Parallel()
+	for _, reply := range []http.HandlerFunc{answer(204, ""), answer(200, `{}`), answer(200, `{"vms":null}`), answer(200, `[]`), answer(200, `{"error":"x"}`)} {
+		_, _, _, err := client(t, serve(t, reply), nil).VMs(t.Context(), "c", 0)
+		wantCode(t, err, c4.Malformed)
+	}
+}
+
+func TestAHostWithoutAProcessorHasNotToldItsHardware(t *testing.T) {
+	t.Parallel()
+	for _, reply := range []http.HandlerFunc{answer(204, ""), answer(200, `{}`)} {
+		_, err := client(t, serve(t, reply), nil).Info(t.Context())
+		wantCode(t, err, c4.Malformed)
 	}
 }
 

@@ -2,13 +2,44 @@ package daemon
 
 import (
 	"context"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
 	"slices"
+	"sync"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 )
+
+// door tells the log who is not let in, and why: the far end often sees nothing
+// but a connection that breaks.
+type door struct {
+	credentials.TransportCredentials
+	log *slog.Logger
+
+	mu   sync.Mutex
+	told time.Time
+}
+
+// ServerHandshake is gRPC's.
+func (d *door) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	secure, info, err := d.TransportCredentials.ServerHandshake(conn)
+	if err == nil {
+		return secure, info, nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now := time.Now(); now.Sub(d.told) > time.Second { // whoever knocks all the time does not fill the disk
+		d.told = now
+		d.log.Warn("a caller was refused", "peer", conn.RemoteAddr().String(), "err", err)
+	}
+	return secure, info, err
+}
 
 // callers knows who may act for which client UUIDs.
 type callers struct {
@@ -61,9 +92,13 @@ func (c *callers) authorize(ctx context.Context, clientUID string) (name string,
 		}
 	}
 	if err := c.certificates.verify(info.State.PeerCertificates); err != nil {
+		what := "is not signed by an authority in tls.clientCAFile any more"
+		if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+			what = "expired on " + invalid.Cert.NotAfter.UTC().Format(time.RFC3339)
+		}
 		return name, &failure{
 			reason: rpc.Reason_REASON_CLIENT_FORBIDDEN, err: err,
-			message: "the certificate of caller " + name + " is not good any more; connect anew with a current one",
+			message: "the certificate of caller " + name + " " + what + "; connect anew with a current one",
 		}
 	}
 	if clientUID == "" && len(allowed) > 0 {

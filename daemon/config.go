@@ -75,8 +75,8 @@ type Host struct {
 	// Fingerprint is the SHA-256 of the host's certificate in hex, with or
 	// without colons; needed for https.
 	Fingerprint string `json:"fingerprint,omitempty"`
-	// TokenFile holds the host's bearer token, if it wants one. It is read
-	// when the daemon starts.
+	// TokenFile holds the host's bearer token, if it wants one. It is read again
+	// when it changes.
 	TokenFile string `json:"tokenFile,omitempty"`
 	// ForwardAddress is where the host's port forwards are reached; by default
 	// the address in URL.

@@ -139,12 +139,17 @@ func (d *deleting) stop(ctx context.Context, vm c4.VM) error {
 	if asked {
 		return nil
 	}
-	err := d.host.c4.Stop(ctx, d.ref(vm))
-	if code := c4.CodeOf(err); err != nil && code != c4.NotFound && code != c4.WrongState { // gone or down already
-		if code != c4.Unsupported {
-			return d.host.changeFailed("shutting down VM "+d.name, err)
-		}
+	// A host that takes long over it must not keep power from being cut in time.
+	short, cancel := context.WithDeadline(ctx, earlier(d.until, d.force))
+	err := d.host.c4.Stop(short, d.ref(vm))
+	cancel()
+	switch code := c4.CodeOf(err); {
+	case err == nil, code == c4.NotFound, code == c4.WrongState: // gone or down already
+	case code == c4.Unsupported:
 		d.force = time.Time{} // all that is left is to cut power
+	case unanswered(err) && ctx.Err() == nil: // asked, at all events
+	default:
+		return d.host.changeFailed("shutting down VM "+d.name, err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -34,27 +34,41 @@ func forwardOn(port uint32, all []c4.Forward) (c4.Forward, bool) {
 	return all[i], true
 }
 
-// removeForward removes the forward of a port if it is the one that is meant:
-// it may have been pointed elsewhere since it was seen.
+// removeForward removes the forward of a port if it is the one that is meant (it
+// may have been pointed elsewhere since it was seen), until the host has shown
+// twice that it is gone.
 func (h *host) removeForward(ctx context.Context, port uint32, meant func(c4.Forward) (bool, error)) error {
 	unlock, err := h.holdPort(ctx, port)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	all, err := h.lookForwards(ctx)
-	if err != nil {
-		return err
+	for absent, removals := 0, 0; absent < 2; {
+		all, err := h.lookForwards(ctx)
+		if err != nil {
+			return err
+		}
+		there, found := forwardOn(port, all)
+		if !found {
+			absent++
+			continue
+		}
+		if is, err := meant(there); err != nil || !is {
+			return err
+		}
+		if removals > 1 {
+			return failf(rpc.Reason_REASON_OUTCOME_UNKNOWN, h.ID, "host %s still shows the forward of port %d, which it was told to remove", h.ID, port)
+		}
+		if err := h.deleteForward(ctx, there); err != nil {
+			return err
+		}
+		absent = 0
+		removals++
 	}
-	there, found := forwardOn(port, all)
-	if !found {
-		return nil
+	if h.pointing.may(port, landsSoon) {
+		return failf(rpc.Reason_REASON_WRONG_STATE, h.ID, "host %s was asked to forward port %d and has not answered; waiting for it, at most %s", h.ID, port, landsSoon)
 	}
-	is, err := meant(there)
-	if err != nil || !is {
-		return err
-	}
-	return h.deleteForward(ctx, there)
+	return nil
 }
 
 // holdPort lets one call at a time change the forward of a port.
@@ -230,20 +244,27 @@ func (s *service) EnsureForward(ctx context.Context, req *rpc.EnsureForwardReque
 		wanted.Force = true
 	}
 	_, err = at.c4.CreateForward(ctx, wanted)
-	if err == nil {
+	switch code := c4.CodeOf(err); {
+	case err != nil && code == c4.InUse:
+		return nil, at.failed("forwarding a port", err, rpc.Reason_REASON_IN_USE, "the port is taken; reserve another endpoint")
+	case err != nil && !code.Ambiguous():
+		return nil, at.changeFailed("forwarding a port", err)
+	}
+	// Whatever the host says: what counts is what it shows.
+	all, lookErr := at.lookForwards(ctx)
+	if there, found := forwardOn(req.Endpoint.Port, all); found && sameTarget(there, wanted) {
 		return &rpc.EnsureForwardResponse{}, nil
 	}
-	switch code := c4.CodeOf(err); {
-	case code.Ambiguous():
-		if all, lookErr := at.lookForwards(ctx); lookErr == nil {
-			if there, found := forwardOn(req.Endpoint.Port, all); found && sameTarget(there, wanted) {
-				return &rpc.EnsureForwardResponse{}, nil
-			}
-		}
-	case code == c4.InUse:
-		return nil, at.failed("forwarding a port", err, rpc.Reason_REASON_IN_USE, "the port is taken; reserve another endpoint")
+	if unanswered(err) {
+		at.pointing.add(req.Endpoint.Port)
 	}
-	return nil, at.changeFailed("forwarding a port", err)
+	switch {
+	case err != nil:
+		return nil, at.changeFailed("forwarding a port", err)
+	case lookErr != nil:
+		return nil, lookErr
+	}
+	return nil, failf(rpc.Reason_REASON_OUTCOME_UNKNOWN, at.ID, "host %s has agreed to forward port %d and does not show it yet", at.ID, req.Endpoint.Port)
 }
 
 // forwardTo is the forward that is asked for, with the target's address.

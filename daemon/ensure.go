@@ -51,6 +51,7 @@ func (e *ensuring) run(ctx context.Context) (*seenVM, error) {
 	}
 	if seen.vms[e.name] == nil {
 		if err == nil {
+			e.suspect(e.name)
 			err = failf(rpc.Reason_REASON_OUTCOME_UNKNOWN, e.host.ID, "host %s has registered VM %s and does not show it yet", e.host.ID, e.name)
 		}
 		return nil, err
@@ -90,6 +91,15 @@ func (t *tenant) settle(ctx context.Context, name string, seen observation) erro
 		err := t.host.c4.Unregister(ctx, t.ref(double))
 		if err != nil && c4.CodeOf(err) != c4.NotFound {
 			return t.host.changeFailed("removing a double of VM "+name, err)
+		}
+	}
+	left, err := t.look(ctx)
+	if err != nil {
+		return err
+	}
+	for _, double := range all[1:] {
+		if slices.ContainsFunc(left.named(name), func(vm c4.VM) bool { return vm.UID == double.UID }) {
+			return failf(rpc.Reason_REASON_OUTCOME_UNKNOWN, t.host.ID, "host %s still shows a double of VM %s, which it was told to remove", t.host.ID, name)
 		}
 		t.host.log.Warn("removed a double", "vm", name, "host", t.host.ID, "client", t.clientUID, "uid", double.UID, "kept", all[0].UID)
 	}

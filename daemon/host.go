@@ -2,10 +2,8 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -48,6 +46,9 @@ type host struct {
 	unseen late[networkKey]
 	// forwarding holds one who changes the forward of a port at a time.
 	forwarding keyLock[uint32]
+	// pointing are the ports of which a request to forward them ended without an
+	// answer.
+	pointing late[uint32]
 
 	mu           sync.Mutex
 	tenants      map[string]*tenant
@@ -64,21 +65,19 @@ type host struct {
 
 func newHost(cfg Host, interval time.Duration, m *metrics, log *slog.Logger, spawn func(context.Context, func(context.Context))) (*host, error) {
 	h := &host{Host: cfg, interval: interval, metrics: m, log: log, spawn: spawn, tenants: map[string]*tenant{}}
-	token := ""
-	if cfg.TokenFile != "" {
-		raw, err := os.ReadFile(cfg.TokenFile)
-		if err != nil {
-			return nil, fmt.Errorf("tokenFile: %w", err)
-		}
-		token = strings.TrimSpace(string(raw))
+	bearer, err := readToken(cfg.TokenFile, log)
+	if err != nil {
+		return nil, err
 	}
-	var err error
 	h.c4, err = c4.New(c4.Config{
-		URL: cfg.URL, Fingerprint: cfg.Fingerprint, Token: token, Timeout: maxDeadline,
+		URL: cfg.URL, Fingerprint: cfg.Fingerprint, Timeout: maxDeadline,
 		Observe: func(o c4.Observation) { m.observeC4(cfg.ID, o) },
 		RequestHeader: func(ctx context.Context, header http.Header) {
 			if id := requestID(ctx); id != "" {
 				header.Set("X-Request-Id", id)
+			}
+			if word := bearer.current(); word != "" {
+				header.Set("Authorization", "Bearer "+word)
 			}
 		},
 	})

@@ -135,7 +135,7 @@ func (s *service) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerI
 	admitted := &admittedStream{ServerStream: ss, service: s}
 	admitted.ctx = withRequestID(ss.Context(), incomingRequestID(ss.Context()))
 	began := time.Now()
-	defer func() { err = s.finish(admitted.ctx, info.FullMethod, admitted.caller, nil, nil, began, err) }()
+	defer func() { err = s.finish(admitted.ctx, info.FullMethod, admitted.caller, admitted.req, nil, began, err) }()
 	defer s.recover(admitted.ctx, info.FullMethod, &err)
 	return handler(srv, admitted)
 }
@@ -154,6 +154,7 @@ type admittedStream struct {
 	service *service
 	ctx     context.Context
 	caller  string
+	req     any // the last one
 }
 
 func (a *admittedStream) Context() context.Context { return a.ctx }
@@ -161,6 +162,7 @@ func (a *admittedStream) Context() context.Context { return a.ctx }
 func (a *admittedStream) RecvMsg(m any) error {
 	err := a.ServerStream.RecvMsg(m)
 	if err == nil {
+		a.req = m
 		a.caller, err = a.service.admit(a.ctx, m)
 	}
 	return err
@@ -181,35 +183,51 @@ func (s *service) recover(ctx context.Context, method string, err *error) {
 	*err = failf(rpc.Reason_REASON_HOST_FAILED, "", "the daemon failed; its log tells more under request ID %s", requestID(ctx))
 }
 
-// finish gives every failure its detail, measures the call and writes what is
-// to be written about it.
+// finish gives every failure its detail, measures the call and writes its one
+// line: "audit" for a call that changes something, "call" for one that reads.
 func (s *service) finish(ctx context.Context, method, caller string, req, res any, began time.Time, err error) error {
+	ended := time.Now()
 	if err != nil {
 		err = detailed(ctx, err)
 	}
-	took := time.Since(began)
 	name := path.Base(method)
-	s.metrics.calls.WithLabelValues(name, status.Code(err).String()).Observe(took.Seconds())
+	s.metrics.calls.WithLabelValues(name, status.Code(err).String()).Observe(ended.Sub(began).Seconds())
 
-	about := []any{"method", name, "caller", caller, "requestID", requestID(ctx), "duration", took}
-	outcome := "OK"
-	if err != nil {
-		outcome = reasonOf(err).String()
-	}
 	level, message := slog.LevelDebug, "call"
 	if changing[method] {
 		level, message = slog.LevelInfo, "audit"
-		about = append(about, subjects(req)...)
-		if r, ok := res.(*rpc.DeleteVMResponse); ok && err == nil && !r.Gone {
-			outcome = "under way"
-		}
 	}
-	about = append(about, "outcome", outcome)
+	if !s.log.Enabled(ctx, level) {
+		return err
+	}
+	about := []any{
+		"method", name, "caller", caller, "requestID", requestID(ctx),
+		"began", began.UTC().Format(time.RFC3339Nano), "ended", ended.UTC().Format(time.RFC3339Nano),
+	}
+	about = append(about, subjects(req)...)
 	if err != nil {
-		about = append(about, "err", err)
+		about = append(about, "outcome", reasonOf(err).String(), "err", err)
+	} else {
+		about = append(about, "outcome", "OK")
+		about = append(about, results(res)...)
 	}
 	s.log.Log(ctx, level, message, about...)
 	return err
+}
+
+// results says what a call came to, for those who judge the log of a run.
+func results(res any) []any {
+	switch r := res.(type) {
+	case *rpc.DeleteVMResponse:
+		return []any{"gone", r.Gone}
+	case interface{ GetVm() *rpc.VM }:
+		return []any{"power", r.GetVm().GetPowerState().String(), "uid", r.GetVm().GetUid()}
+	case *rpc.PlaceVMResponse:
+		return []any{"host", r.Host}
+	case *rpc.DeleteNetworkResponse:
+		return []any{"gone", len(r.RemainingHosts) == 0}
+	}
+	return nil
 }
 
 // detailed makes sure that an error is a failure, and so has its detail.
@@ -235,8 +253,10 @@ func subjects(req any) (attrs []any) {
 	if r, ok := req.(interface{ GetClientUid() string }); ok {
 		add("client", r.GetClientUid())
 	}
-	if r, ok := req.(aboutVM); ok {
+	if r, ok := req.(interface{ GetHost() string }); ok {
 		add("host", r.GetHost())
+	}
+	if r, ok := req.(interface{ GetVmName() string }); ok {
 		add("vm", r.GetVmName())
 	}
 	if r, ok := req.(interface{ GetVolumeName() string }); ok {
@@ -255,9 +275,14 @@ func subjects(req any) (attrs []any) {
 		add("action", r.GetAction().String())
 	}
 	if r, ok := req.(interface{ GetEndpoint() *rpc.Endpoint }); ok {
+		add("host", r.GetEndpoint().GetHost())
 		add("endpoint", fmt.Sprintf("%s:%d", r.GetEndpoint().GetHost(), r.GetEndpoint().GetPort()))
 	}
-	if r, ok := req.(interface{ GetTargetVmName() string }); ok {
+	if r, ok := req.(interface {
+		GetTargetHost() string
+		GetTargetVmName() string
+	}); ok {
+		add("targetHost", r.GetTargetHost())
 		add("vm", r.GetTargetVmName())
 	}
 	return attrs

@@ -206,17 +206,22 @@ func describeNetwork(n c4.Network) string {
 }
 
 // deleteNetwork removes the client's networks of that name from this host and
-// tells whether it has seen them gone.
+// tells whether it has seen them gone, twice.
 func (h *host) deleteNetwork(ctx context.Context, clientUID, name string) (gone bool, err error) {
-	for tries := 0; tries < 2; tries++ {
+	for absent, tries := 0, 0; tries < 2; {
 		all, err := h.lookNetworks(ctx)
 		if err != nil {
 			return false, err
 		}
 		own := ownNetworks(clientUID, name, all)
 		if len(own) == 0 {
-			return !h.unseen.may(networkKey{clientUID, name}, landsSoon), nil
+			if absent++; absent > 1 {
+				return !h.unseen.may(networkKey{clientUID, name}, landsSoon), nil
+			}
+			continue
 		}
+		absent = 0
+		tries++
 		for _, n := range own {
 			err := h.c4.DeleteNetwork(ctx, n.NetworkUID)
 			switch {
@@ -228,7 +233,7 @@ func (h *host) deleteNetwork(ctx context.Context, clientUID, name string) (gone 
 			}
 		}
 	}
-	return false, nil
+	return false, nil // shown still
 }
 
 // unreachable tells a host that cannot be asked from one that failed.

@@ -156,8 +156,7 @@ func (s *service) PlaceVM(ctx context.Context, req *rpc.PlaceVMRequest) (*rpc.Pl
 		if chosen == nil {
 			return nil, why
 		}
-		a, err := chosen.host.c4.CanAllocate(ctx, pledge(req.Spec))
-		chosen.host.answered(err)
+		a, err := chosen.host.canAllocate(ctx, req.Spec)
 		if err == nil && chosen.allows(req.Spec, a) {
 			return &rpc.PlaceVMResponse{Host: chosen.host.ID}, nil
 		}
@@ -167,6 +166,18 @@ func (s *service) PlaceVM(ctx context.Context, req *rpc.PlaceVMRequest) (*rpc.Pl
 		}
 		refused[chosen.host.ID] = true
 	}
+}
+
+// canAllocate asks whether the VM fits now, and does not wait long for an answer:
+// there are other hosts.
+func (h *host) canAllocate(ctx context.Context, spec *rpc.VMSpec) (c4.Allocation, error) {
+	short, cancel := context.WithTimeout(ctx, straggle)
+	defer cancel()
+	a, err := h.c4.CanAllocate(short, pledge(spec))
+	if ctx.Err() == nil { // a caller who gives up says nothing about the host
+		h.answered(err)
+	}
+	return a, err
 }
 
 // askHosts brings what is known of the hosts' capacity up to date. It does not

@@ -107,7 +107,7 @@ func New(cfg Config, log *slog.Logger) (*Daemon, error) {
 	slices.SortFunc(d.service.hosts.all, func(a, b *host) int { return cmp.Compare(a.ID, b.ID) })
 
 	d.server = grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(certificates.serverConfig())),
+		grpc.Creds(&door{TransportCredentials: credentials.NewTLS(certificates.serverConfig()), log: log}),
 		grpc.UnaryInterceptor(d.service.unary),
 		grpc.StreamInterceptor(d.service.stream),
 		grpc.UnknownServiceHandler(func(_ any, ss grpc.ServerStream) error {

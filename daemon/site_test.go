@@ -102,7 +102,7 @@ func (s *site) daemon() *running {
 	cfg.TLS = daemon.TLS{CertFile: filepath.Join(dir, "tls.crt"), KeyFile: filepath.Join(dir, "tls.key"), ClientCAFile: filepath.Join(dir, "ca.crt")}
 	r := &running{site: s, cfg: cfg, done: make(chan error, 1)}
 	r.install(must(s.authority.Server("127.0.0.1")), s.authority.PEM)
-	d, err := daemon.New(cfg, slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	d, err := daemon.New(cfg, slog.New(slog.NewJSONHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
@@ -29,6 +28,19 @@ func (s *service) hold(ctx context.Context, req aboutVM) (t *tenant, unlock func
 		return nil, nil, gaveUp(ctx, rpc.Reason_REASON_WRONG_STATE, h.ID, "another call for VM "+req.GetVmName()+" is under way and takes long")
 	}
 	return t, unlock, nil
+}
+
+// holdVM is hold for a VM that has to be there.
+func (s *service) holdVM(ctx context.Context, req aboutVM) (t *tenant, vm *seenVM, unlock func(), err error) {
+	t, unlock, err = s.hold(ctx, req)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if vm, err = t.find(ctx, req.GetVmName()); err != nil {
+		unlock()
+		return nil, nil, nil, err
+	}
+	return t, vm, unlock, nil
 }
 
 func vmNotFound(h *host, name string) error {
@@ -102,7 +114,10 @@ func (s *service) GetVM(ctx context.Context, req *rpc.GetVMRequest) (*rpc.GetVMR
 		return nil, err
 	}
 	res := &rpc.GetVMResponse{Vm: vm.msg}
-	// The VM is what was asked for; not every host can tell what it uses.
+	// The VM is what was asked for; not every host can tell what it uses, and
+	// none may hold the answer up.
+	ctx, cancel := context.WithTimeout(ctx, straggle)
+	defer cancel()
 	if u, err := h.c4.Usage(ctx, t.ref(vm.vm)); err == nil {
 		res.Usage = &rpc.VMUsage{CpuMillis: uint64(max(u.CPUMillis, 0)), MemoryMib: uint64(max(u.MemoryMiB, 0)), DiskBytes: uint64(max(u.DiskBytes, 0))}
 	}
@@ -139,15 +154,11 @@ func (s *service) SetVMPower(ctx context.Context, req *rpc.SetVMPowerRequest) (*
 	if err := checkSetVMPower(req); err != nil {
 		return nil, err
 	}
-	t, unlock, err := s.hold(ctx, req)
+	t, vm, unlock, err := s.holdVM(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	vm, err := t.find(ctx, req.VmName)
-	if err != nil {
-		return nil, err
-	}
 	act := map[rpc.PowerAction]func(context.Context, c4.VMRef) error{
 		rpc.PowerAction_POWER_ACTION_ON:     t.host.c4.Start,
 		rpc.PowerAction_POWER_ACTION_OFF:    t.host.c4.Stop,
@@ -173,146 +184,4 @@ func (s *service) SetVMPower(ctx context.Context, req *rpc.SetVMPowerRequest) (*
 		t.expect(req.VmName, met)
 	}
 	return &rpc.SetVMPowerResponse{Vm: vm.msg}, nil
-}
-
-// attached tells whether the VM has the volume.
-func attached(vm c4.VM, volumeID string) bool {
-	return slices.ContainsFunc(vm.Volumes, func(v c4.Volume) bool { return v.VolumeID == volumeID })
-}
-
-func (s *service) AttachVolume(ctx context.Context, req *rpc.AttachVolumeRequest) (*rpc.AttachVolumeResponse, error) {
-	if err := checkAttachVolume(req); err != nil {
-		return nil, err
-	}
-	t, unlock, err := s.hold(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	vm, err := t.find(ctx, req.VmName)
-	if err != nil {
-		return nil, err
-	}
-	volumes, err := t.lookVolumes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	name := dataVolumeName(req.VmName, req.Volume.Name)
-	v, found := volumeNamed(name, volumes)
-	if found && attached(vm.vm, v.VolumeID) {
-		return &rpc.AttachVolumeResponse{}, nil
-	}
-	if !found {
-		if t.unseen.may(name, landsLate) {
-			return nil, notShown(t.host, name)
-		}
-		v.VolumeID, err = t.making(name)(t.host.c4.CreateVolume(ctx, dataVolume(req.ClientUid, name, req.Volume)))
-		if err != nil {
-			return nil, t.host.changeFailed("making data volume "+req.Volume.Name, err)
-		}
-	}
-	err = t.host.c4.Attach(ctx, c4.AttachRequest{ClientUID: req.ClientUid, VMUID: vm.vm.UID, VolumeID: v.VolumeID})
-	if c4.CodeOf(err) == c4.NotFound {
-		return nil, t.host.failed("attaching data volume "+req.Volume.Name, err, rpc.Reason_REASON_WRONG_STATE, "the host does not show the new volume yet, or the VM has just gone")
-	}
-	if err != nil {
-		return nil, t.host.changeFailed("attaching data volume "+req.Volume.Name, err)
-	}
-	t.poller.kick()
-	return &rpc.AttachVolumeResponse{}, nil
-}
-
-func (s *service) DetachVolume(ctx context.Context, req *rpc.DetachVolumeRequest) (*rpc.DetachVolumeResponse, error) {
-	if err := checkDetachVolume(req); err != nil {
-		return nil, err
-	}
-	t, unlock, err := s.hold(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	seen, err := t.look(ctx)
-	if err != nil {
-		return nil, err
-	}
-	volumes, err := t.lookVolumes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	name := dataVolumeName(req.VmName, req.VolumeName)
-	volumes = slices.DeleteFunc(volumes, func(v c4.Volume) bool { return v.Name != name })
-	if vm := seen.vms[req.VmName]; vm != nil {
-		for _, v := range volumes {
-			if !attached(vm.vm, v.VolumeID) {
-				continue
-			}
-			err := t.host.c4.Detach(ctx, c4.AttachRequest{ClientUID: req.ClientUid, VMUID: vm.vm.UID, VolumeID: v.VolumeID})
-			if err != nil && c4.CodeOf(err) != c4.NotFound {
-				return nil, t.host.changeFailed("detaching data volume "+req.VolumeName, err)
-			}
-		}
-	}
-	if err := t.destroyVolumes(ctx, volumes); err != nil {
-		return nil, err
-	}
-	t.poller.kick()
-	return &rpc.DetachVolumeResponse{}, nil
-}
-
-func (s *service) AttachNetwork(ctx context.Context, req *rpc.AttachNetworkRequest) (*rpc.AttachNetworkResponse, error) {
-	if err := checkAttachNetwork(req); err != nil {
-		return nil, err
-	}
-	t, unlock, err := s.hold(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	vm, err := t.find(ctx, req.VmName)
-	if err != nil {
-		return nil, err
-	}
-	uid, err := t.host.ensureNetwork(ctx, req.ClientUid, req.Network)
-	if err != nil {
-		return nil, err
-	}
-	if slices.Contains(vm.vm.Networks, c4.NetworkRef{NetworkUID: uid}) {
-		return &rpc.AttachNetworkResponse{}, nil
-	}
-	err = t.host.c4.Attach(ctx, c4.AttachRequest{ClientUID: req.ClientUid, VMUID: vm.vm.UID, NetworkUID: uid})
-	if err != nil {
-		return nil, t.host.changeFailed("attaching network "+req.Network.Name, err)
-	}
-	t.poller.kick()
-	return &rpc.AttachNetworkResponse{}, nil
-}
-
-func (s *service) DetachNetwork(ctx context.Context, req *rpc.DetachNetworkRequest) (*rpc.DetachNetworkResponse, error) {
-	if err := checkDetachNetwork(req); err != nil {
-		return nil, err
-	}
-	t, unlock, err := s.hold(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	vm, err := t.find(ctx, req.VmName)
-	if err != nil {
-		return nil, err
-	}
-	networks, err := t.host.lookNetworks(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range networks {
-		if n.Name != req.NetworkName || !slices.Contains(vm.vm.Networks, c4.NetworkRef{NetworkUID: n.NetworkUID}) {
-			continue
-		}
-		err := t.host.c4.Detach(ctx, c4.AttachRequest{ClientUID: req.ClientUid, VMUID: vm.vm.UID, NetworkUID: n.NetworkUID})
-		if err != nil && c4.CodeOf(err) != c4.NotFound {
-			return nil, t.host.changeFailed("detaching network "+req.NetworkName, err)
-		}
-	}
-	t.poller.kick()
-	return &rpc.DetachNetworkResponse{}, nil
 }

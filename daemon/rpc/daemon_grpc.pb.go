@@ -870,7 +870,9 @@ type EndpointServiceClient interface {
 	// EnsureForward points the port at a VM, replacing the client's own earlier
 	// target.
 	EnsureForward(ctx context.Context, in *EnsureForwardRequest, opts ...grpc.CallOption) (*EnsureForwardResponse, error)
-	// DeleteForward removes the client's forward from the port.
+	// DeleteForward removes the client's forward from the port and returns once the
+	// host shows it gone; one of another client stays, and that is no failure. IN_USE
+	// where neither the host nor a VM tells whose a forward is: a person has to.
 	DeleteForward(ctx context.Context, in *DeleteForwardRequest, opts ...grpc.CallOption) (*DeleteForwardResponse, error)
 }
 
@@ -924,7 +926,9 @@ type EndpointServiceServer interface {
 	// EnsureForward points the port at a VM, replacing the client's own earlier
 	// target.
 	EnsureForward(context.Context, *EnsureForwardRequest) (*EnsureForwardResponse, error)
-	// DeleteForward removes the client's forward from the port.
+	// DeleteForward removes the client's forward from the port and returns once the
+	// host shows it gone; one of another client stays, and that is no failure. IN_USE
+	// where neither the host nor a VM tells whose a forward is: a person has to.
 	DeleteForward(context.Context, *DeleteForwardRequest) (*DeleteForwardResponse, error)
 	mustEmbedUnimplementedEndpointServiceServer()
 }
