@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Lifetime of every certificate: longer than any run.
+// Lifetime of a certificate, unless something else is said: longer than any run.
 const Lifetime = 30 * 24 * time.Hour
 
 // Authority signs certificates.
@@ -26,6 +26,8 @@ type Authority struct {
 
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
+	// until is when what it issues ends; after Lifetime when zero.
+	until time.Time
 }
 
 // Pair is a certificate and its private key, both in PEM.
@@ -76,11 +78,17 @@ func (a *Authority) ClientURI(name string) (Pair, error) {
 	return a.issue(template)
 }
 
+// Until is the same authority, issuing certificates that end at a time, which may
+// have passed; the zero time is Lifetime from now.
+func (a *Authority) Until(end time.Time) *Authority {
+	short := *a
+	short.until = end
+	return &short
+}
+
 // ExpiredClient makes a client certificate that ended an hour ago.
 func (a *Authority) ExpiredClient(name string) (Pair, error) {
-	template := leaf(name, x509.ExtKeyUsageClientAuth)
-	template.NotAfter = time.Now().Add(-time.Hour)
-	return a.issue(template)
+	return a.Until(time.Now().Add(-time.Hour)).Client(name)
 }
 
 // SelfSigned makes a client certificate that nobody vouches for.
@@ -106,7 +114,8 @@ func (a *Authority) issue(template *x509.Certificate) (Pair, error) {
 	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
 		return Pair{}, fmt.Errorf("making a serial number: %w", err)
 	}
-	template.NotBefore = time.Now().Add(-2 * time.Hour)
+	template.NotBefore = time.Now().Add(-24 * time.Hour)
+	template.NotAfter = a.until
 	if template.NotAfter.IsZero() {
 		template.NotAfter = time.Now().Add(Lifetime)
 	}

@@ -114,6 +114,15 @@ func (a *APIServer) startKubeAPIServer(ctx context.Context, etcd string) error {
 	}
 	a.AuditLog = filepath.Join(a.dir, "audit.log")
 
+	a.Config = &rest.Config{
+		Host:            "https://" + hostPort(address, port),
+		TLSClientConfig: rest.TLSClientConfig{CAData: a.authority.PEM, CertData: admin.Cert, KeyData: admin.Key},
+		QPS:             -1, // no limit
+	}
+	a.Kubeconfig = a.state.path("kubeconfig", "admin")
+	if err := writeKubeconfig(a.Kubeconfig, a.Config); err != nil {
+		return err
+	}
 	p, err := a.processes.start(Command{
 		Name: KubeAPIServer,
 		Path: path,
@@ -137,28 +146,14 @@ func (a *APIServer) startKubeAPIServer(ctx context.Context, etcd string) error {
 			"--audit-log-maxsize=100000", // MiB: evidence is not rotated away
 		},
 		Log: a.log(KubeAPIServer),
+		Ready: func(ctx context.Context) error {
+			return healthyAt(ctx, a.Config, a.Config.Host+"/readyz")
+		},
 	})
 	if err != nil {
 		return err
 	}
-
-	a.Config = &rest.Config{
-		Host:            "https://" + hostPort(address, port),
-		TLSClientConfig: rest.TLSClientConfig{CAData: a.authority.PEM, CertData: admin.Cert, KeyData: admin.Key},
-		QPS:             -1, // no limit
-	}
-	a.Kubeconfig = a.state.path("kubeconfig", "admin")
-	if err := writeKubeconfig(a.Kubeconfig, a.Config); err != nil {
-		return err
-	}
-	client, err := rest.HTTPClientFor(a.Config)
-	if err != nil {
-		return err
-	}
-	defer client.CloseIdleConnections()
-	return p.await(ctx, func(ctx context.Context) error {
-		return healthy(ctx, client, a.Config.Host+"/readyz")
-	})
+	return p.await(ctx)
 }
 
 // auditPolicy records who asked for what, never the content: all of what people

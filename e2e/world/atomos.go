@@ -25,6 +25,10 @@ const (
 // DaemonProcess is the name of the n-th daemon's process, from 1.
 func DaemonProcess(n int) string { return fmt.Sprintf("daemon-%d", n) }
 
+// ManagerProcess is the name of the n-th of our managers, from 1, which is
+// [ElementoProvider].
+func ManagerProcess(n int) string { return replica(ElementoProvider, n) }
+
 // KubernetesVersion is the version of the default image, and OlderVersion of a
 // second one to upgrade from.
 const (
@@ -113,7 +117,11 @@ func (w *World) startAtomOS(ctx context.Context, o AtomOS) error {
 	if err != nil {
 		return err
 	}
-	config, err := json.Marshal(w.fakeConfig(o))
+	port, err := w.block.FreePort(w.block.Address(planeAddress))
+	if err != nil {
+		return err
+	}
+	config, err := json.Marshal(w.fakeConfig(o, port))
 	if err != nil {
 		return err
 	}
@@ -129,19 +137,33 @@ func (w *World) startAtomOS(ctx context.Context, o AtomOS) error {
 		"--boot-time=" + o.BootTime.String(),
 		"--stop-time=" + o.StopTime.String(),
 	}
-	p, err := w.processes.start(Command{Name: FakeProcess, Path: path, Args: args, Log: w.log(FakeProcess)})
+	if w.historyDir != "" {
+		args = append(args, "--history="+filepath.Join(w.historyDir, "atomos.jsonl"))
+	}
+	p, err := w.processes.start(Command{
+		Name: FakeProcess, Path: path, Args: args, Log: w.log(FakeProcess),
+		// Its controls come up after its hosts, and in the end it tells of them.
+		Ready: func(ctx context.Context) error {
+			if _, err := fakeatomos.Connect("http://" + hostPort(w.block.Address(planeAddress), port)).Faults(ctx); err != nil {
+				return err
+			}
+			_, err := os.Stat(readyFile)
+			return err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.await(ctx); err != nil {
+		return err
+	}
+	content, err := os.ReadFile(readyFile)
 	if err != nil {
 		return err
 	}
 	var ready fakeatomos.Ready
-	if err := p.await(ctx, func(context.Context) error {
-		content, err := os.ReadFile(readyFile)
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(content, &ready)
-	}); err != nil {
-		return err
+	if err := json.Unmarshal(content, &ready); err != nil {
+		return fmt.Errorf("reading what %s has told of itself: %w", FakeProcess, err)
 	}
 	for _, h := range ready.Hosts {
 		w.hosts = append(w.hosts, Host{ID: h.Name, Domain: h.Domain, URL: h.URL, Fingerprint: h.Fingerprint})
@@ -151,7 +173,7 @@ func (w *World) startAtomOS(ctx context.Context, o AtomOS) error {
 	return nil
 }
 
-func (w *World) fakeConfig(o AtomOS) map[string]any {
+func (w *World) fakeConfig(o AtomOS, controlPort int) map[string]any {
 	count := max(o.Hosts, 0)
 	if count == 0 {
 		count = 3
@@ -174,7 +196,7 @@ func (w *World) fakeConfig(o AtomOS) map[string]any {
 	config := map[string]any{
 		"hosts":   hosts,
 		"images":  images,
-		"control": hostPort(w.block.Address(planeAddress), 0),
+		"control": hostPort(w.block.Address(planeAddress), controlPort),
 	}
 	if o.StateDir != "" {
 		config["stateDir"] = filepath.Clean(o.StateDir)
@@ -206,7 +228,12 @@ func (w *World) Fake() *fakeatomos.Control { return w.fake }
 
 // GuestNetwork is a range of addresses that guests of the fake can have on this
 // machine and no other world uses.
-func (w *World) GuestNetwork() string { return w.block.guestNetwork() }
+func (w *World) GuestNetwork() string {
+	if w.twinOf != nil {
+		return w.twinOf.GuestNetwork()
+	}
+	return w.block.guestNetwork()
+}
 
 // FakeURL is where the fake's controls are; empty where the world started none.
 func (w *World) FakeURL() string { return w.fakeURL }

@@ -72,16 +72,13 @@ func (a *APIServer) startControllerManager(ctx context.Context) error {
 			"--cluster-signing-duration=" + pki.Lifetime.String(),
 		},
 		Log: a.log(KubeControllerManager),
+		Ready: func(ctx context.Context) error {
+			trust := &rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: a.authority.PEM}}
+			return healthyAt(ctx, trust, "https://"+hostPort(address, port)+"/healthz")
+		},
 	})
 	if err != nil {
 		return err
 	}
-	client, err := rest.HTTPClientFor(&rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: a.authority.PEM}})
-	if err != nil {
-		return err
-	}
-	defer client.CloseIdleConnections()
-	return p.await(ctx, func(ctx context.Context) error {
-		return healthy(ctx, client, "https://"+hostPort(address, port)+"/healthz")
-	})
+	return p.await(ctx)
 }

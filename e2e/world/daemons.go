@@ -28,8 +28,16 @@ const firstDaemonAddress = 2
 // the daemons.
 const managerName = "elemento-provider"
 
+// daemon is what the world knows of one of its daemons.
+type daemon struct {
+	name, address string
+	// endpoint is where it listens, managersEndpoint where our managers reach it,
+	// and metrics its URL.
+	endpoint, managersEndpoint, metrics string
+}
+
 // startDaemons starts the daemons, which all have the same hosts and clients.
-func (w *World) startDaemons(ctx context.Context, o AtomOS) error {
+func (w *World) startDaemons(ctx context.Context, o Elemento) error {
 	count := o.Daemons
 	if count == 0 {
 		count = 2
@@ -48,69 +56,89 @@ func (w *World) startDaemons(ctx context.Context, o AtomOS) error {
 	if err != nil {
 		return err
 	}
-	if w.daemonClient, err = w.trust.Client(managerName); err != nil {
+	if w.managerPair, err = w.trust.Client(managerName); err != nil {
+		return err
+	}
+	if w.ownPair, err = w.trust.Client(managerName); err != nil {
 		return err
 	}
 	for n := 1; n <= count; n++ {
-		if err := w.startDaemon(ctx, n, path, authority, o.ImageURL); err != nil {
+		if err := w.startDaemon(ctx, n, path, authority, o); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *World) startDaemon(ctx context.Context, n int, path, authority, imageURL string) error {
-	name := DaemonProcess(n)
-	address := w.block.Address(byte(firstDaemonAddress + n - 1))
-	port, err := w.block.FreePort(address)
+func (w *World) startDaemon(ctx context.Context, n int, path, authority string, o Elemento) error {
+	d := daemon{name: DaemonProcess(n), address: w.block.Address(byte(firstDaemonAddress + n - 1))}
+	port, err := w.block.FreePort(d.address)
 	if err != nil {
 		return err
 	}
-	metricsPort, err := w.block.FreePort(address)
+	metricsPort, err := w.block.FreePort(d.address)
 	if err != nil {
 		return err
 	}
-	serving, err := w.trust.Server(address)
+	metricsListen := hostPort(d.address, metricsPort)
+	d.endpoint, d.metrics = hostPort(d.address, port), "http://"+metricsListen+"/metrics"
+	d.managersEndpoint = d.endpoint
+	hosts := make([]daemonHost, len(w.hosts))
+	for i, h := range w.hosts {
+		hosts[i].Host = h
+	}
+	if o.Proxied {
+		if d.managersEndpoint, err = w.proxyDaemon(d); err != nil {
+			return err
+		}
+		if err := w.proxyHosts(n, hosts); err != nil {
+			return err
+		}
+	}
+	cert, key, err := w.writeServingPair(d, time.Time{})
 	if err != nil {
 		return err
 	}
-	cert, err := w.state.write("daemons/"+name+".crt", serving.Cert)
-	if err != nil {
-		return err
-	}
-	key, err := w.state.write("daemons/"+name+".key", serving.Key)
-	if err != nil {
-		return err
-	}
-	listen, metrics := hostPort(address, port), hostPort(address, metricsPort)
 	config := map[string]any{
-		"listen":        listen,
-		"metricsListen": metrics,
+		"listen":        d.endpoint,
+		"metricsListen": metricsListen,
 		"tls":           map[string]any{"certFile": cert, "keyFile": key, "clientCAFile": authority},
 		"clients":       []any{map[string]any{"commonName": managerName, "clientUIDs": []string{w.clientUID}}},
-		"hosts":         w.hosts,
-		"imageURL":      cmp.Or(imageURL, "https://images.elemento.invalid/{image}.qcow2"),
+		"hosts":         hosts,
+		"imageURL":      cmp.Or(o.ImageURL, "https://images.elemento.invalid/{image}.qcow2"),
+	}
+	if w.historyDir != "" {
+		config["log"] = map[string]any{"format": "json", "level": "debug"}
 	}
 	content, err := json.Marshal(config)
 	if err != nil {
 		return err
 	}
-	file, err := w.state.write("daemons/"+name+".yaml", content)
+	file, err := w.state.write("daemons/"+d.name+".yaml", content)
 	if err != nil {
 		return err
 	}
-	p, err := w.processes.start(Command{Name: name, Path: path, Args: []string{"--config=" + file}, Log: w.log(name)})
+	p, err := w.processes.start(Command{
+		Name: d.name, Path: path, Args: []string{"--config=" + file}, Log: w.historyLog(d.name, d.name+".log"),
+		Ready: func(ctx context.Context) error { return w.daemonServes(ctx, d.endpoint) },
+	})
 	if err != nil {
 		return err
 	}
-	w.endpoints = append(w.endpoints, listen)
-	w.daemonMetrics = append(w.daemonMetrics, "http://"+metrics+"/metrics")
-	return p.await(ctx, func(ctx context.Context) error { return w.daemonServes(ctx, listen) })
+	w.daemons = append(w.daemons, d)
+	return p.await(ctx)
+}
+
+// daemonHost is a host as a daemon is told of it: its forwards are reached without
+// the daemon, where it really is.
+type daemonHost struct {
+	Host
+	ForwardAddress string `json:"forwardAddress,omitempty"`
 }
 
 // daemonServes asks a daemon for its health, as our manager would come to it.
 func (w *World) daemonServes(ctx context.Context, endpoint string) error {
-	pair, err := tls.X509KeyPair(w.daemonClient.Cert, w.daemonClient.Key)
+	pair, err := tls.X509KeyPair(w.ownPair.Cert, w.ownPair.Key)
 	if err != nil {
 		return err
 	}
@@ -135,23 +163,43 @@ func (w *World) daemonServes(ctx context.Context, endpoint string) error {
 	return nil
 }
 
-// Endpoints are the daemons' gRPC addresses.
-func (w *World) Endpoints() []string { return w.endpoints }
+// Endpoints are the daemons' own gRPC addresses; our managers may reach them by
+// others, see [World.IdentitySecret].
+func (w *World) Endpoints() []string {
+	var all []string
+	for _, d := range w.daemons {
+		all = append(all, d.endpoint)
+	}
+	return all
+}
 
 // DaemonMetrics are the URLs of the daemons' metrics.
-func (w *World) DaemonMetrics() []string { return w.daemonMetrics }
+func (w *World) DaemonMetrics() []string {
+	var all []string
+	for _, d := range w.daemons {
+		all = append(all, d.metrics)
+	}
+	return all
+}
 
 // IdentitySecret is an identity, for the manager or for one cluster, with which
-// the world's daemons serve its client UUID.
+// the world's daemons serve its client UUID. Where the world is Proxied it names
+// them by ways that can be cut.
 func (w *World) IdentitySecret(namespace, name string) *corev1.Secret {
+	var endpoints []string
+	for _, d := range w.daemons {
+		endpoints = append(endpoints, d.managersEndpoint)
+	}
+	w.pairs.Lock()
+	defer w.pairs.Unlock()
 	return &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Data: map[string][]byte{
-			"endpoints":             []byte(strings.Join(w.endpoints, "\n")),
+			"endpoints":             []byte(strings.Join(endpoints, "\n")),
 			"clientUID":             []byte(w.clientUID),
-			corev1.TLSCertKey:       bytes.Clone(w.daemonClient.Cert),
-			corev1.TLSPrivateKeyKey: bytes.Clone(w.daemonClient.Key),
+			corev1.TLSCertKey:       bytes.Clone(w.managerPair.Cert),
+			corev1.TLSPrivateKeyKey: bytes.Clone(w.managerPair.Key),
 			"ca.crt":                bytes.Clone(w.trust.PEM),
 		},
 	}
@@ -159,5 +207,5 @@ func (w *World) IdentitySecret(namespace, name string) *corev1.Secret {
 
 // describe says in one line what the Elemento side is.
 func (w *World) describe() string {
-	return fmt.Sprintf("%d AtomOS hosts in %d domains, %d daemons", len(w.hosts), len(w.Domains()), len(w.endpoints))
+	return fmt.Sprintf("%d AtomOS hosts in %d domains, %d daemons", len(w.hosts), len(w.Domains()), len(w.daemons))
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+
+	"k8s.io/client-go/rest"
 )
 
 // startEtcd starts an etcd of one member and waits until it is healthy. It
@@ -20,6 +22,7 @@ func (a *APIServer) startEtcd(ctx context.Context) (endpoint string, err error) 
 	// in its working directory.
 	const client, peer = "client:1", "peer:1"
 	dir := a.state.path()
+	socket := a.state.path(client)
 	p, err := a.processes.start(Command{
 		Name: Etcd,
 		Path: path,
@@ -37,22 +40,28 @@ func (a *APIServer) startEtcd(ctx context.Context) (endpoint string, err error) 
 		},
 		Dir: dir,
 		Log: a.log(Etcd),
+		Ready: func(ctx context.Context) error {
+			transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", socket)
+			}}
+			defer transport.CloseIdleConnections()
+			return healthy(ctx, &http.Client{Transport: transport}, "http://etcd/health")
+		},
 	})
 	if err != nil {
 		return "", err
 	}
+	return "unix://" + socket, p.await(ctx)
+}
 
-	socket := a.state.path(client)
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}
-	defer transport.CloseIdleConnections()
-	if err := p.await(ctx, func(ctx context.Context) error {
-		return healthy(ctx, &http.Client{Transport: transport}, "http://etcd/health")
-	}); err != nil {
-		return "", err
+// healthyAt asks a health endpoint with what a client is configured to show.
+func healthyAt(ctx context.Context, config *rest.Config, url string) error {
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return err
 	}
-	return "unix://" + socket, nil
+	defer client.CloseIdleConnections()
+	return healthy(ctx, client, url)
 }
 
 // healthy asks a health endpoint and returns nil when it answers 200.

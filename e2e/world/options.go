@@ -19,6 +19,12 @@ type Options struct {
 	// Dir is where logs, the audit log and rendered manifests are kept. When
 	// empty they lie with the state and go with it.
 	Dir string
+	// History is a directory for what happened, in parts that have one clock: the
+	// fake's (atomos.jsonl), the logs of our manager and the daemons with a line
+	// for each call (manager.log, daemon-N.log), in JSON, and the harness's own
+	// (harness.jsonl, see [World.History]). A history that is there is continued.
+	// When empty none is kept and the logs are what they usually are.
+	History string
 	// Progress is told in lines of text what is being done; nil for silence.
 	Progress io.Writer
 
@@ -35,6 +41,10 @@ type Options struct {
 	// each object (its feature gate ReconcilerRateLimiting). Figures that are
 	// reported are taken without it.
 	QuickReconciles bool
+	// Respawn has processes that end by themselves started again, as a kubelet
+	// would: after a second, then after longer. Otherwise such an end is the
+	// world's failure. [World.Ends] tells of them.
+	Respawn bool
 }
 
 func (o Options) progress() io.Writer {

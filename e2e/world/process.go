@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
 // grace is how long a process may take to end by itself after SIGTERM.
@@ -35,6 +37,8 @@ type Command struct {
 	Dir string
 	// Log is the file that its output is appended to.
 	Log string
+	// Ready returns nil when the process is of use; one without is at once.
+	Ready func(context.Context) error
 }
 
 // Process is a child process. It is killed by the kernel when the harness
@@ -44,10 +48,13 @@ type Process struct {
 	// Started is when the process was started.
 	Started time.Time
 
-	cmd     *exec.Cmd
-	ending  atomic.Bool
-	exited  chan struct{}
-	waitErr error
+	cmd *exec.Cmd
+	// ending is the signal that was to end it, 0 if there was none.
+	ending atomic.Int32
+	exited chan struct{}
+	// inARow is how often it ended by itself and was started again, lately.
+	inARow  int
+	history *history.Writer
 }
 
 // ExitError says that a process ended that should have gone on.
@@ -90,7 +97,10 @@ func spawn(cmd *exec.Cmd) error {
 }
 
 // Start starts the process; it does not wait for it to be of use.
-func (c Command) Start() (*Process, error) {
+func (c Command) Start() (*Process, error) { return c.start(nil) }
+
+// start starts the process, and has the history tell of it.
+func (c Command) start(told *history.Writer) (*Process, error) {
 	if err := os.MkdirAll(filepath.Dir(c.Log), 0o755); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.Name, err)
 	}
@@ -100,7 +110,7 @@ func (c Command) Start() (*Process, error) {
 	}
 	defer log.Close() // the child has its own copy
 
-	p := &Process{Command: c, Started: time.Now(), exited: make(chan struct{})}
+	p := &Process{Command: c, Started: time.Now(), exited: make(chan struct{}), history: told}
 	// It lives on when whoever started it is done: no context ends it.
 	p.cmd = exec.CommandContext(context.Background(), c.Path, c.Args...)
 	p.cmd.Dir = c.Dir
@@ -109,11 +119,29 @@ func (c Command) Start() (*Process, error) {
 	if err := spawn(p.cmd); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.Name, err)
 	}
+	p.tell("started", "")
 	go func() {
-		p.waitErr = p.cmd.Wait()
+		_ = p.cmd.Wait() // ProcessState tells more
+		switch syscall.Signal(p.ending.Load()) {
+		case 0:
+			p.tell("ended", p.cmd.ProcessState.String())
+		case syscall.SIGKILL:
+			p.tell("killed", "")
+		default:
+			p.tell("stopped", "")
+		}
 		close(p.exited)
 	}()
 	return p, nil
+}
+
+// tell writes into the history what became of the process.
+func (p *Process) tell(event, detail string) {
+	e := history.Event{Kind: history.Process, Name: p.Name, Event: event}
+	if detail != "" {
+		e.Detail = history.Detail(detail)
+	}
+	p.history.Add(e)
 }
 
 // inheritedEnv is what a child gets of our environment: nothing that would let
@@ -142,7 +170,7 @@ func (p *Process) Err() error {
 	default:
 		return nil
 	}
-	if p.ending.Load() {
+	if p.ending.Load() != 0 {
 		return nil
 	}
 	return &ExitError{Name: p.Name, State: p.cmd.ProcessState.String(), Log: p.Log, Tail: tail(p.Log)}
@@ -154,7 +182,7 @@ func (p *Process) Err() error {
 func (p *Process) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	if err := p.signal(syscall.SIGTERM); err != nil {
+	if err := errors.Join(p.end(syscall.SIGTERM), p.signal(syscall.SIGCONT)); err != nil {
 		return err
 	}
 	asked := time.Now()
@@ -171,18 +199,39 @@ func (p *Process) Stop(ctx context.Context) error {
 
 // Kill ends the process at once, as a crash would, and returns when it is gone.
 func (p *Process) Kill() error {
-	if err := p.signal(syscall.SIGKILL); err != nil {
+	if err := p.end(syscall.SIGKILL); err != nil {
 		return err
 	}
 	<-p.exited
 	return nil
 }
 
-// signal sends a signal that is meant to end the process.
-func (p *Process) signal(sig os.Signal) error {
-	p.ending.Store(true)
+// Pause stops the process where it is, as if its machine stood still; its
+// connections stay.
+func (p *Process) Pause() error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	p.tell("paused", "")
+	return nil
+}
+
+// Resume lets a process go on that was paused.
+func (p *Process) Resume() error {
+	p.tell("resumed", "")
+	return p.signal(syscall.SIGCONT)
+}
+
+// end sends a signal that is meant to end the process.
+func (p *Process) end(sig syscall.Signal) error {
+	p.ending.Store(int32(sig))
+	return p.signal(sig)
+}
+
+// signal sends a signal; one that comes too late is fine.
+func (p *Process) signal(sig syscall.Signal) error {
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("ending %s: %w", p.Name, err)
+		return fmt.Errorf("sending %s the signal %s: %w", p.Name, sig, err)
 	}
 	return nil
 }
@@ -191,15 +240,18 @@ func (p *Process) signal(sig os.Signal) error {
 // takes on a machine that is busy with other things.
 const awaited = 3 * time.Minute
 
-// await calls ready until it returns nil, and gives up when the process ends, ctx
-// does, or three minutes are over, saying why.
-func (p *Process) await(ctx context.Context, ready func(context.Context) error) error {
+// await returns when the process is of use, and gives up when it ends, ctx does,
+// or three minutes are over, saying why.
+func (p *Process) await(ctx context.Context) error {
+	if p.Ready == nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, awaited)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := ready(ctx)
+		err := p.ask(ctx)
 		if err == nil {
 			return nil
 		}
@@ -214,6 +266,13 @@ func (p *Process) await(ctx context.Context, ready func(context.Context) error) 
 		case <-tick.C:
 		}
 	}
+}
+
+// ask asks once whether the process is of use. One that stands still is not.
+func (p *Process) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return p.Ready(ctx)
 }
 
 // tail is the last lines of a log, indented, for an error message.

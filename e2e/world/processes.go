@@ -7,27 +7,40 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
 // processes are the processes of one world, in the order of their start. It
 // notices when one of them ends unasked.
 type processes struct {
 	progress io.Writer
+	history  *history.Writer
+	// respawn starts those again that end unasked.
+	respawn bool
+	// stopping is closed when all are to end.
+	stopping func()
+	stopped  chan struct{}
 
 	mu      sync.Mutex
 	running []*Process
-	// failed is closed, and failure set, at the first unexpected end.
+	// ends are the unexpected ends after which a process was started again.
+	ends []error
+	// failed is closed, and failure set, at the first other one.
 	failed  chan struct{}
 	failure error
 	watches sync.WaitGroup
 }
 
-func newProcesses(progress io.Writer) *processes {
-	return &processes{progress: progress, failed: make(chan struct{})}
+func newProcesses(progress io.Writer, told *history.Writer, respawn bool) *processes {
+	s := &processes{progress: progress, history: told, respawn: respawn, failed: make(chan struct{}), stopped: make(chan struct{})}
+	s.stopping = sync.OnceFunc(func() { close(s.stopped) })
+	return s
 }
 
 func (s *processes) start(c Command) (*Process, error) {
-	p, err := c.Start()
+	p, err := c.start(s.history)
 	if err != nil {
 		return nil, err
 	}
@@ -41,10 +54,43 @@ func (s *processes) start(c Command) (*Process, error) {
 func (s *processes) watch(p *Process) {
 	s.watches.Go(func() {
 		<-p.Exited()
-		if err := p.Err(); err != nil {
+		switch err := p.Err(); {
+		case err == nil:
+		case s.respawn:
+			s.again(p, err)
+		default:
 			s.fail(err)
 		}
 	})
+}
+
+// again starts a process again that ended unasked: after a second, and after
+// twice the time, up to half a minute, each time that it does not last a minute.
+func (s *processes) again(p *Process, end error) {
+	s.mu.Lock()
+	s.ends = append(s.ends, end)
+	s.mu.Unlock()
+	inARow := p.inARow + 1
+	if time.Since(p.Started) > time.Minute {
+		inARow = 1
+	}
+	wait := time.NewTimer(min(time.Second<<min(inARow-1, 5), 30*time.Second))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-s.stopped:
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.running, p)
+	if i < 0 {
+		return // someone else was quicker, or it is over
+	}
+	if err := s.restartAt(i, inARow); err != nil && s.failure == nil {
+		s.failure = err
+		close(s.failed)
+	}
 }
 
 // find returns the process of that name, or nil.
@@ -59,8 +105,8 @@ func (s *processes) find(name string) *Process {
 	return nil
 }
 
-// restart starts a process again that has ended.
-func (s *processes) restart(name string) (*Process, error) {
+// revive starts a process again, unless it runs.
+func (s *processes) revive(name string) (*Process, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.IndexFunc(s.running, func(p *Process) bool { return p.Name == name })
@@ -69,16 +115,24 @@ func (s *processes) restart(name string) (*Process, error) {
 	}
 	select {
 	case <-s.running[i].Exited():
+		if err := s.restartAt(i, 0); err != nil {
+			return nil, err
+		}
 	default:
-		return nil, fmt.Errorf("%s is still running; stop or kill it before it is started again", name)
 	}
-	p, err := s.running[i].Start()
+	return s.running[i], nil
+}
+
+// restartAt starts the i-th process again; s.mu is held.
+func (s *processes) restartAt(i, inARow int) error {
+	p, err := s.running[i].start(s.history)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	p.inARow = inARow
 	s.running[i] = p
 	s.watch(p)
-	return p, nil
+	return nil
 }
 
 func (s *processes) fail(err error) {
@@ -98,8 +152,15 @@ func (s *processes) err() error {
 	return s.failure
 }
 
+func (s *processes) respawned() []error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.ends)
+}
+
 // stop ends all processes, the last one first, and returns when they are gone.
 func (s *processes) stop(ctx context.Context) error {
+	s.stopping()
 	s.mu.Lock()
 	running := s.running
 	s.running = nil

@@ -33,11 +33,24 @@ type Provider struct {
 	Variables map[string]string
 	// Args are added to those that its Deployment has.
 	Args []string
+	// Replicas of its manager, 1 by default. Of several one acts at a time; all of
+	// them answer webhooks.
+	Replicas int
+	// Log is the file of its output; by default one in logs of Options.Dir.
+	Log string
+}
+
+// replica is the name of a provider's n-th manager, from 1.
+func replica(provider string, n int) string {
+	if n == 1 {
+		return provider
+	}
+	return fmt.Sprintf("%s-%d", provider, n)
 }
 
 // Manager is a provider's manager that runs as a process instead of a pod.
 type Manager struct {
-	// Process is its process, as long as it was not restarted.
+	// Process is its process, as long as it was not started again.
 	Process *Process
 	// Namespace and ServiceAccount are its identity.
 	Namespace, ServiceAccount string
@@ -70,9 +83,10 @@ func names(providers []Provider) string {
 type installation struct {
 	Provider
 	*components
-	address     string
-	webhookPort int
-	certDir     string
+	address string
+	// webhookPorts are those of the managers, one each.
+	webhookPorts []int
+	certDir      string
 }
 
 // prepare puts everything of the providers on the API server but what calls
@@ -102,7 +116,9 @@ func (w *World) prepareOne(ctx context.Context, kubectl string, provider Provide
 		return nil, err
 	}
 	i := &installation{Provider: provider, components: rendered, address: w.block.Address(planeAddress)}
-	if i.webhookPort, err = w.block.WildcardPort(); err != nil {
+	i.Replicas = max(i.Replicas, 1)
+	webhooks, err := w.webhookAddress(i)
+	if err != nil {
 		return nil, err
 	}
 	authority, err := pki.NewAuthority(provider.Name)
@@ -121,7 +137,7 @@ func (w *World) prepareOne(ctx context.Context, kubectl string, provider Provide
 		return nil, err
 	}
 	i.certDir = filepath.Dir(cert)
-	if err := i.callByURL(hostPort(i.address, i.webhookPort), authority.PEM); err != nil {
+	if err := i.callByURL(webhooks, authority.PEM); err != nil {
 		return nil, err
 	}
 	if err := apply(ctx, w.client, i.definitions); err != nil {
@@ -133,10 +149,36 @@ func (w *World) prepareOne(ctx context.Context, kubectl string, provider Provide
 	return i, established(ctx, w.client, i.definitions)
 }
 
+// webhookAddress finds where each manager answers webhooks, and where the API
+// server is to call them: any of several managers, as their Service would do.
+func (w *World) webhookAddress(i *installation) (string, error) {
+	var targets []string
+	for range i.Replicas {
+		port, err := w.block.WildcardPort()
+		if err != nil {
+			return "", err
+		}
+		i.webhookPorts = append(i.webhookPorts, port)
+		targets = append(targets, hostPort(i.address, port))
+	}
+	if len(targets) == 1 {
+		return targets[0], nil
+	}
+	port, err := w.block.FreePort(i.address)
+	if err != nil {
+		return "", err
+	}
+	p, err := w.proxy(hostPort(i.address, port), targets...)
+	if err != nil {
+		return "", err
+	}
+	return p.Address(), nil
+}
+
 // run starts the managers, and has their webhooks called once they answer.
 func (w *World) run(ctx context.Context, installations []*installation) error {
 	group, groupCtx := errgroup.WithContext(ctx)
-	managers := make([]*Manager, len(installations))
+	managers := make([][]*Manager, len(installations))
 	for n, i := range installations {
 		group.Go(func() (err error) {
 			managers[n], err = w.runOne(groupCtx, i)
@@ -150,7 +192,9 @@ func (w *World) run(ctx context.Context, installations []*installation) error {
 		return err
 	}
 	for n, i := range installations {
-		w.managers[i.Name] = managers[n]
+		for r, m := range managers[n] {
+			w.managers[replica(i.Name, r+1)] = m
+		}
 		if err := apply(ctx, w.client, i.webhooks); err != nil {
 			return err
 		}
@@ -158,16 +202,36 @@ func (w *World) run(ctx context.Context, installations []*installation) error {
 	return w.webhooksInUse(ctx)
 }
 
-func (w *World) runOne(ctx context.Context, i *installation) (*Manager, error) {
+// runOne starts the managers of one provider.
+func (w *World) runOne(ctx context.Context, i *installation) ([]*Manager, error) {
 	if err := w.aggregated(ctx, i.components); err != nil {
 		return nil, err
 	}
-	container, err := i.manager()
+	account := i.deployment.Spec.Template.Spec.ServiceAccountName
+	kubeconfig, err := w.serviceAccountKubeconfig(ctx, i.deployment.Namespace, account)
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{Namespace: i.deployment.Namespace, ServiceAccount: i.deployment.Spec.Template.Spec.ServiceAccountName}
-	kubeconfig, err := w.serviceAccountKubeconfig(ctx, m.Namespace, m.ServiceAccount)
+	var managers []*Manager
+	for n := range i.Replicas {
+		m, err := w.startManager(i, n+1, kubeconfig)
+		if err != nil {
+			return nil, err
+		}
+		m.Namespace, m.ServiceAccount = i.deployment.Namespace, account
+		managers = append(managers, m)
+	}
+	for _, m := range managers {
+		if err := m.Process.await(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return managers, nil
+}
+
+// startManager starts the n-th manager of a provider, and does not wait for it.
+func (w *World) startManager(i *installation, n int, kubeconfig string) (*Manager, error) {
+	container, err := i.manager()
 	if err != nil {
 		return nil, err
 	}
@@ -179,19 +243,17 @@ func (w *World) runOne(ctx context.Context, i *installation) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Health = "http://" + hostPort(i.address, healthPort)
-	m.Diagnostics = "https://" + hostPort(i.address, diagnosticsPort)
+	m := &Manager{Health: "http://" + hostPort(i.address, healthPort), Diagnostics: "https://" + hostPort(i.address, diagnosticsPort)}
 
 	// Of a flag that is given twice the last one counts.
 	args := append([]string{}, container.Command[min(1, len(container.Command)):]...)
 	args = append(args, container.Args...)
 	args = append(args,
-		// The election would keep its lease in the namespace of the pod, which
-		// it finds in a file that only pods have; and there is one manager.
-		"--leader-elect=false",
+		// A manager alone has nobody to agree with.
+		"--leader-elect="+strconv.FormatBool(i.Replicas > 1),
 		"--health-addr="+hostPort(i.address, healthPort),
 		"--diagnostics-address="+hostPort(i.address, diagnosticsPort),
-		"--webhook-port="+strconv.Itoa(i.webhookPort),
+		"--webhook-port="+strconv.Itoa(i.webhookPorts[n-1]),
 		"--webhook-cert-dir="+i.certDir,
 	)
 	args = append(args, i.Args...)
@@ -199,18 +261,26 @@ func (w *World) runOne(ctx context.Context, i *installation) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.Process, err = w.processes.start(Command{
-		Name: i.Name,
+	m.Process, err = w.processes.start(Command{
+		Name: replica(i.Name, n),
 		Path: i.Program,
 		Args: args,
 		Env:  append(env, "KUBECONFIG="+kubeconfig),
-		Log:  w.log(i.Name),
-	}); err != nil {
-		return nil, err
-	}
-	return m, m.Process.await(ctx, func(ctx context.Context) error {
-		return healthy(ctx, http.DefaultClient, m.Health+"/readyz")
+		Log:  i.log(w.site, n),
+		Ready: func(ctx context.Context) error {
+			return healthy(ctx, http.DefaultClient, m.Health+"/readyz")
+		},
 	})
+	return m, err
+}
+
+// log is the file of the n-th manager's output.
+func (i *installation) log(s *site, n int) string {
+	if i.Log == "" {
+		return s.log(replica(i.Name, n))
+	}
+	extension := filepath.Ext(i.Log)
+	return replica(strings.TrimSuffix(i.Log, extension), n) + extension
 }
 
 // environment is the environment that the container would have in a pod.

@@ -88,13 +88,18 @@ func (s *state) path(elements ...string) string {
 	return filepath.Join(append([]string{s.dir}, elements...)...)
 }
 
-// write puts a file that only we may read into the state, and returns its path.
+// write puts a file that only we may read into the state, in one step, and
+// returns its path.
 func (s *state) write(name string, content []byte) (string, error) {
 	path := s.path(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", err
 	}
-	return path, os.WriteFile(path, content, 0o600)
+	fresh := path + ".new"
+	if err := os.WriteFile(fresh, content, 0o600); err != nil {
+		return "", err
+	}
+	return path, os.Rename(fresh, path)
 }
 
 // remove removes it all; removing it twice is fine.

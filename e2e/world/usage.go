@@ -68,18 +68,35 @@ func runningUsage(pid int) (Usage, error) {
 		}
 		usage.CPU += time.Duration(ticks) * clockTick
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	status, err := statusFields(pid)
 	if err != nil {
 		return Usage{}, err
 	}
+	usage.PeakMemory, err = kibibytes(status["VmHWM"])
+	return usage, err
+}
+
+// statusFields are what /proc tells of a process by name.
+func statusFields(pid int) (map[string]string, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return nil, err
+	}
+	fields := map[string]string{}
 	for line := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kib, err := strconv.ParseUint(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
-			if err != nil {
-				return Usage{}, err
-			}
-			usage.PeakMemory = kib << 10
+		if name, value, ok := strings.Cut(line, ":"); ok {
+			fields[name] = strings.TrimSpace(value)
 		}
 	}
-	return usage, nil
+	return fields, nil
+}
+
+// kibibytes reads such as "12 kB" of /proc, in bytes; a process that has just ended
+// has nothing there.
+func kibibytes(text string) (uint64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	kib, err := strconv.ParseUint(strings.TrimSuffix(text, " kB"), 10, 64)
+	return kib << 10, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -16,6 +17,7 @@ import (
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
 // World is a management plane and what runs beside it.
@@ -30,14 +32,25 @@ type World struct {
 	managers  map[string]*Manager
 
 	// The Elemento side; empty where Options leave it out.
-	hosts         []Host
-	clientUID     string
-	fake          *fakeatomos.Control
-	fakeURL       string
-	trust         *pki.Authority
-	daemonClient  pki.Pair
-	endpoints     []string
-	daemonMetrics []string
+	overlay   string
+	hosts     []Host
+	clientUID string
+	fake      *fakeatomos.Control
+	fakeURL   string
+	daemons   []daemon
+	links     []link
+	twinOf    *World
+
+	// trust signs the certificates of daemons and managers; ownPair is the
+	// harness's, managerPair, which pairs guards, our managers'.
+	trust       *pki.Authority
+	ownPair     pki.Pair
+	pairs       sync.Mutex
+	managerPair pki.Pair
+
+	// readerToken, which reader guards, lets us read the managers' metrics.
+	reader      sync.Mutex
+	readerToken string
 }
 
 // Up brings a world up and returns when all of it is ready: in about 15 seconds
@@ -169,12 +182,31 @@ func (w *World) Failed() <-chan struct{} { return w.processes.failed }
 // Err is an [ExitError] once a process of the world has ended unasked.
 func (w *World) Err() error { return w.processes.err() }
 
-// Process is the process of that name, as it runs now, or nil.
+// Ends are an [ExitError] for each process that ended unasked and was started
+// again (see Options.Respawn), in order.
+func (w *World) Ends() []error { return w.processes.respawned() }
+
+// Process is the process of that name, as it runs now, or nil. Kill, Stop or Pause
+// it, and have it back by Revive or Resume; that is no failure of the world.
 func (w *World) Process(name string) *Process { return w.processes.find(name) }
 
-// Restart starts a process again that was stopped or killed, and does not wait
-// for it to be of use.
-func (w *World) Restart(name string) (*Process, error) { return w.processes.restart(name) }
+// Revive starts a process again that was stopped or killed, or has ended, and
+// returns when it is of use: it answers, and what it serves is there. One that runs
+// is only waited for. The fake comes back as it was if it has an AtomOS.StateDir,
+// and not at all without. Etcd and kube-apiserver have their data; clients find
+// them again by themselves.
+func (w *World) Revive(ctx context.Context, name string) error {
+	p, err := w.processes.revive(name)
+	if err != nil {
+		return err
+	}
+	return p.await(ctx)
+}
+
+// History is where the harness tells what it does and sees; it drops everything
+// where Options.History is empty. The world itself tells of its processes, of
+// partitions and of certificates.
+func (w *World) History() *history.Writer { return w.history }
 
 // Manager is the manager of the installed provider of that name, or nil.
 func (w *World) Manager(provider string) *Manager { return w.managers[provider] }

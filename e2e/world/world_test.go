@@ -421,11 +421,12 @@ func TestAnUnexpectedEndIsTold(t *testing.T) {
 	if err := s.processes.err(); err != nil {
 		t.Fatalf("a process that was killed on purpose: %v", err)
 	}
-	if again, err := s.processes.restart("asked"); err != nil || again.PID() == asked.PID() {
-		t.Errorf("restarting it: %v", err)
+	again, err := s.processes.revive("asked")
+	if err != nil || again.PID() == asked.PID() {
+		t.Errorf("reviving it: %v", err)
 	}
-	if _, err := s.processes.restart("asked"); err == nil {
-		t.Error("a running process was started a second time")
+	if running, err := s.processes.revive("asked"); err != nil || running != again {
+		t.Errorf("a running process was started a second time (%v)", err)
 	}
 
 	start("unasked", "echo the reason; exit 3")
