@@ -3,6 +3,7 @@ package suite
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -44,6 +45,32 @@ func (s *Site) Reconciles(ctx context.Context) (Reconciles, bool) {
 		r.Failed += int(m.GetCounter().GetValue())
 	}
 	return r, true
+}
+
+// Metric sums up the series of a metric of our manager, of those that have all the
+// labels; one that there is none of is 0.
+func (s *Site) Metric(ctx context.Context, name string, labels map[string]string) (float64, error) {
+	manager := s.World.Manager(world.ElementoProvider)
+	if manager == nil {
+		return 0, errors.New("the metrics of a manager that the suite did not start cannot be reached")
+	}
+	families, err := s.scrape(ctx, manager.Diagnostics+"/metrics")
+	if err != nil {
+		return 0, err
+	}
+	sum := 0.0
+	for _, m := range families[name].GetMetric() {
+		matching := 0
+		for _, l := range m.GetLabel() {
+			if want, asked := labels[l.GetName()]; asked && want == l.GetValue() {
+				matching++
+			}
+		}
+		if matching == len(labels) {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sum, nil
 }
 
 // scrape reads metrics as a monitoring system would: with the token of a service
