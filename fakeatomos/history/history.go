@@ -48,8 +48,9 @@ const (
 	// object without what nobody judges.
 	Object Kind = "object"
 	// Cluster is what a workload cluster's guests know: Event is majority or
-	// minority (of etcd), serving or silent (an API server, of VM), or holder (VM
-	// holds Address). Name is the cluster's endpoint.
+	// minority (of etcd), serving or silent (an API server, of VM with UID), or
+	// holder (VM with UID holds the virtual IP Address; nobody does without a VM).
+	// Name is the cluster's endpoint.
 	Cluster Kind = "cluster"
 	// Probe is a question to a workload cluster's API from outside: Event is
 	// answered or failed. Name is the Cluster, Address its endpoint.

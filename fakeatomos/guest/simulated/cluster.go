@@ -19,6 +19,7 @@ import (
 
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/simulated/kubeapi"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
 // cluster is one Kubernetes cluster: what its etcd holds, and the machines
@@ -26,9 +27,11 @@ import (
 // runs a member of etcd and the members that run are a majority.
 type cluster struct {
 	// id is the UID of the namespace kube-system, which names a cluster.
-	id          string
+	id string
+	// endpoint is where the cluster's API is to be reached, as host and port.
+	endpoint    string
 	log         *slog.Logger
-	grace       time.Duration
+	options     *Options
 	store       *kubeapi.Store
 	authorities authorities
 
@@ -40,6 +43,8 @@ type cluster struct {
 	leader  uint64
 	// quorum tells whether a majority of the members runs.
 	quorum bool
+	// leases are the virtual IPs, by address.
+	leases map[netip.Addr]*lease
 	closed bool
 }
 
@@ -51,7 +56,7 @@ type member struct {
 }
 
 // node is what joining a cluster left on a machine's disk, and whether the
-// machine runs.
+// machine runs and has its network.
 type node struct {
 	cluster    *cluster
 	name       string
@@ -64,6 +69,8 @@ type node struct {
 	// The cluster's mutex guards the rest.
 	vm      guest.VM
 	running bool
+	// cut tells that the machine's network is cut.
+	cut bool
 	// removed tells that the disk is gone. The node is known on until its
 	// object is deleted.
 	removed bool
@@ -74,11 +81,14 @@ type node struct {
 	silence *time.Timer
 }
 
+// up tells whether the others can reach what runs on the machine.
+func (n *node) up() bool { return n.running && !n.cut }
+
 // errNoQuorum refuses what needs a majority of etcd.
 var errNoQuorum = errors.New("the cluster's etcd has no majority")
 
 // newCluster does what kubeadm init does on the first control plane.
-func newCluster(ctx context.Context, log *slog.Logger, grace time.Duration, p *plan, n *node) (*cluster, error) {
+func newCluster(ctx context.Context, options *Options, p *plan, n *node) (*cluster, error) {
 	config, err := read[clusterConfiguration](p.cluster)
 	if err != nil {
 		return nil, err
@@ -94,16 +104,16 @@ func newCluster(ctx context.Context, log *slog.Logger, grace time.Duration, p *p
 	if err != nil {
 		return nil, err
 	}
+	own := netip.AddrPortFrom(n.vm.Address, p.api.port())
 	c := &cluster{
-		log: log, grace: grace, store: kubeapi.NewStore(), authorities: signers,
-		nodes: map[string]*node{}, etcdID: randomID(),
+		endpoint: config.endpoint(own), log: options.Log, options: options, store: kubeapi.NewStore(), authorities: signers,
+		nodes: map[string]*node{}, leases: map[netip.Addr]*lease{}, etcdID: randomID(),
 	}
 	system := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem}}
 	if err := c.store.Get(system); err != nil {
 		return nil, fmt.Errorf("identify the cluster: %w", err)
 	}
 	c.id = string(system.UID)
-	own := netip.AddrPortFrom(n.vm.Address, p.api.port())
 	if err := foundation(c.store, c.authorities.cluster, p.cluster, &config, own); err != nil {
 		return nil, fmt.Errorf("lay the cluster's foundation: %w", err)
 	}
@@ -180,14 +190,19 @@ func (c *cluster) powerOn(ctx context.Context, n *node, vm guest.VM) error {
 		return nil
 	}
 	n.vm, n.booted, n.running = vm, time.Now(), true
-	if n.silence != nil {
+	if n.silence != nil && n.up() {
 		n.silence.Stop()
 	}
+	return c.returnLocked(ctx, n)
+}
+
+// returnLocked lets a node take part again that did not.
+func (c *cluster) returnLocked(ctx context.Context, n *node) error {
 	had := c.quorum
 	if err := c.settleLocked(ctx); err != nil {
 		return err
 	}
-	if !c.quorum || !had {
+	if !n.up() || !c.quorum || !had {
 		return nil // nobody to report to, or all have just reported
 	}
 	return c.reportLocked(n)
@@ -203,9 +218,35 @@ func (c *cluster) reportLocked(n *node) error {
 
 // powerOff ends what runs on a node's machine and waits for its end.
 func (c *cluster) powerOff(n *node) {
+	c.leave(n, func() { n.running = false })
+}
+
+// setCut cuts a node's network, or mends it. What is cut off runs on, and
+// nobody can tell it from a machine that is off.
+func (c *cluster) setCut(n *node, cut bool) {
+	if cut {
+		c.leave(n, func() { n.cut = true })
+		return
+	}
 	c.mu.Lock()
-	n.running = false
-	c.logError("power off", n, c.settleLocked(context.Background()))
+	defer c.mu.Unlock()
+	if !n.cut {
+		return
+	}
+	n.cut = false
+	if c.closed || !n.running {
+		return
+	}
+	n.silence.Stop()
+	c.logError("network mended", n, c.returnLocked(context.Background(), n))
+}
+
+// leave ends what the others can reach on a node's machine, and waits for its
+// end.
+func (c *cluster) leave(n *node, change func()) {
+	c.mu.Lock()
+	change()
+	c.logError("leave", n, c.settleLocked(context.Background()))
 	if !c.closed {
 		c.beginSilenceLocked(n)
 	}
@@ -224,11 +265,11 @@ func (c *cluster) beginSilenceLocked(n *node) {
 	if n.silence != nil {
 		n.silence.Stop()
 	}
-	n.silence = time.AfterFunc(c.grace, func() {
+	n.silence = time.AfterFunc(c.options.NodeGrace, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		// Without a majority nothing can be written; its return starts over.
-		if c.closed || n.running || !c.quorum || c.nodes[n.name] != n {
+		if c.closed || n.up() || !c.quorum || c.nodes[n.name] != n {
 			return
 		}
 		c.logError("node lifecycle", n, n.markUnknown(c.store))
@@ -270,6 +311,9 @@ func (c *cluster) close() {
 
 func (c *cluster) closeLocked() {
 	c.closed, c.quorum = true, false
+	for _, l := range c.leases {
+		l.stop()
+	}
 	for _, n := range c.nodes {
 		n.running = false
 		if n.silence != nil {
@@ -290,31 +334,38 @@ func (c *cluster) settleLocked(ctx context.Context) error {
 	had := c.quorum
 	runs := 0
 	for _, m := range c.members {
-		if m.node.running {
+		if m.node.up() {
 			runs++
 		}
 	}
 	c.quorum = runs > len(c.members)/2
-	if i := slices.IndexFunc(c.members, func(m *member) bool { return m.id == c.leader && m.node.running }); i < 0 && c.quorum {
-		c.leader = c.members[slices.IndexFunc(c.members, func(m *member) bool { return m.node.running })].id
+	switch {
+	case c.quorum && !had:
+		c.tell(history.Event{Event: "majority"})
+	case had && !c.quorum:
+		c.tell(history.Event{Event: "minority"})
+	}
+	if i := slices.IndexFunc(c.members, func(m *member) bool { return m.id == c.leader && m.node.up() }); i < 0 && c.quorum {
+		c.leader = c.members[slices.IndexFunc(c.members, func(m *member) bool { return m.node.up() })].id
 	}
 	var failed error
 	for _, n := range c.nodes {
 		if n.control == nil {
 			continue
 		}
-		runsEtcd := n.running && c.memberOf(n) != nil
+		runsEtcd := n.up() && c.memberOf(n) != nil
 		failed = errors.Join(failed,
 			n.control.setEtcd(ctx, runsEtcd),
 			n.control.setAPI(ctx, runsEtcd && c.quorum))
 	}
+	c.settleLeasesLocked(ctx)
 	if had != c.quorum {
 		c.log.Info("etcd majority changed", "cluster", c.id, "majority", c.quorum, "members", len(c.members), "running", runs)
 	}
 	if c.quorum && !had {
 		for _, n := range c.nodes {
 			switch {
-			case !n.running:
+			case !n.up():
 				c.beginSilenceLocked(n)
 			case n.registered:
 				failed = errors.Join(failed, c.reportLocked(n))
@@ -348,7 +399,7 @@ func (c *cluster) removeMember(id uint64) error {
 	left := slices.Delete(slices.Clone(c.members), i, i+1)
 	runs := 0
 	for _, m := range left {
-		if m.node.running {
+		if m.node.up() {
 			runs++
 		}
 	}
@@ -360,7 +411,7 @@ func (c *cluster) removeMember(id uint64) error {
 	if err := c.settleLocked(context.Background()); err != nil {
 		return err
 	}
-	if gone.running {
+	if gone.up() {
 		c.logError("etcd member removed", gone, c.showPodsLocked(gone))
 	}
 	return nil
@@ -376,7 +427,7 @@ func (c *cluster) moveLeader(from *node, to uint64) error {
 		return errNoQuorum
 	case own == nil || own.id != c.leader:
 		return errNotLeader
-	case target < 0 || !c.members[target].node.running:
+	case target < 0 || !c.members[target].node.up():
 		return errNoMember
 	}
 	c.leader = to
@@ -395,7 +446,7 @@ func (c *cluster) showPodsLocked(n *node) error {
 	}
 	failed := func(component string) string {
 		switch {
-		case !n.running:
+		case !n.up():
 			return "the machine does not answer"
 		case (component == "etcd" || component == "kube-apiserver") && c.memberOf(n) == nil:
 			return "the member has been permanently removed from the cluster"
@@ -414,7 +465,7 @@ func (c *cluster) dialPod(ctx context.Context, from *node, namespace, name strin
 	}
 	c.mu.Lock()
 	target := c.nodes[pod.Spec.NodeName]
-	answers := target != nil && target.running
+	answers := target != nil && target.up()
 	var source, address netip.Addr
 	if answers {
 		source, address = from.vm.Address, target.vm.Address
@@ -424,6 +475,12 @@ func (c *cluster) dialPod(ctx context.Context, from *node, namespace, name strin
 		return nil, fmt.Errorf("the kubelet of node %q does not answer", pod.Spec.NodeName)
 	}
 	return dialFrom(ctx, source, net.JoinHostPort(address.String(), strconv.Itoa(int(port))))
+}
+
+// tell writes an event of the cluster to the history.
+func (c *cluster) tell(e history.Event) {
+	e.Kind, e.Name = history.Cluster, c.endpoint
+	c.options.History.Add(e)
 }
 
 func (c *cluster) logError(doing string, n *node, err error) {

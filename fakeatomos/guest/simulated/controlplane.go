@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -17,16 +18,21 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/simulated/kubeapi"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
 const etcdPort = 2379
 
 // controlPlane are the services of a control-plane machine: an API server and
-// an etcd member, each on the machine's own address.
+// an etcd member, each on the machine's own address, and the API server on the
+// virtual IP while the machine holds it.
 type controlPlane struct {
-	cluster  *cluster
-	node     *node
-	port     uint16
+	cluster *cluster
+	node    *node
+	port    uint16
+	// vip is the address that the machine holds with others in turn; nil
+	// without one.
+	vip      *virtualIP
 	api      *tls.Config
 	etcd     *tls.Config
 	version  string
@@ -34,8 +40,8 @@ type controlPlane struct {
 
 	// The cluster's mutex guards the services: nil while they are not open.
 	// What ended last is kept until it has been waited for.
-	apiService, etcdService *service
-	past                    []*service
+	apiService, etcdService, vipService *service
+	past                                []*service
 }
 
 // service is a server behind a door.
@@ -55,7 +61,7 @@ func newControlPlane(c *cluster, n *node, p *plan, config *clusterConfiguration)
 		return nil, err
 	}
 	return &controlPlane{
-		cluster: c, node: n, port: p.api.port(), version: n.vm.KubernetesVersion,
+		cluster: c, node: n, port: p.api.port(), vip: p.vip, version: n.vm.KubernetesVersion,
 		errorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
 		// As a real API server, this one asks for a client certificate and
 		// judges it by the request, not by the handshake.
@@ -72,15 +78,31 @@ func newControlPlane(c *cluster, n *node, p *plan, config *clusterConfiguration)
 
 // setAPI opens or closes the API server.
 func (cp *controlPlane) setAPI(ctx context.Context, open bool) error {
-	return cp.set(ctx, &cp.apiService, open, cp.port, cp.serveAPI)
+	was := cp.serves()
+	err := cp.set(ctx, &cp.apiService, open, netip.AddrPortFrom(cp.node.vm.Address, cp.port), cp.serveAPI)
+	switch is := cp.serves(); {
+	case is && !was:
+		cp.cluster.tell(history.Event{Event: "serving", VM: cp.node.vm.Name, UID: cp.node.vm.ID})
+	case was && !is:
+		cp.cluster.tell(history.Event{Event: "silent", VM: cp.node.vm.Name, UID: cp.node.vm.ID})
+	}
+	return err
 }
+
+// serves tells whether the API server is open.
+func (cp *controlPlane) serves() bool { return cp.apiService != nil }
 
 // setEtcd opens or closes the etcd member.
 func (cp *controlPlane) setEtcd(ctx context.Context, open bool) error {
-	return cp.set(ctx, &cp.etcdService, open, etcdPort, cp.serveEtcd)
+	return cp.set(ctx, &cp.etcdService, open, netip.AddrPortFrom(cp.node.vm.Address, etcdPort), cp.serveEtcd)
 }
 
-func (cp *controlPlane) set(ctx context.Context, current **service, open bool, port uint16, serve func(*service)) error {
+// setVIP opens or closes the API server on the virtual IP.
+func (cp *controlPlane) setVIP(ctx context.Context, open bool) error {
+	return cp.set(ctx, &cp.vipService, open, netip.AddrPortFrom(cp.vip.address, cp.port), cp.serveAPI)
+}
+
+func (cp *controlPlane) set(ctx context.Context, current **service, open bool, at netip.AddrPort, serve func(*service)) error {
 	switch {
 	case open == (*current != nil):
 		return nil
@@ -91,7 +113,7 @@ func (cp *controlPlane) set(ctx context.Context, current **service, open bool, p
 		*current = nil
 		return nil
 	}
-	d, err := openDoor(ctx, cp.node.vm, port)
+	d, err := openDoor(ctx, cp.node.vm, at)
 	if err != nil {
 		return fmt.Errorf("node %s: %w", cp.node.name, err)
 	}
@@ -100,8 +122,11 @@ func (cp *controlPlane) set(ctx context.Context, current **service, open bool, p
 	return nil
 }
 
-// closeAll closes both services; ended waits for them.
+// closeAll closes all services; ended waits for them.
 func (cp *controlPlane) closeAll() {
+	if cp.vip != nil {
+		_ = cp.setVIP(context.Background(), false)
+	}
 	_ = cp.setAPI(context.Background(), false) // closing does not fail
 	_ = cp.setEtcd(context.Background(), false)
 }
@@ -148,7 +173,7 @@ func (cp *controlPlane) serveAPI(s *service) {
 			defer s.end()
 			api.ServeHTTP(w, r)
 		}),
-		TLSConfig: cp.api, ErrorLog: cp.errorLog, ReadHeaderTimeout: 10 * time.Second,
+		TLSConfig: cp.api.Clone(), ErrorLog: cp.errorLog, ReadHeaderTimeout: 10 * time.Second,
 	}
 	s.run(func(l net.Listener) { _ = server.ServeTLS(l, "", "") }, func() { _ = server.Close() })
 }

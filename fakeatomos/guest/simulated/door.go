@@ -10,7 +10,7 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest"
 )
 
-// door is a listener on a guest's address that knows its connections, so that
+// door is a listener on an address of a guest that knows its connections, so that
 // all of them end with the machine, whatever they were upgraded to.
 type door struct {
 	net.Listener
@@ -22,9 +22,9 @@ type door struct {
 }
 
 // openDoor listens where only those get in who can reach the guest.
-func openDoor(ctx context.Context, vm guest.VM, port uint16) (*door, error) {
+func openDoor(ctx context.Context, vm guest.VM, at netip.AddrPort) (*door, error) {
 	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", netip.AddrPortFrom(vm.Address, port).String())
+	listener, err := config.Listen(ctx, "tcp", at.String())
 	if err != nil {
 		return nil, err
 	}

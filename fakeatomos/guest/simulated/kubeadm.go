@@ -34,6 +34,9 @@ type plan struct {
 	node nodeRegistration
 	// api is where a control plane serves the API; nil for a worker.
 	api *localAPIEndpoint
+	// vip is the virtual IP that a control plane holds in turn with others; nil
+	// without one.
+	vip *virtualIP
 	// join is nil where the machine begins a cluster.
 	join *bootstrapTokenDiscovery
 	// cluster is the ClusterConfiguration of a machine that begins one.
@@ -134,10 +137,18 @@ func planOf(seed *cloudinit.Machine) (*plan, error) {
 		if !written {
 			return nil, &SeedError{"the command names " + match[2] + ", which write_files does not write"}
 		}
+		read := joinPlan
 		if match[1] == "init" {
-			return initPlan(seed, file)
+			read = initPlan
 		}
-		return joinPlan(seed, file)
+		p, err := read(seed, file)
+		if err != nil || p.api == nil {
+			return p, err
+		}
+		if p.vip, err = readVirtualIP(seed.Files, p.api.port()); err != nil {
+			return nil, err
+		}
+		return p, nil
 	}
 	return nil, nil
 }

@@ -2,10 +2,14 @@ package simulated
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -95,6 +99,52 @@ func TestClusterConfigurationFillsItsGaps(t *testing.T) {
 	}
 	if got := config.validity(); got != defaultValidity {
 		t.Errorf("certificates are good for %s", got)
+	}
+}
+
+func TestAVirtualIPIsReadAsKubeVIPAndKeepalivedDo(t *testing.T) {
+	t.Parallel()
+	const manifest, conf = "/etc/kubernetes/manifests/vip.yaml", "/etc/keepalived/keepalived.conf"
+	pod := func(env string) string {
+		return "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: 'ghcr.io/kube-vip/kube-vip-iptables:v1.1.2', env: [" + env + "]}]}\n"
+	}
+	env := func(pairs ...string) string {
+		var all []string
+		for i := 0; i < len(pairs); i += 2 {
+			all = append(all, "{name: "+pairs[i]+", value: '"+pairs[i+1]+"'}")
+		}
+		return strings.Join(all, ", ")
+	}
+	sound := []string{"vip_arp", "true", "vip_leaderelection", "true", "cp_enable", "true", "address", "127.1.2.3"}
+	with := func(pairs ...string) string { return pod(env(append(slices.Clone(sound), pairs...)...)) }
+	at := netip.MustParseAddr("127.1.2.3")
+	for name, test := range map[string]struct {
+		path, text string
+		want       *virtualIP
+		broken     bool
+	}{
+		"kube-vip":                          {manifest, with(), &virtualIP{at, 5 * time.Second}, false},
+		"kube-vip with a lease":             {manifest, with("vip_leaseduration", "3", "port", "6443"), &virtualIP{at, 3 * time.Second}, false},
+		"kube-vip for services only":        {manifest, with("cp_enable", "false"), nil, false},
+		"kube-vip at another port":          {manifest, with("port", "443"), nil, true},
+		"kube-vip by BGP":                   {manifest, with("vip_arp", "false"), nil, true},
+		"kube-vip on each machine at once":  {manifest, with("vip_leaderelection", "false"), nil, true},
+		"kube-vip without an address":       {manifest, with("address", ""), nil, true},
+		"kube-vip with no time for a lease": {manifest, with("vip_leaseduration", "0"), nil, true},
+		"kube-vip elsewhere":                {"/root/kube-vip.yaml", with(), nil, false},
+		"another static pod":                {manifest, strings.ReplaceAll(with(), "kube-vip", "etcd"), nil, false},
+		"a manifest that is none":           {manifest, ": [", nil, false},
+		"keepalived":                        {conf, "vrrp_instance a {\n advert_int 2\n virtual_ipaddress {\n  127.1.2.3/24 dev eth0\n }\n}\n", &virtualIP{at, 8 * time.Second}, false},
+		"keepalived with its own interval":  {conf, "vrrp_instance a {\n virtual_ipaddress {\n  127.1.2.3\n }\n}\n", &virtualIP{at, 4 * time.Second}, false},
+		"keepalived without an address":     {conf, "vrrp_instance a {\n}\n", nil, false},
+		"keepalived with a name":            {conf, "virtual_ipaddress { api }\n", nil, true},
+		"keepalived in no time":             {conf, "advert_int 0\nvirtual_ipaddress { 127.1.2.3 }\n", nil, true},
+	} {
+		got, err := readVirtualIP(map[string][]byte{test.path: []byte(test.text)}, defaultAPIPort)
+		var broken *SeedError
+		if errors.As(err, &broken) != test.broken || err != nil && !test.broken || !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
 	}
 }
 

@@ -79,9 +79,13 @@ func goroutines() string {
 // lab is a set of guests and one cluster's secrets.
 type lab struct {
 	*testing.T
-	guests           *simulated.Guests
-	ca, etcd, front  *authority
-	first            netip.Addr
+	guests          *simulated.Guests
+	ca, etcd, front *authority
+	first           netip.Addr
+	// vip is the endpoint's address where control planes hold one in turn, and
+	// holding the file that has them do it.
+	vip              netip.Addr
+	holding          string
 	machines         int
 	token, tokenHash string
 }
@@ -100,9 +104,14 @@ func freshAddress() netip.Addr {
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	guests, err := simulated.New(simulated.Options{
-		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})), NodeGrace: 50 * time.Millisecond,
-	})
+	return newLabWith(t, simulated.Options{})
+}
+
+func newLabWith(t *testing.T, options simulated.Options) *lab {
+	t.Helper()
+	options.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	options.NodeGrace = 50 * time.Millisecond
+	guests, err := simulated.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +183,15 @@ func (a *authority) client(t *testing.T, name, organization string) (certificate
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}), []byte(keyPEM(t, private))
 }
 
-func (l *lab) endpoint() string { return net.JoinHostPort(l.first.String(), "6443") }
+// door is where the cluster's API is reached.
+func (l *lab) door() netip.Addr {
+	if l.vip.IsValid() {
+		return l.vip
+	}
+	return l.first
+}
+
+func (l *lab) endpoint() string { return net.JoinHostPort(l.door().String(), "6443") }
 
 // machine returns a VM with a name, an address and a seed's meta-data.
 func (l *lab) machine(name string) guest.VM {
@@ -205,7 +222,7 @@ const header = "## template: jinja\n#cloud-config\n\nwrite_files:\n"
 
 // initSeed is the user-data of a cluster's first control plane.
 func (l *lab) initSeed() []byte {
-	return []byte(header + l.pki() + file("/run/kubeadm/kubeadm.yaml", `
+	return []byte(header + l.pki() + l.holding + file("/run/kubeadm/kubeadm.yaml", `
 ---
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
@@ -234,7 +251,7 @@ nodeRegistration:
 func (l *lab) joinSeed(token, hash string, controlPlane bool) []byte {
 	files, role := "", ""
 	if controlPlane {
-		files, role = l.pki(), "controlPlane:\n  localAPIEndpoint: {}\n"
+		files, role = l.pki()+l.holding, "controlPlane:\n  localAPIEndpoint: {}\n"
 	}
 	return []byte(header + files + file("/run/kubeadm/kubeadm-join-config.yaml", `
 ---
@@ -270,7 +287,7 @@ func (l *lab) init() guest.VM {
 	vm.Address, vm.UserData = l.first, l.initSeed()
 	l.boot(vm)
 	l.eventually("the API answers", func() error {
-		_, err := l.client(l.first).Discovery().ServerVersion()
+		_, err := l.client(l.door()).Discovery().ServerVersion()
 		return err
 	})
 	l.token, l.tokenHash = l.newToken(time.Hour), l.ca.pin()
@@ -298,7 +315,7 @@ func (l *lab) newToken(life time.Duration) string {
 			"expiration": []byte(time.Now().Add(life).UTC().Format(time.RFC3339)),
 		},
 	}
-	if _, err := l.client(l.first).CoreV1().Secrets(metav1.NamespaceSystem).Create(l.Context(), object, metav1.CreateOptions{}); err != nil {
+	if _, err := l.client(l.door()).CoreV1().Secrets(metav1.NamespaceSystem).Create(l.Context(), object, metav1.CreateOptions{}); err != nil {
 		l.Fatal(err)
 	}
 	return id + "." + secret
@@ -366,7 +383,7 @@ func (l *lab) eventually(what string, condition func() error) {
 func (l *lab) nodeBecomes(name string, ready corev1.ConditionStatus) *corev1.Node {
 	l.Helper()
 	var found *corev1.Node
-	client := l.client(l.first)
+	client := l.client(l.door())
 	l.eventually(fmt.Sprintf("node %s to be ready: %s", name, ready), func() error {
 		node, err := client.CoreV1().Nodes().Get(l.Context(), name, metav1.GetOptions{})
 		if err != nil {

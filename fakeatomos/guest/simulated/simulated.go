@@ -4,8 +4,22 @@
 // address, and its control planes serve an API and etcd there. What it needs
 // comes from its seed and its network alone.
 //
-// A virtual IP that control planes hold among themselves belongs to
-// cluster.settleLocked, which knows which of them serve; there is none yet.
+// # Virtual IPs
+//
+// Control planes hold a virtual IP among themselves when their seeds bring the
+// static pod of kube-vip (a manifest in /etc/kubernetes/manifests) or the
+// configuration of keepalived (/etc/keepalived/keepalived.conf). Whoever holds
+// the address serves its API there, on its own port and with its own certificate,
+// which covers the address if it is the cluster's endpoint. Nobody holds it whose
+// API does not serve, so nobody does without a majority of etcd. When the holder's
+// API ends, the address answers to nobody until the holder's lease is over and
+// another control plane takes it; a holder that is back before keeps it.
+//
+// A guest listens on its addresses on this machine, and so it does on a virtual
+// IP: it has to be one of the loopback network, in the range of the guests' network
+// and outside of what DHCP gives out there, as on a real one. In a world of
+// e2e/world, whose guests have 127.128.0.0 and up, it is the last but one address
+// of the cluster's network: a managed network gives that to no machine.
 package simulated
 
 import (
@@ -18,6 +32,7 @@ import (
 
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/simulated/cloudinit"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
 // ErrNoKubernetes is a seed that runs kubeadm on an image without it.
@@ -38,8 +53,15 @@ type Options struct {
 	// first boot to a ready node; zero is as fast as it gets.
 	NodeStartupTime time.Duration
 	// NodeGrace is for how long a node whose machine is off is still believed
-	// to be ready; zero is one second.
+	// to be ready; zero is one second. In a real cluster it is 40 to 50 seconds.
 	NodeGrace time.Duration
+	// VIPTakeover is how long after the end of a virtual IP's holder another
+	// control plane takes it; zero is what the seed says: kube-vip's lease
+	// duration, by default 5 seconds, or the silence after which keepalived's
+	// backups give a master up, by default about 3.
+	VIPTakeover time.Duration
+	// History is told what clusters know of themselves; nil drops it.
+	History *history.Writer
 }
 
 // Guests runs simulated guests. See guest.Guests for its methods.
@@ -59,6 +81,8 @@ var _ guest.Guests = (*Guests)(nil)
 type machine struct {
 	vm      guest.VM
 	powered bool
+	// cut tells that the network is.
+	cut bool
 	// node is on the disk of a machine that joined a cluster.
 	node *node
 	// finished is the instance whose seed was worked off in vain: cloud-init
@@ -71,7 +95,7 @@ type machine struct {
 
 // New returns guests that run until Close.
 func New(options Options) (*Guests, error) {
-	if options.NodeStartupTime < 0 || options.NodeGrace < 0 {
+	if options.NodeStartupTime < 0 || options.NodeGrace < 0 || options.VIPTakeover < 0 {
 		return nil, errors.New("simulated guests: a duration is negative")
 	}
 	if options.Log == nil {
@@ -173,7 +197,11 @@ func (g *Guests) bootstrap(ctx context.Context, m *machine, p *plan) {
 		if err == nil {
 			g.mu.Lock()
 			m.node = n
+			cut := m.cut
 			g.mu.Unlock()
+			if cut { // in the meantime
+				n.cluster.setCut(n, true)
+			}
 			log.Info("node is ready", "node", n.name, "cluster", n.cluster.id, "controlPlane", n.control != nil)
 			return
 		}
@@ -193,10 +221,16 @@ func (g *Guests) bootstrap(ctx context.Context, m *machine, p *plan) {
 	}
 }
 
+// errCut is a machine whose network is cut.
+var errCut = errors.New("the machine's network is cut")
+
 // attempt runs kubeadm once.
 func (g *Guests) attempt(ctx context.Context, p *plan, n *node) error {
+	if g.isCut(n.vm.ID) {
+		return errCut
+	}
 	if p.join == nil {
-		c, err := newCluster(ctx, g.options.Log, g.options.NodeGrace, p, n)
+		c, err := newCluster(ctx, &g.options, p, n)
 		if err != nil {
 			return err
 		}
@@ -257,6 +291,33 @@ func (g *Guests) PowerOff(id string) {
 	if joined != nil {
 		joined.cluster.powerOff(joined)
 	}
+}
+
+// Cut cuts the network of a guest that runs on: nobody reaches it, and it
+// reaches nobody, until Mend or Remove. One that is unknown is left alone.
+func (g *Guests) Cut(id string) { g.setCut(id, true) }
+
+// Mend gives a guest its network back.
+func (g *Guests) Mend(id string) { g.setCut(id, false) }
+
+func (g *Guests) setCut(id string, cut bool) {
+	g.mu.Lock()
+	m := g.machines[id]
+	var joined *node
+	if m != nil {
+		m.cut, joined = cut, m.node
+	}
+	g.mu.Unlock()
+	if joined != nil {
+		joined.cluster.setCut(joined, cut)
+	}
+}
+
+func (g *Guests) isCut(id string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m := g.machines[id]
+	return m != nil && m.cut
 }
 
 // Remove forgets a guest's disk; see guest.Guests. A cluster goes with the
