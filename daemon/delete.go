@@ -23,6 +23,8 @@ type deleting struct {
 	name      string
 	force     time.Time // from when power may be cut
 	until     time.Time // how long to wait
+	// known are the volumes of the VM, by ID, that this call has seen.
+	known map[string]c4.Volume
 }
 
 // run takes steps until nothing is left or something takes its time. Each step
@@ -40,8 +42,13 @@ func (d *deleting) run(ctx context.Context) (remaining []string, err error) {
 			if volumes, err = d.lookVolumes(ctx); err != nil {
 				return nil, err
 			}
-			volumes = volumesOf(d.name, volumes)
+			if volumes = volumesOf(d.name, volumes); len(volumes) == 0 && absent > 0 {
+				if volumes, err = d.stillThere(ctx); err != nil {
+					return nil, err
+				}
+			}
 		}
+		d.remember(vms, volumes)
 		if len(vms)+len(volumes) > 0 {
 			// A host may take a moment to do what it has agreed to.
 			if absent = 0; tries > 1 && !d.pause(ctx, quickest) {
@@ -72,6 +79,31 @@ func (d *deleting) run(ctx context.Context) (remaining []string, err error) {
 			return []string{"maybe a request whose answer was lost and that may still take effect"}, nil
 		}
 	}
+}
+
+// remember notes which volumes the VM has had.
+func (d *deleting) remember(vms []c4.VM, volumes []c4.Volume) {
+	for _, vm := range vms {
+		volumes = append(volumes, volumesOf(d.name, vm.Volumes)...)
+	}
+	for _, v := range volumes {
+		d.known[v.VolumeID] = v
+	}
+}
+
+// stillThere asks for each volume that this call has seen by its ID: a list that
+// does not have them is no proof, since no list at all reads as an empty one.
+func (d *deleting) stillThere(ctx context.Context) (left []c4.Volume, err error) {
+	for id := range d.known {
+		v, err := d.host.c4.Volume(ctx, id)
+		switch code := c4.CodeOf(err); {
+		case err == nil:
+			left = append(left, v)
+		case code != c4.NotFound && code != c4.Unsupported:
+			return nil, d.host.lookFailed("asking for volume "+d.known[id].Name, err)
+		}
+	}
+	return left, nil
 }
 
 // leftOver says for people what is left.

@@ -86,7 +86,7 @@ func (s *service) DeleteVM(ctx context.Context, req *rpc.DeleteVMRequest) (*rpc.
 	}
 	defer unlock()
 	s.reservations.drop(req.ClientUid, req.VmName)
-	d := &deleting{tenant: t, elsewhere: s.hosts.besides(t.host), name: req.VmName, until: time.Now().Add(patience)}
+	d := &deleting{tenant: t, elsewhere: s.hosts.besides(t.host), name: req.VmName, until: time.Now().Add(patience), known: map[string]c4.Volume{}}
 	if req.ForceAfter != nil {
 		d.force = req.ForceAfter.AsTime()
 	}
