@@ -73,37 +73,58 @@ func clusterAPI(dir string) program {
 
 // Binary returns the path of one of the programs named above. It takes etcd and
 // Kubernetes' programs from the directory that KUBEBUILDER_ASSETS names, as far
-// as they are there, and otherwise builds the program from Go modules: once, into
-// the user's cache directory, under a name made of all that the result depends
-// on. A build takes minutes and is announced on progress (nil for silence);
-// builds wait for each other, in other processes too.
+// as they are there in the version that is pinned, and otherwise builds the program
+// from Go modules: once, into the user's cache directory, under a name made of all
+// that the result depends on. A build takes minutes and is announced on progress
+// (nil for silence), as is a program that is not taken; builds wait for each other,
+// in other processes too.
 //
 // It must be called from within the repository, and needs the go command.
 func Binary(ctx context.Context, name string, progress io.Writer) (string, error) {
+	if progress == nil {
+		progress = io.Discard
+	}
 	p, ok := programs[name]
 	if !ok {
 		return "", fmt.Errorf("there is no program %q in a world; there are %s", name, strings.Join(Programs(), ", "))
-	}
-	if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" && p.installable {
-		installed := filepath.Join(assets, name)
-		if info, err := os.Stat(installed); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return installed, nil
-		}
 	}
 	b, err := newBuild(ctx, name, p)
 	if err != nil {
 		return "", fmt.Errorf("finding %s: %w", name, err)
 	}
+	if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" && p.installable {
+		installed := filepath.Join(assets, name)
+		if info, err := os.Stat(installed); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			if saysVersion(ctx, installed, b.version) {
+				return installed, nil
+			}
+			fmt.Fprintf(progress, "%s is not %s, which is pinned; it is not used\n", installed, b.version)
+		}
+	}
 	if b.done() {
 		return b.target, nil
-	}
-	if progress == nil {
-		progress = io.Discard
 	}
 	if err := b.run(ctx, progress); err != nil {
 		return "", fmt.Errorf("building %s %s: %w", name, b.version, err)
 	}
 	return b.target, nil
+}
+
+// saysVersion tells whether a program says that it is of a version.
+func saysVersion(ctx context.Context, program, version string) bool {
+	args := []string{"--version"}
+	if filepath.Base(program) == Kubectl {
+		args = []string{"version", "--client"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	said, err := exec.CommandContext(ctx, program, args...).Output()
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(strings.Fields(string(said)), func(word string) bool {
+		return strings.TrimPrefix(word, "v") == strings.TrimPrefix(version, "v")
+	})
 }
 
 // build makes one program.
