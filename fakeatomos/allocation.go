@@ -138,9 +138,16 @@ func (h *Host) claims() (processors []claim, memoryMiB int64, devices map[string
 // allocate finds room for a pledge that is sound. The caller holds the lock.
 func (h *Host) allocate(p c4.Pledge) (threads []int, a c4.Allocation) {
 	claims, memory, devices := h.claims()
-	a.AvailableRAM = h.opts.MemoryMiB - memory
+	a.AvailableRAM = max(h.memory()-memory, 0)
 	threads, a.AvailableSlots = h.processors().place(claims, p.CPU.Slots, limitOf(p), p.CPU.FullPhysical)
-	fits := threads != nil && p.Mem.Capacity <= a.AvailableRAM
+	if h.slots > 0 {
+		held := 0
+		for _, v := range h.vms {
+			held += v.Pledge.CPU.Slots
+		}
+		a.AvailableSlots = min(a.AvailableSlots, max(h.slots-held, 0))
+	}
+	fits := p.CPU.Slots <= a.AvailableSlots && p.Mem.Capacity <= a.AvailableRAM
 	for d, n := range p.PCI.Devices {
 		fits = fits && n <= h.opts.PCI[d]-devices[d]
 	}
@@ -168,6 +175,14 @@ func (h *Host) suits(p c4.Pledge) bool {
 		return false
 	}
 	return !p.Mem.RequireECC || h.opts.ECC
+}
+
+// memory is what VMs can have, in MiB.
+func (h *Host) memory() int64 {
+	if h.memoryMiB > 0 {
+		return h.memoryMiB
+	}
+	return h.opts.MemoryMiB
 }
 
 func (h *Host) processors() processors { return processors{h.opts.Cores, h.opts.SMT} }

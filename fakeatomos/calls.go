@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -95,7 +96,9 @@ type request struct {
 	query   url.Values
 	rest    string // of the path, after a prefix
 	arrived time.Time
-	// entry is for handlers to note what the call is about.
+	// hungUp closes when the caller is gone.
+	hungUp <-chan struct{}
+	// entry is for handlers to note the ID of what they make.
 	entry *JournalEntry
 }
 
@@ -104,15 +107,17 @@ type answer struct {
 	status int
 	// body is written as JSON; a string as plain text, []byte as it is.
 	body any
+	// half cuts the connection in the middle of the body.
+	half bool
 }
 
-func ok(body any) answer { return answer{http.StatusOK, body} }
+func ok(body any) answer { return answer{status: http.StatusOK, body: body} }
 
 var noContent = answer{status: http.StatusNoContent}
 
 // refuse answers with a reason that is one of C4's words or a sentence.
 func refuse(status int, format string, args ...any) answer {
-	return answer{status, map[string]string{"error": fmt.Sprintf(format, args...)}}
+	return answer{status: status, body: map[string]string{"error": fmt.Sprintf(format, args...)}}
 }
 
 func notFound() answer { return refuse(http.StatusNotFound, "not_found") }
@@ -145,11 +150,13 @@ func (h *Host) serve(service string) http.Handler {
 			http.Error(w, http.StatusText(status), status)
 			return
 		}
-		entry := &JournalEntry{Arrived: arrived, Host: h.opts.Name, Call: call.name}
+		entry := &JournalEntry{Arrived: arrived, Host: h.opts.Name, Call: call.name, RequestID: req.Header.Get("X-Request-Id")}
 		h.fake.calls.count(h.opts.Name, call.name)
 		a := h.answer(call, &request{
-			body: body, header: req.Header, query: req.URL.Query(), rest: rest, arrived: arrived, entry: entry,
+			body: body, header: req.Header, query: req.URL.Query(), rest: rest,
+			arrived: arrived, hungUp: req.Context().Done(), entry: entry,
 		})
+		w.Header().Set("Date", h.date())
 		a.write(w)
 	})
 }
@@ -157,31 +164,43 @@ func (h *Host) serve(service string) http.Handler {
 // answer lets the faults in before and after a call's effect. It panics with
 // http.ErrAbortHandler where the caller is to see a cut connection.
 func (h *Host) answer(call *route, r *request) answer {
-	firing := h.fake.faults.fire(call.name, h.opts.Name)
+	var a answer
+	defer func() {
+		r.entry.Status, r.entry.Answered = a.status, time.Now()
+		h.record(call, r, a)
+	}()
+	h.lock()
+	about, slow := h.subjectOf(r), h.slow
+	h.mu.Unlock()
+	r.entry.VM, r.entry.Name, r.entry.Owner, r.entry.ID = about.vm, about.name, about.owner, about.id
+	firing := h.fake.faults.fire(call.name, h.opts.Name, about)
 	for _, f := range firing {
 		r.entry.Faults = append(r.entry.Faults, f.ID)
 	}
-	var a answer
-	defer func() {
-		if call.changes {
-			r.entry.Status, r.entry.Answered = a.status, time.Now()
-			h.fake.journal.add(*r.entry)
-		}
-	}()
-	refused := false
+	h.wait(slow)
+	answered := false
 	for _, f := range firing {
 		switch f.Effect {
 		case DelayBefore:
 			h.wait(f.Delay)
 		case Refuse:
-			a, refused = answer{f.Status, []byte(f.Body)}, true
+			a, answered = answer{status: f.Status, body: []byte(f.Body)}, true
+		case Pretend:
+			if call.changes && !answered {
+				a, answered = pretend(call.name, r), true
+			}
+		case LoseRequest:
+			panic(http.ErrAbortHandler)
+		case Hang:
+			h.waitUntilHungUp(r)
 		}
 	}
-	if !refused {
+	if !answered {
 		if refusal := h.authorize(call, r); refusal != nil {
 			a = *refusal
 		} else {
 			a = call.handle(h, r)
+			r.entry.Applied = call.changes && a.status/100 == 2 && a.status != http.StatusNoContent
 		}
 	}
 	for _, f := range firing {
@@ -190,11 +209,34 @@ func (h *Host) answer(call *route, r *request) answer {
 			h.wait(f.Delay)
 		case MalformedReply:
 			a.body = []byte(`{"registered": tru`)
+		case WrongJSON:
+			a.body = []byte(`{"service": "atomos", "replies": ["of", "another", "call"]}`)
+		case HalfReply:
+			a.half = true
+		case NoContent:
+			if a.status/100 == 2 {
+				a.status = http.StatusNoContent
+			}
 		case LoseReply:
 			panic(http.ErrAbortHandler)
+		case HangAfter:
+			h.waitUntilHungUp(r)
 		}
 	}
 	return a
+}
+
+// waitUntilHungUp waits until the caller is gone or the host loses power, and
+// ends the call.
+func (h *Host) waitUntilHungUp(r *request) {
+	h.lock()
+	power := h.power
+	h.mu.Unlock()
+	select {
+	case <-r.hungUp:
+	case <-power.Done():
+	}
+	panic(http.ErrAbortHandler)
 }
 
 func (h *Host) lookup(service string, req *http.Request) (call *route, rest string, status int) {
@@ -242,26 +284,40 @@ func (h *Host) authorize(call *route, r *request) *answer {
 }
 
 func (a answer) write(w http.ResponseWriter) {
-	var raw []byte
-	switch body := a.body.(type) {
-	case nil:
-	case []byte:
-		w.Header().Set("Content-Type", "application/json")
-		raw = body
-	case string:
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		raw = []byte(body)
-	default:
-		w.Header().Set("Content-Type", "application/json")
-		var err error
-		if raw, err = json.Marshal(body); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
+	contentType, raw, err := a.encode()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if contentType != "" {
+		w.Header().Set("Content-Type", contentType)
+	}
+	if a.half {
+		w.Header().Set("Content-Length", strconv.Itoa(len(raw)))
+		raw = raw[:len(raw)/2]
 	}
 	w.WriteHeader(a.status)
 	if a.status != http.StatusNoContent {
 		_, _ = w.Write(raw) // the caller is gone: nobody to tell
+	}
+	if a.half {
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// encode is the body as it is on the wire.
+func (a answer) encode() (contentType string, raw []byte, err error) {
+	switch body := a.body.(type) {
+	case nil:
+		return "", nil, nil
+	case []byte:
+		return "application/json", body, nil
+	case string:
+		return "text/plain; charset=utf-8", []byte(body), nil
+	default:
+		raw, err := json.Marshal(body)
+		return "application/json", raw, err
 	}
 }
 

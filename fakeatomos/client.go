@@ -56,22 +56,90 @@ func (c *Control) Inventory(ctx context.Context) (Inventory, error) {
 	return control[Inventory](ctx, c, http.MethodGet, "/inventory", nil)
 }
 
-// Down takes power from a host.
-func (c *Control) Down(ctx context.Context, host string) error { return c.host(ctx, host, "down") }
+// Down takes power from a host and its VMs.
+func (c *Control) Down(ctx context.Context, host string) error {
+	return c.befall(ctx, "hosts", host, "down", nil)
+}
 
 // Up gives a host its power back.
-func (c *Control) Up(ctx context.Context, host string) error { return c.host(ctx, host, "up") }
+func (c *Control) Up(ctx context.Context, host string) error {
+	return c.befall(ctx, "hosts", host, "up", nil)
+}
+
+// Isolate cuts the C4 services of a host off; its VMs run on.
+func (c *Control) Isolate(ctx context.Context, host string) error {
+	return c.befall(ctx, "hosts", host, "isolate", nil)
+}
+
+// Reconnect ends Isolate.
+func (c *Control) Reconnect(ctx context.Context, host string) error {
+	return c.befall(ctx, "hosts", host, "reconnect", nil)
+}
 
 // SetMaintenance sets what a host says of itself.
 func (c *Control) SetMaintenance(ctx context.Context, host string, on bool) error {
-	if on {
-		return c.host(ctx, host, "maintenance")
-	}
-	return c.host(ctx, host, "normal")
+	return c.befall(ctx, "hosts", host, "maintenance", switchBody{on})
 }
 
-func (c *Control) host(ctx context.Context, host, action string) error {
-	_, err := control[struct{}](ctx, c, http.MethodPost, "/hosts/"+url.PathEscape(host)+"/"+action, nil)
+// SetSlow holds every call to a host up for so long; 0 ends it.
+func (c *Control) SetSlow(ctx context.Context, host string, delay time.Duration) error {
+	return c.befall(ctx, "hosts", host, "slow", slowBody{duration(delay)})
+}
+
+// SetCapacity limits what all VMs of a host together can have; 0 is as
+// configured, 1 leaves no room.
+func (c *Control) SetCapacity(ctx context.Context, host string, slots int, memoryMiB int64) error {
+	return c.befall(ctx, "hosts", host, "capacity", capacityBody{slots, memoryMiB})
+}
+
+// SetCommunity makes a host one of the Community Edition, or of another.
+func (c *Control) SetCommunity(ctx context.Context, host string, on bool) error {
+	return c.befall(ctx, "hosts", host, "community", switchBody{on})
+}
+
+// ShiftClock lets the clock of a host jump, forward or back.
+func (c *Control) ShiftClock(ctx context.Context, host string, by time.Duration) error {
+	return c.befall(ctx, "hosts", host, "clock", clockBody{by.String()})
+}
+
+// Wipe takes power from a host, and its VMs for ever; with disks also its
+// volumes, networks and forwards. It comes back with Up.
+func (c *Control) Wipe(ctx context.Context, host string, disks bool) error {
+	return c.befall(ctx, "hosts", host, "wipe", wipeBody{disks})
+}
+
+// DomainDown takes power from all hosts of a domain.
+func (c *Control) DomainDown(ctx context.Context, domain string) error {
+	return c.befall(ctx, "domains", domain, "down", nil)
+}
+
+// DomainUp gives all hosts of a domain their power back.
+func (c *Control) DomainUp(ctx context.Context, domain string) error {
+	return c.befall(ctx, "domains", domain, "up", nil)
+}
+
+// CrashVM takes power from the VMs of that name or UID, on one host, or wherever
+// they are if it is empty.
+func (c *Control) CrashVM(ctx context.Context, host, name string) error {
+	return c.befall(ctx, "vms", name, "crash"+at(host), nil)
+}
+
+// VanishVM takes VMs away, and with volumes also those that nobody else holds.
+func (c *Control) VanishVM(ctx context.Context, host, name string, volumes bool) error {
+	return c.befall(ctx, "vms", name, "vanish"+at(host), vanishBody{volumes})
+}
+
+// ChangeVM changes VMs by hand.
+func (c *Control) ChangeVM(ctx context.Context, host, name string, change Change) error {
+	return c.befall(ctx, "vms", name, "change"+at(host), change)
+}
+
+func at(host string) string { return "?host=" + url.QueryEscape(host) }
+
+// befall lets an event happen to a host, a domain or VMs, and returns when it
+// has.
+func (c *Control) befall(ctx context.Context, whose, name, event string, body any) error {
+	_, err := control[struct{}](ctx, c, http.MethodPost, "/"+whose+"/"+url.PathEscape(name)+"/"+event, body)
 	return err
 }
 

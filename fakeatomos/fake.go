@@ -19,6 +19,7 @@ type Fake struct {
 	faults  faultList
 	journal journal
 	calls   callCounts
+	polls   polls
 	control *controlServer
 	// work counts the goroutines that change power states or forward.
 	work  sync.WaitGroup
@@ -33,6 +34,7 @@ func Start(ctx context.Context, o Options) (*Fake, error) {
 		return nil, fmt.Errorf("fakeatomos: %w", err)
 	}
 	f := &Fake{opts: o, byName: map[string]*Host{}}
+	f.faults.history = o.History
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := f.start(); err != nil {
 		f.Close()
@@ -43,6 +45,11 @@ func Start(ctx context.Context, o Options) (*Fake, error) {
 }
 
 func (f *Fake) start() error {
+	for i, fault := range f.opts.Faults {
+		if _, err := f.AddFault(fault); err != nil {
+			return fmt.Errorf("faults[%d] %q: %w", i, fault.Name, err)
+		}
+	}
 	for _, ho := range f.opts.Hosts {
 		h, err := newHost(f, ho)
 		if err != nil {

@@ -130,7 +130,6 @@ func (h *Host) forwardAt(port int) *forward {
 }
 
 func (h *Host) createForward(r *request, in c4.Forward) answer {
-	r.entry.Owner = in.CreatorUID
 	h.lock()
 	defer h.mu.Unlock()
 	switch {
@@ -147,11 +146,9 @@ func (h *Host) createForward(r *request, in c4.Forward) answer {
 		}
 	}
 	if in.TargetVMUID != "" {
-		v := h.vms[in.TargetVMUID]
-		if v == nil {
+		if h.vms[in.TargetVMUID] == nil {
 			return notFound()
 		}
-		r.entry.Name = v.Name
 	}
 	before := h.forwardAt(in.Port)
 	if slices.Contains(c4Ports, in.Port) || before != nil && !in.Force {
@@ -172,6 +169,7 @@ func (h *Host) createForward(r *request, in c4.Forward) answer {
 	}
 	h.forwards[fw.ForwardUID] = fw
 	h.state.put("forwards", fw.ForwardUID, fw.forwardRecord)
+	h.tellForward(fw, "made")
 	r.entry.ID = fw.ForwardUID
 	return ok(fw.Forward)
 }
@@ -180,18 +178,17 @@ func (h *Host) dropForward(fw *forward) {
 	fw.hangUp()
 	delete(h.forwards, fw.ForwardUID)
 	h.state.delete("forwards", fw.ForwardUID)
+	h.tellForward(fw, "removed")
 }
 
 // deleteForward cannot check an owner: the call names none.
-func (h *Host) deleteForward(r *request, ref c4.ForwardRef) answer {
+func (h *Host) deleteForward(_ *request, ref c4.ForwardRef) answer {
 	h.lock()
 	defer h.mu.Unlock()
-	r.entry.ID = ref.ForwardUID
 	fw := h.forwards[ref.ForwardUID]
 	if fw == nil {
 		return notFound()
 	}
-	r.entry.Owner = fw.CreatorUID
 	h.dropForward(fw)
 	return ok("OK")
 }

@@ -30,7 +30,13 @@ type Host struct {
 
 	mu          sync.Mutex // guards all below
 	up          bool
+	isolated    bool
 	maintenance bool
+	community   bool
+	slow        time.Duration      // before every call
+	slots       int                // 0: as configured
+	memoryMiB   int64              // 0: as configured
+	clock       time.Duration      // how far it is ahead
 	off         context.CancelFunc // ends power
 	power       context.Context    // ends when the host goes down
 	servers     []*http.Server
@@ -47,7 +53,7 @@ type Host struct {
 
 func newHost(f *Fake, o HostOptions) (*Host, error) {
 	h := &Host{
-		fake: f, opts: o, log: f.opts.Log.With("host", o.Name),
+		fake: f, opts: o, log: f.opts.Log.With("host", o.Name), community: o.Community,
 		state: newStateDir(f.opts.StateDir, o.Name),
 		vms:   map[string]*vm{}, volumes: map[string]*volume{},
 		networks: map[string]*network{}, forwards: map[string]*forward{},
@@ -85,16 +91,9 @@ func (h *Host) URL() string {
 // TLS.
 func (h *Host) Fingerprint() string { return h.fingerprint }
 
-// SetMaintenance sets what the host says of itself; nothing else changes.
-func (h *Host) SetMaintenance(on bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.maintenance = on
-}
-
-// Up gives power to the host: it listens again, and its VMs start. An error
-// means that an address is taken; the host is down then. Up of a host that is
-// up does nothing.
+// Up gives power to the host: it listens again, unless it is isolated, and its
+// VMs start. An error means that an address is taken; the host is down then. Up
+// of a host that is up does nothing.
 func (h *Host) Up() error {
 	h.switching.Lock()
 	defer h.switching.Unlock()
@@ -103,6 +102,29 @@ func (h *Host) Up() error {
 	if h.up {
 		return nil
 	}
+	if !h.isolated {
+		if err := h.openServices(); err != nil {
+			return err
+		}
+	}
+	h.power, h.off = context.WithCancel(h.fake.ctx)
+	h.up = true
+	h.tell("up", nil)
+	for _, fw := range h.forwards {
+		if err := h.listen(fw); err != nil {
+			h.log.Warn("forward not restored", "port", fw.Port, "err", err)
+		}
+	}
+	for _, v := range h.inOrder() {
+		h.powerOn(v)
+	}
+	h.log.Info("host up", "url", h.URL())
+	return nil
+}
+
+// openServices makes the host listen on C4's ports. Its calls wait for the lock,
+// which the caller holds.
+func (h *Host) openServices() error {
 	listeners := map[string]net.Listener{}
 	for service, port := range map[string]int{"matcher": c4.MatcherPort, "storage": c4.StoragePort, "network": c4.NetworkPort} {
 		l, err := listenTCP(h.opts.Address, port)
@@ -114,8 +136,6 @@ func (h *Host) Up() error {
 		}
 		listeners[service] = l
 	}
-	h.power, h.off = context.WithCancel(h.fake.ctx)
-	h.up = true
 	for service, l := range listeners {
 		server := &http.Server{
 			Handler:           h.serve(service),
@@ -133,15 +153,6 @@ func (h *Host) Up() error {
 			}
 		})
 	}
-	for _, fw := range h.forwards {
-		if err := h.listen(fw); err != nil {
-			h.log.Warn("forward not restored", "port", fw.Port, "err", err)
-		}
-	}
-	for _, v := range h.inOrder() {
-		h.powerOn(v)
-	}
-	h.log.Info("host up", "url", h.URL())
 	return nil
 }
 
@@ -157,6 +168,7 @@ func (h *Host) Down() {
 	}
 	h.up = false
 	h.off()
+	h.tell("down", nil)
 	servers := h.servers
 	h.servers = nil
 	for _, fw := range h.forwards {
@@ -164,13 +176,10 @@ func (h *Host) Down() {
 	}
 	var ended []<-chan struct{}
 	for _, v := range h.vms {
-		ended = append(ended, h.cutPower(v))
+		ended = append(ended, h.cutPower(v, "crashed"))
 	}
 	h.mu.Unlock()
-	for _, s := range servers {
-		_ = s.Close()
-	}
-	h.serving.Wait()
+	h.closeServices(servers)
 	for _, e := range ended {
 		<-e
 	}
@@ -243,7 +252,7 @@ func (h *Host) statusJSON(*request) answer {
 			UsedCores: cores, UsedThreads: threads,
 			SMTOn: p.smt > 1, SMTRatio: p.smt, VendorID: "GenuineIntel",
 		},
-		Mem:          c4.HostMem{Size: h.opts.MemoryMiB, Avail: h.opts.MemoryMiB - memory, IsECC: h.opts.ECC},
+		Mem:          c4.HostMem{Size: h.memory(), Avail: max(h.memory()-memory, 0), IsECC: h.opts.ECC},
 		PCI:          []c4.HostPCI{},
 		Manufacturer: manufacturer,
 		Maintenance:  h.maintenance,

@@ -22,6 +22,7 @@ type HostInventory struct {
 	URL         string            `json:"url"`
 	Fingerprint string            `json:"fingerprint,omitempty"`
 	Up          bool              `json:"up"`
+	Isolated    bool              `json:"isolated,omitempty"`
 	Maintenance bool              `json:"maintenance"`
 	VMs         []VMInventory     `json:"vms"`
 	Volumes     []VolumeInventory `json:"volumes"`
@@ -79,7 +80,7 @@ func (h *Host) inventory() HostInventory {
 	defer h.mu.Unlock()
 	inv := HostInventory{
 		Name: h.opts.Name, Domain: h.opts.Domain, Address: h.opts.Address.String(), URL: h.URL(), Fingerprint: h.fingerprint,
-		Up: h.up, Maintenance: h.maintenance,
+		Up: h.up, Isolated: h.isolated, Maintenance: h.maintenance,
 		VMs: []VMInventory{}, Volumes: []VolumeInventory{}, Networks: []c4.Network{}, Forwards: []c4.Forward{},
 	}
 	for _, v := range h.inOrder() {

@@ -19,17 +19,23 @@ type JournalEntry struct {
 	Answered time.Time `json:"answered"`
 	Host     string    `json:"host"`
 	Call     string    `json:"call"`
-	// Name is that of the VM, volume or network that the call is about, and
-	// Owner the client UUID, as far as the call tells.
+	// Name is that of the VM, volume or network that the call is about, VM that
+	// of the VM, and Owner the client UUID, as far as the call tells or the host
+	// knows.
 	Name  string `json:"name,omitempty"`
+	VM    string `json:"vm,omitempty"`
 	Owner string `json:"owner,omitempty"`
 	// ID is the uniqueID, volumeID, network_uid or forward_uid.
 	ID string `json:"id,omitempty"`
-	// Status is the HTTP status of the answer, also of a lost one; 0 when the
-	// host lost power before it had one.
+	// Status is the HTTP status of the answer, also of a lost one; 0 when there
+	// was none before the host lost power, or by a fault.
 	Status int `json:"status"`
+	// Applied tells that the call had its effect, whatever was answered.
+	Applied bool `json:"applied,omitempty"`
 	// Faults are the IDs of the faults that fired.
 	Faults []string `json:"faults,omitempty"`
+	// RequestID is what the caller sent as X-Request-Id.
+	RequestID string `json:"requestID,omitempty"`
 }
 
 // journal is a ring of the latest entries.

@@ -33,6 +33,8 @@ type vm struct {
 	bootedAt     time.Time // zero until the guest has its address
 	removing     bool
 	guestUp      bool
+	hung         bool // its boot never ends
+	hidden       bool // C4 does not show its address
 	interrupt    context.CancelFunc
 	steps        []func()
 	stepping     bool
@@ -48,9 +50,11 @@ type vmRecord struct {
 	Volumes  []string  `json:"volumes"`
 	NICs     []nic     `json:"nics"`
 	Sequence int64     `json:"sequence"`
-	// Arrived is when the register arrived, Created when it took effect.
+	// Arrived is when the register arrived, Created when it took effect, and
+	// Dated what the host's clock showed then.
 	Arrived time.Time `json:"arrived"`
 	Created time.Time `json:"created"`
+	Dated   time.Time `json:"dated"`
 }
 
 // nic is an interface of a VM. Its address, from the network's DHCP range, is
@@ -71,6 +75,12 @@ func (v *vm) address() netip.Addr {
 	return v.NICs[0].Address
 }
 
+// shows tells whether C4 shows the address of an interface: its guest has asked
+// for it, and there is one.
+func (v *vm) shows(n nic) bool {
+	return !v.bootedAt.IsZero() && !v.hidden && n.Address.IsValid()
+}
+
 // find returns a VM of a client, nil if it has none of that UID here.
 func (h *Host) find(ref c4.VMRef) *vm {
 	if v := h.vms[ref.VMUID]; v != nil && v.Owner == ref.ClientUID {
@@ -87,6 +97,13 @@ func (h *Host) inOrder() []*vm {
 // changed notes that a VM shows something new.
 func (h *Host) changed(v *vm) { delete(h.listed, v.Owner) }
 
+// keepVM saves a VM that was changed.
+func (h *Host) keepVM(v *vm) {
+	h.changed(v)
+	h.state.put("vms", v.UID, v.vmRecord)
+	h.tellVM(v, "changed")
+}
+
 // forget is the end of a VM: what it held is free again.
 func (h *Host) forget(v *vm) {
 	for _, n := range v.NICs {
@@ -95,7 +112,7 @@ func (h *Host) forget(v *vm) {
 	for _, id := range v.Volumes {
 		if vol := h.volumes[id]; vol != nil && vol.Reserved != "" {
 			vol.Reserved = ""
-			h.state.put("volumes", vol.ID, vol.volumeRecord)
+			h.keepVolume(vol, "changed")
 		}
 	}
 	delete(h.vms, v.UID)
@@ -114,7 +131,6 @@ func (h *Host) canAllocate(_ *request, p c4.Pledge) answer {
 }
 
 func (h *Host) register(r *request, in c4.RegisterRequest) answer {
-	r.entry.Name, r.entry.Owner = in.Name, in.ClientUID
 	if in.ClientUID == "" || in.Name == "" {
 		return refuse(http.StatusBadRequest, "client_uid and vm_name must not be empty")
 	}
@@ -123,12 +139,12 @@ func (h *Host) register(r *request, in c4.RegisterRequest) answer {
 	}
 	h.lock()
 	defer h.mu.Unlock()
-	if h.opts.Community && len(h.vms) >= communityVMs {
+	if h.community && len(h.vms) >= communityVMs {
 		return refuse(http.StatusForbidden, "license_required")
 	}
 	v := &vm{vmRecord: vmRecord{
 		UID: uuid.NewString(), Owner: in.ClientUID, Name: in.Name, Pledge: in.Pledge,
-		Arrived: r.arrived, Created: time.Now(),
+		Arrived: r.arrived, Created: time.Now(), Dated: h.now(),
 	}, State: c4.ShutOff}
 	for _, wanted := range in.Volumes {
 		if refusal := h.connectVolume(v, wanted.VolumeID); refusal != nil {
@@ -152,6 +168,7 @@ func (h *Host) register(r *request, in c4.RegisterRequest) answer {
 	h.vms[v.UID] = v
 	h.changed(v)
 	h.state.put("vms", v.UID, v.vmRecord)
+	h.tellVM(v, "made")
 	h.powerOn(v)
 	r.entry.ID = v.UID
 	h.log.Info("vm registered", "vm", v.Name, "uid", v.UID, "owner", v.Owner)
@@ -163,8 +180,8 @@ func (h *Host) register(r *request, in c4.RegisterRequest) answer {
 	return ok(c4.RegisterReply{Registered: true, UniqueID: v.UID, ReqJSON: raw, XML: shown.XML})
 }
 
-func (h *Host) unregister(r *request, ref c4.VMRef) answer {
-	gone, refusal := h.beginRemoval(r, ref)
+func (h *Host) unregister(_ *request, ref c4.VMRef) answer {
+	gone, refusal := h.beginRemoval(ref)
 	if refusal != nil {
 		return *refusal
 	}
@@ -174,10 +191,10 @@ func (h *Host) unregister(r *request, ref c4.VMRef) answer {
 	return ok(c4.UnregisterReply{Unregistered: true, UniqueID: ref.VMUID})
 }
 
-func (h *Host) beginRemoval(r *request, ref c4.VMRef) (<-chan struct{}, *answer) {
+func (h *Host) beginRemoval(ref c4.VMRef) (<-chan struct{}, *answer) {
 	h.lock()
 	defer h.mu.Unlock()
-	v := h.about(r, ref)
+	v := h.find(ref)
 	if v == nil {
 		a := notFound()
 		return nil, &a
@@ -186,23 +203,13 @@ func (h *Host) beginRemoval(r *request, ref c4.VMRef) (<-chan struct{}, *answer)
 		return nil, &noContent
 	}
 	h.log.Info("vm unregistered", "vm", v.Name, "uid", v.UID, "owner", v.Owner)
-	return h.remove(v), nil
+	return h.remove(v, "removed"), nil
 }
 
-// about finds the VM that a call is about and notes it in the journal.
-func (h *Host) about(r *request, ref c4.VMRef) *vm {
-	r.entry.Owner, r.entry.ID = ref.ClientUID, ref.VMUID
-	v := h.find(ref)
-	if v != nil {
-		r.entry.Name = v.Name
-	}
-	return v
-}
-
-func (h *Host) start(r *request, ref c4.VMRef) answer {
+func (h *Host) start(_ *request, ref c4.VMRef) answer {
 	h.lock()
 	defer h.mu.Unlock()
-	v := h.about(r, ref)
+	v := h.find(ref)
 	if v == nil {
 		return notFound()
 	}
@@ -213,10 +220,10 @@ func (h *Host) start(r *request, ref c4.VMRef) answer {
 	return ok("OK")
 }
 
-func (h *Host) stop(r *request, ref c4.VMRef) answer {
+func (h *Host) stop(_ *request, ref c4.VMRef) answer {
 	h.lock()
 	defer h.mu.Unlock()
-	v := h.about(r, ref)
+	v := h.find(ref)
 	if v == nil {
 		return notFound()
 	}
@@ -230,10 +237,10 @@ func (h *Host) stop(r *request, ref c4.VMRef) answer {
 	return ok("OK")
 }
 
-func (h *Host) reboot(r *request, ref c4.VMRef) answer {
+func (h *Host) reboot(_ *request, ref c4.VMRef) answer {
 	h.lock()
 	defer h.mu.Unlock()
-	v := h.about(r, ref)
+	v := h.find(ref)
 	if v == nil {
 		return notFound()
 	}
@@ -250,7 +257,7 @@ func (h *Host) running(_ *request, ref c4.ClientRef) answer {
 	h.lock()
 	defer h.mu.Unlock()
 	if raw, ok := h.listed[ref.ClientUID]; ok {
-		return answer{http.StatusOK, raw}
+		return answer{status: http.StatusOK, body: raw}
 	}
 	list := c4.RunningReply{VMs: []c4.RunningVM{}}
 	for _, v := range h.inOrder() {
@@ -265,7 +272,7 @@ func (h *Host) running(_ *request, ref c4.ClientRef) answer {
 	if len(list.VMs) > 0 { // else anyone could fill the cache with names
 		h.listed[ref.ClientUID] = raw
 	}
-	return answer{http.StatusOK, raw}
+	return answer{status: http.StatusOK, body: raw}
 }
 
 // show is a VM as C4 tells it.
@@ -277,7 +284,7 @@ func (h *Host) show(v *vm) c4.RunningVM {
 		Arch: p.CPU.Arch, Flags: p.CPU.Flags,
 		RAMSize: math.Round(float64(p.Mem.Capacity)/1024*1e6) / 1e6, ReqECC: p.Mem.RequireECC,
 		OSFamily: p.Misc.OSFamily, OSFlavour: p.Misc.OSFlavour, Firmware: firmware,
-		QEMUAgent: false, Autostart: true, CreationDate: c4.Date{Time: v.Created}, States: v.State,
+		QEMUAgent: false, Autostart: true, CreationDate: c4.Date{Time: v.Dated}, States: v.State,
 		Volumes: []c4.Volume{}, PCIDevs: []string{}, NetDevs: []string{}, Networks: []c4.NetworkRef{}, Tags: p.Misc.Tags,
 	}
 	for _, device := range sortedKeys(p.PCI.Devices) {
@@ -301,7 +308,7 @@ func (h *Host) show(v *vm) c4.RunningVM {
 			Name: network.Name, Interface: "vnet" + fmt.Sprint(v.Sequence), Type: "network",
 			Source: network.DeviceName, Model: "virtio", MAC: n.MAC,
 		}
-		if !v.bootedAt.IsZero() && n.Address.IsValid() {
+		if v.shows(n) {
 			address := n.Address.String()
 			rec.NetworkConfig.IPv4 = &address
 		}
@@ -330,7 +337,7 @@ func (h *Host) usage(r *request) answer {
 	}
 	list := []metered{}
 	for _, v := range h.inOrder() {
-		list = append(list, metered{v.UID, v.Owner, v.Pledge.CPU.Slots, v.Pledge.Mem.Capacity, v.Created})
+		list = append(list, metered{v.UID, v.Owner, v.Pledge.CPU.Slots, v.Pledge.Mem.Capacity, v.Dated})
 	}
 	return ok(map[string]any{"usage": list})
 }
@@ -354,10 +361,10 @@ func (h *Host) vmUsage(_ *request, ref c4.VMRef) answer {
 	return ok(u)
 }
 
-func (h *Host) attach(r *request, in c4.AttachRequest) answer {
+func (h *Host) attach(_ *request, in c4.AttachRequest) answer {
 	h.lock()
 	defer h.mu.Unlock()
-	v := h.about(r, c4.VMRef{ClientUID: in.ClientUID, VMUID: in.VMUID})
+	v := h.find(c4.VMRef{ClientUID: in.ClientUID, VMUID: in.VMUID})
 	if v == nil || v.removing {
 		return notFound()
 	}
@@ -373,15 +380,14 @@ func (h *Host) attach(r *request, in c4.AttachRequest) answer {
 	if refusal != nil {
 		return *refusal
 	}
-	h.changed(v)
-	h.state.put("vms", v.UID, v.vmRecord)
+	h.keepVM(v)
 	return ok("OK")
 }
 
-func (h *Host) detach(r *request, in c4.AttachRequest) answer {
+func (h *Host) detach(_ *request, in c4.AttachRequest) answer {
 	h.lock()
 	defer h.mu.Unlock()
-	v := h.about(r, c4.VMRef{ClientUID: in.ClientUID, VMUID: in.VMUID})
+	v := h.find(c4.VMRef{ClientUID: in.ClientUID, VMUID: in.VMUID})
 	if v == nil || v.removing {
 		return notFound()
 	}
@@ -405,8 +411,7 @@ func (h *Host) detach(r *request, in c4.AttachRequest) answer {
 		h.fake.leases.release(v.NICs[i].Address)
 		v.NICs = slices.Delete(v.NICs, i, i+1)
 	}
-	h.changed(v)
-	h.state.put("vms", v.UID, v.vmRecord)
+	h.keepVM(v)
 	return ok("OK")
 }
 

@@ -82,7 +82,7 @@ func (h *Host) showNetwork(n *network) c4.Network {
 	}
 	for _, v := range h.inOrder() {
 		for _, i := range v.NICs {
-			if i.Network == n.NetworkUID && i.Address.IsValid() && !v.bootedAt.IsZero() {
+			if i.Network == n.NetworkUID && v.shows(i) {
 				out.IP.DHCP.Hosts = append(out.IP.DHCP.Hosts, c4.NetworkHost{MAC: i.MAC, Name: v.Name, Address: i.Address.String()})
 			}
 		}
@@ -115,7 +115,6 @@ func (h *Host) networkInfo(_ *request, ref c4.NetworkUIDRef) answer {
 }
 
 func (h *Host) createNetwork(r *request, in c4.Network) answer {
-	r.entry.Name, r.entry.Owner = in.Name, in.CreatorUID
 	if in.Name == "" {
 		return refuse(http.StatusBadRequest, "network_name must not be empty")
 	}
@@ -132,26 +131,30 @@ func (h *Host) createNetwork(r *request, in c4.Network) answer {
 	n.DeviceName = fmt.Sprintf("virbr%d", n.Sequence)
 	h.networks[n.NetworkUID] = n
 	h.state.put("networks", n.NetworkUID, n.networkRecord)
+	h.tellNetwork(n, "made")
 	r.entry.ID = n.NetworkUID
 	return ok(h.showNetwork(n))
 }
 
 // deleteNetwork cannot check an owner: the call names none.
-func (h *Host) deleteNetwork(r *request, ref c4.NetworkUIDRef) answer {
+func (h *Host) deleteNetwork(_ *request, ref c4.NetworkUIDRef) answer {
 	h.lock()
 	defer h.mu.Unlock()
-	r.entry.ID = ref.NetworkUID
 	n := h.networks[ref.NetworkUID]
 	if n == nil {
 		return notFound()
 	}
-	r.entry.Name, r.entry.Owner = n.Name, n.CreatorUID
 	for _, v := range h.vms {
 		if slices.ContainsFunc(v.NICs, func(i nic) bool { return i.Network == ref.NetworkUID }) {
 			return refuse(http.StatusConflict, "in_use")
 		}
 	}
+	h.dropNetwork(n)
+	return ok("OK")
+}
+
+func (h *Host) dropNetwork(n *network) {
 	delete(h.networks, n.NetworkUID)
 	h.state.delete("networks", n.NetworkUID)
-	return ok("OK")
+	h.tellNetwork(n, "removed")
 }

@@ -12,6 +12,7 @@ import (
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
 // Options describes a whole fake AtomOS. Its JSON and YAML form is the
@@ -48,6 +49,11 @@ type Options struct {
 	// Guests runs what is inside the VMs; nil leaves them without software:
 	// they get an address and nothing else.
 	Guests guest.Guests `json:"-"`
+	// Faults are in force from the start; ParseFaults reads them from a file.
+	Faults []Fault `json:"-"`
+	// History is told what happens, as package history says; nil keeps none. It
+	// is closed by whoever opened it, after Close.
+	History *history.Writer `json:"-"`
 	// Log is told what happens; nil discards.
 	Log *slog.Logger `json:"-"`
 }

@@ -62,22 +62,29 @@ func (h *Host) transition(v *vm, to phase) context.Context {
 // powerOn starts a VM that is off.
 func (h *Host) powerOn(v *vm) {
 	ctx := h.transition(v, starting)
+	h.tellVM(v, "started")
 	boot := h.fake.opts.BootTime
 	if boot == 0 {
 		h.poweredOn(v)
 		if h.fake.opts.Guests == nil {
-			h.booted(v)
+			if h.comesUp(v) {
+				h.booted(v)
+			}
 			return
 		}
 	}
 	h.then(v, func() { h.boot(ctx, v, boot) })
 }
 
-// powerOff shuts a VM down that is not off.
+// powerOff shuts a VM down that is not off. One whose boot hangs does not heed.
 func (h *Host) powerOff(v *vm) {
+	if v.hung {
+		return
+	}
 	ctx := h.transition(v, stopping)
+	h.tellVM(v, "stopping")
 	if h.fake.opts.StopTime == 0 && h.fake.opts.Guests == nil {
-		h.poweredOff(v)
+		h.poweredOff(v, "off")
 		return
 	}
 	h.then(v, func() {
@@ -88,7 +95,7 @@ func (h *Host) powerOff(v *vm) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if ctx.Err() == nil {
-			h.poweredOff(v)
+			h.poweredOff(v, "off")
 		}
 	})
 }
@@ -97,8 +104,9 @@ func (h *Host) powerOff(v *vm) {
 // while, without an address until the guest is back.
 func (h *Host) powerCycle(v *vm) {
 	ctx := h.transition(v, rebooting)
-	v.bootedAt = time.Time{}
+	v.bootedAt, v.hung, v.hidden = time.Time{}, false, false
 	h.changed(v)
+	h.tellVM(v, "rebooted")
 	h.then(v, func() {
 		if sleep(ctx, h.fake.opts.StopTime) {
 			h.endGuest(v)
@@ -107,11 +115,11 @@ func (h *Host) powerCycle(v *vm) {
 	})
 }
 
-// cutPower switches a VM off at once. The channel closes when its guest has
-// ended.
-func (h *Host) cutPower(v *vm) <-chan struct{} {
+// cutPower switches a VM off at once, which the history calls off or crashed. The
+// channel closes when its guest has ended.
+func (h *Host) cutPower(v *vm, event string) <-chan struct{} {
+	h.poweredOff(v, event)
 	h.transition(v, off)
-	h.poweredOff(v)
 	ended := make(chan struct{})
 	h.then(v, func() {
 		h.endGuest(v)
@@ -120,11 +128,11 @@ func (h *Host) cutPower(v *vm) <-chan struct{} {
 	return ended
 }
 
-// remove switches a VM off at once and forgets it. The channel closes when it
-// is gone.
-func (h *Host) remove(v *vm) <-chan struct{} {
+// remove switches a VM off at once and forgets it, which the history calls
+// removed or vanished. The channel closes when it is gone.
+func (h *Host) remove(v *vm, event string) <-chan struct{} {
 	v.removing = true
-	h.cutPower(v)
+	h.cutPower(v, "off")
 	gone := make(chan struct{})
 	h.then(v, func() {
 		if g := h.fake.opts.Guests; g != nil {
@@ -133,6 +141,7 @@ func (h *Host) remove(v *vm) <-chan struct{} {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.forget(v)
+		h.tellVM(v, event)
 		close(gone)
 	})
 	return gone
@@ -150,6 +159,10 @@ func (h *Host) boot(ctx context.Context, v *vm, after time.Duration) {
 	}
 	if v.phase != on {
 		h.poweredOn(v)
+	}
+	if !h.comesUp(v) {
+		h.mu.Unlock()
+		return
 	}
 	machine := h.machine(v)
 	h.mu.Unlock()
@@ -178,17 +191,37 @@ func (h *Host) endGuest(v *vm) {
 func (h *Host) poweredOn(v *vm) {
 	v.phase, v.State, v.runningSince = on, c4.Running, time.Now()
 	h.changed(v)
+	h.tellVM(v, "running")
 }
 
-func (h *Host) poweredOff(v *vm) {
+// comesUp lets the faults at boot in and tells whether the VM gets beyond them.
+func (h *Host) comesUp(v *vm) bool {
+	for _, f := range h.fake.faults.fire("", h.opts.Name, subject{vm: v.Name, name: v.Name, owner: v.Owner, id: v.UID}) {
+		switch f.Effect {
+		case HangBoot:
+			v.hung = true
+		case HideAddress:
+			v.hidden = true
+		}
+	}
+	return !v.hung
+}
+
+func (h *Host) poweredOff(v *vm, event string) {
+	wasOff := v.phase == off
 	v.phase, v.State, v.runningSince, v.bootedAt = off, c4.ShutOff, time.Time{}, time.Time{}
+	v.hung, v.hidden = false, false
 	h.changed(v)
+	if !wasOff {
+		h.tellVM(v, event)
+	}
 }
 
 // booted marks the guest's early boot as done: it has asked for its address.
 func (h *Host) booted(v *vm) {
 	v.bootedAt = time.Now()
 	h.changed(v)
+	h.tellVM(v, "booted")
 }
 
 // machine is the VM as its guest sees it at boot.

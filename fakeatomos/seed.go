@@ -30,7 +30,6 @@ func (h *Host) uploadSeed(r *request) answer {
 	if err != nil {
 		return refuse(http.StatusBadRequest, "the path is not the base64 of a descriptor: %v", err)
 	}
-	r.entry.Name, r.entry.Owner, r.entry.ID = in.Name, in.CreatorID, in.VID
 	name, content, err := parseSeedFile(r.header.Get("Content-Type"), r.body)
 	if err != nil {
 		return refuse(http.StatusBadRequest, "no file in the form: %v", err)
@@ -55,7 +54,6 @@ func (h *Host) uploadSeed(r *request) answer {
 		if v, refusal = h.volume(in.VID); refusal != nil {
 			return *refusal
 		}
-		r.entry.Name, r.entry.Owner = v.Name, v.Owner
 		if !v.CloudInit {
 			return refuse(http.StatusBadRequest, "volume %s is not a seed", in.VID)
 		}
@@ -71,24 +69,28 @@ func (h *Host) uploadSeed(r *request) answer {
 	files[name] = content
 	v.files = files
 	v.SizeOnDisk += int64(len(content))
-	h.state.put("volumes", v.ID, v.volumeRecord)
 	h.state.putRaw("seeds", v.ID+"."+name, content)
+	h.keepVolume(v, "changed")
 	status := http.StatusOK
 	if !v.complete() {
 		status = http.StatusPartialContent
 	}
-	return answer{status, c4.VolumeCreated{VID: v.ID}}
+	return answer{status: status, body: c4.VolumeCreated{VID: v.ID}}
 }
 
 func parseSeedDescriptor(s string) (seedDescriptor, error) {
 	var in seedDescriptor
-	// Either alphabet, with or without padding.
-	s = strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(s), "=")
-	raw, err := base64.RawStdEncoding.DecodeString(s)
+	raw, err := decodeDescriptor(s)
 	if err != nil {
 		return in, err
 	}
 	return in, json.Unmarshal(raw, &in)
+}
+
+// decodeDescriptor takes either alphabet, with or without padding.
+func decodeDescriptor(s string) ([]byte, error) {
+	s = strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(s), "=")
+	return base64.RawStdEncoding.DecodeString(s)
 }
 
 var seedFiles = []string{"user-data", "meta-data", "network-config"}

@@ -44,8 +44,10 @@ type volumeRecord struct {
 	// Image is the name of the image that a boot volume was made from.
 	Image string `json:"image,omitempty"`
 	// Reserved is the client UUID that /export gave the volume to.
-	Reserved string    `json:"reserved,omitempty"`
+	Reserved string `json:"reserved,omitempty"`
+	// Created is when it was made, Dated what the host's clock showed then.
 	Created  time.Time `json:"created"`
+	Dated    time.Time `json:"dated"`
 	Sequence int64     `json:"sequence"`
 }
 
@@ -53,12 +55,28 @@ func (v *volume) complete() bool { return !v.CloudInit || len(v.files) >= v.Expe
 
 // keep adds a volume and saves it.
 func (h *Host) keep(r *request, rec volumeRecord) *volume {
-	rec.ID, rec.Created, rec.Sequence = uuid.NewString(), time.Now(), h.next()
+	rec.ID, rec.Created, rec.Dated, rec.Sequence = uuid.NewString(), time.Now(), h.now(), h.next()
 	v := &volume{volumeRecord: rec}
 	h.volumes[v.ID] = v
-	h.state.put("volumes", v.ID, v.volumeRecord)
-	r.entry.ID, r.entry.Name, r.entry.Owner = v.ID, v.Name, v.Owner
+	h.keepVolume(v, "made")
+	r.entry.ID = v.ID
 	return v
+}
+
+// keepVolume saves a volume that was made or changed.
+func (h *Host) keepVolume(v *volume, event string) {
+	h.state.put("volumes", v.ID, v.volumeRecord)
+	h.tellVolume(v, event)
+}
+
+// dropVolume is the end of a volume.
+func (h *Host) dropVolume(v *volume) {
+	delete(h.volumes, v.ID)
+	h.state.delete("volumes", v.ID)
+	for name := range v.files {
+		h.state.delete("seeds", v.ID+"."+name)
+	}
+	h.tellVolume(v, "removed")
 }
 
 // volume returns a volume that can be seen by now, or the refusal.
@@ -105,7 +123,7 @@ func (h *Host) showVolume(v *volume, client string) c4.Volume {
 		Clonable: v.Clonable, CloudInit: v.CloudInit,
 		Exported: v.Reserved != "" || len(h.holders(v.ID)) > 0,
 		Own:      v.Owner == client, Server: h.opts.Address.String(), NServers: 1,
-		LastUpdated: c4.Date{Time: v.Created},
+		LastUpdated: c4.Date{Time: v.Dated},
 	}
 }
 
@@ -169,7 +187,6 @@ func (h *Host) canCreateVolume(_ *request, in c4.VolumeRequest) answer {
 func (h *Host) createVolume(r *request, in c4.VolumeRequest) answer {
 	h.lock()
 	defer h.mu.Unlock()
-	r.entry.Name, r.entry.Owner = in.Name, in.CreatorID
 	if refusal := h.fitsVolume(in); refusal != nil {
 		return *refusal
 	}
@@ -183,7 +200,6 @@ func (h *Host) createVolume(r *request, in c4.VolumeRequest) answer {
 func (h *Host) createImageVolume(r *request, in c4.ImageVolumeRequest) answer {
 	h.lock()
 	defer h.mu.Unlock()
-	r.entry.Name, r.entry.Owner = in.Name, in.CreatorID
 	if wrong := checkVolume(in.CreatorID, in.Name, in.Format, in.Bus, in.Bootable, false); wrong != "" {
 		return refuse(http.StatusBadRequest, "%s", wrong)
 	}
@@ -218,7 +234,6 @@ func (h *Host) imageOf(raw string) (name string, known bool) {
 func (h *Host) importVolume(r *request, in c4.VolumeImportRequest) answer {
 	h.lock()
 	defer h.mu.Unlock()
-	r.entry.Name, r.entry.Owner = in.Name, in.CreatorID
 	if wrong := checkVolume(in.CreatorID, in.Name, in.Format, in.Bus, in.Bootable, in.Shareable); wrong != "" {
 		return refuse(http.StatusBadRequest, "%s", wrong)
 	}
@@ -262,30 +277,23 @@ func (h *Host) volumesInOrder() []*volume {
 }
 
 // destroyVolume cannot check an owner: the call names none.
-func (h *Host) destroyVolume(r *request, in c4.VolumeDestroyRequest) answer {
+func (h *Host) destroyVolume(_ *request, in c4.VolumeDestroyRequest) answer {
 	h.lock()
 	defer h.mu.Unlock()
-	r.entry.ID = in.VolumeID
 	v, refusal := h.volume(in.VolumeID)
 	if refusal != nil {
 		return *refusal
 	}
-	r.entry.Name, r.entry.Owner = v.Name, v.Owner
 	if v.Reserved != "" || len(h.holders(v.ID)) > 0 {
 		return refuse(http.StatusConflict, "[VolumeCannotBeDeleted] volume %s is in use", v.ID)
 	}
-	delete(h.volumes, v.ID)
-	h.state.delete("volumes", v.ID)
-	for name := range v.files {
-		h.state.delete("seeds", v.ID+"."+name)
-	}
+	h.dropVolume(v)
 	return ok("OK")
 }
 
-func (h *Host) exportVolume(r *request, in c4.VolumeExportRequest) answer {
+func (h *Host) exportVolume(_ *request, in c4.VolumeExportRequest) answer {
 	h.lock()
 	defer h.mu.Unlock()
-	r.entry.ID, r.entry.Owner = in.VolumeID, in.ClientUID
 	if in.ClientUID == "" {
 		return refuse(http.StatusBadRequest, "client_uid must not be empty")
 	}
@@ -293,7 +301,6 @@ func (h *Host) exportVolume(r *request, in c4.VolumeExportRequest) answer {
 	if refusal != nil {
 		return *refusal
 	}
-	r.entry.Name = v.Name
 	if v.Shareable {
 		return ok("OK") // anyone may, at any time
 	}
@@ -301,19 +308,17 @@ func (h *Host) exportVolume(r *request, in c4.VolumeExportRequest) answer {
 		return refuse(http.StatusConflict, "[VolumeAlreadyExported] volume %s is in use", v.ID)
 	}
 	v.Reserved = in.ClientUID
-	h.state.put("volumes", v.ID, v.volumeRecord)
+	h.keepVolume(v, "changed")
 	return ok("OK")
 }
 
-func (h *Host) unexportVolume(r *request, in c4.VolumeExportRequest) answer {
+func (h *Host) unexportVolume(_ *request, in c4.VolumeExportRequest) answer {
 	h.lock()
 	defer h.mu.Unlock()
-	r.entry.ID, r.entry.Owner = in.VolumeID, in.ClientUID
 	v, refusal := h.usableVolume(in.VolumeID, in.ClientUID)
 	if refusal != nil {
 		return *refusal
 	}
-	r.entry.Name = v.Name
 	if v.Reserved != "" && v.Reserved != in.ClientUID {
 		return refuse(http.StatusNotFound, "[VolumeNotFound] volume %s is not exported to this client", v.ID)
 	}
@@ -321,6 +326,6 @@ func (h *Host) unexportVolume(r *request, in c4.VolumeExportRequest) answer {
 		return refuse(http.StatusConflict, "[VolumeAlreadyExported] volume %s is attached to a VM", v.ID)
 	}
 	v.Reserved = ""
-	h.state.put("volumes", v.ID, v.volumeRecord)
+	h.keepVolume(v, "changed")
 	return ok("OK")
 }
