@@ -11,7 +11,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -33,31 +32,27 @@ const (
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "latency:", err)
-		os.Exit(1)
-	}
-}
-
-func run(args []string) error {
-	flags := flag.NewFlagSet("latency", flag.ExitOnError)
-	var o suite.Options
-	o.Flags(flags, "out/latency", suite.Instant())
-	machines := flags.Int("machines", 30, "`number` of Machines to measure")
-	atATime := flags.Int("at-a-time", 3, "`number` of Machines to make and delete at a time")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if *atATime < 1 || *machines < *atATime {
-		return fmt.Errorf("--machines %d --at-a-time %d: at least one round of at least one Machine", *machines, *atATime)
-	}
-	return suite.Run("Latency", suite.Command("latency", args), o, func(site *suite.Site) {
-		Describe("Our share of a Machine's life", Ordered, func() {
-			m := &measurement{site: site, machines: *machines, atATime: *atATime}
-			site.Criterion("P2", m.measure)
-			AfterAll(m.tidy)
-		})
-	})
+	m := &measurement{}
+	suite.Program{
+		Name: "latency", Title: "Latency", AtomOS: suite.Instant(), NeedsFake: true,
+		Flags: func(flags *flag.FlagSet) {
+			flags.IntVar(&m.machines, "machines", 30, "`number` of Machines to measure")
+			flags.IntVar(&m.atATime, "at-a-time", 3, "`number` of Machines to make and delete at a time")
+		},
+		Check: func() error {
+			if m.atATime < 1 || m.machines < m.atATime {
+				return fmt.Errorf("--machines %d --at-a-time %d: at least one round of at least one Machine", m.machines, m.atATime)
+			}
+			return nil
+		},
+		Describe: func(site *suite.Site) {
+			m.site = site
+			Describe("Our share of a Machine's life", Ordered, func() {
+				site.Criterion("P2", m.measure)
+				AfterAll(m.tidy)
+			})
+		},
+	}.Main()
 }
 
 type measurement struct {

@@ -27,6 +27,9 @@ func (s *Site) Criterion(id string, examine func(context.Context, *reports.Exami
 			}
 		})
 		examine(ctx, e)
+		if ctx.Err() != nil {
+			return // interrupted: what was not looked at is not judged
+		}
 		if verdict := e.Conclude(); !e.Well() {
 			Fail(fmt.Sprintf("%s: the verdict is %q; the report says why", id, verdict))
 		}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -34,7 +35,20 @@ type Options struct {
 	Variables []string
 	// KubernetesVersion of the clusters.
 	KubernetesVersion string
+	// NeedsFake says that the suite asks what a real AtomOS does not tell.
+	NeedsFake bool
 }
+
+// The environment variables that stand in for flags.
+const (
+	envKubeconfig = "E2E_KUBECONFIG"
+	envAtomOS     = "E2E_ATOMOS"
+	envImageURL   = "E2E_IMAGE_URL"
+	envClientUID  = "E2E_CLIENT_UID"
+	envControl    = "E2E_CONTROL"
+)
+
+var environment = []string{envKubeconfig, envAtomOS, envImageURL, envClientUID, envControl}
 
 // Flags registers the flags that all suites have, and their values, of which the
 // AtomOS part is the suite's own default. Environment variables of the same
@@ -43,13 +57,13 @@ func (o *Options) Flags(flags *flag.FlagSet, out string, defaults world.AtomOS) 
 	o.World = world.Options{Plane: world.PlaneEmbedded, Elemento: &world.Elemento{AtomOS: defaults}}
 	a := &o.World.Elemento.AtomOS
 	flags.StringVar(&o.Out, "out", out, "`directory` for the report, the logs and the evidence")
-	flags.StringVar(&o.World.Kubeconfig, "kubeconfig", os.Getenv("E2E_KUBECONFIG"), "use the management plane of this kubeconfig `file` instead of starting one (E2E_KUBECONFIG)")
+	flags.StringVar(&o.World.Kubeconfig, "kubeconfig", os.Getenv(envKubeconfig), "use the management plane of this kubeconfig `file` instead of starting one (E2E_KUBECONFIG)")
 	flags.Func("atomos", "use the AtomOS `host` [domain=]https://address[#fingerprint] instead of a fake; without a fingerprint its certificate is trusted on first use; may be repeated (E2E_ATOMOS, separated by spaces)", func(s string) error {
 		return addHost(a, s)
 	})
-	flags.StringVar(&a.ImageURL, "image-url", os.Getenv("E2E_IMAGE_URL"), "`URL`, with {image} in it, from which the hosts of --atomos fetch boot images (E2E_IMAGE_URL)")
-	flags.StringVar(&a.ClientUID, "client-uid", os.Getenv("E2E_CLIENT_UID"), "`owner` on AtomOS of all that the suite makes (E2E_CLIENT_UID)")
-	flags.StringVar(&o.Control, "control", os.Getenv("E2E_CONTROL"), "control `URL` of the fake behind --atomos, if it is one (E2E_CONTROL)")
+	flags.StringVar(&a.ImageURL, "image-url", os.Getenv(envImageURL), "`URL`, with {image} in it, from which the hosts of --atomos fetch boot images (E2E_IMAGE_URL)")
+	flags.StringVar(&a.ClientUID, "client-uid", os.Getenv(envClientUID), "`owner` on AtomOS of all that the suite makes (E2E_CLIENT_UID)")
+	flags.StringVar(&o.Control, "control", os.Getenv(envControl), "control `URL` of the fake behind --atomos, if it is one (E2E_CONTROL)")
 	flags.StringVar(&o.KubernetesVersion, "kubernetes-version", world.KubernetesVersion, "`version` of the clusters; AtomOS must have its image")
 	flags.Func("variable", "value for the cluster templates, as `NAME=value`; may be repeated", func(s string) error {
 		if !strings.Contains(s, "=") {
@@ -70,9 +84,9 @@ func (o *Options) Flags(flags *flag.FlagSet, out string, defaults world.AtomOS) 
 func (o *Options) complete(ctx context.Context, progress io.Writer) error {
 	a := &o.World.Elemento.AtomOS
 	if len(a.Existing) == 0 {
-		for _, host := range strings.Fields(os.Getenv("E2E_ATOMOS")) {
+		for _, host := range strings.Fields(os.Getenv(envAtomOS)) {
 			if err := addHost(a, host); err != nil {
-				return fmt.Errorf("E2E_ATOMOS: %w", err)
+				return fmt.Errorf("%s: %w", envAtomOS, err)
 			}
 		}
 	}
@@ -90,6 +104,9 @@ func (o *Options) complete(ctx context.Context, progress io.Writer) error {
 	}
 	if len(a.Existing) == 0 && o.Control != "" {
 		return errors.New("--control is of use with --atomos only; a fake that the suite starts is known")
+	}
+	if o.NeedsFake && len(a.Existing) > 0 && o.Control == "" {
+		return errors.New("this suite measures moments and calls that only a fake AtomOS tells; name the fake's --control, or leave out --atomos")
 	}
 	for i := range a.Existing {
 		if err := trustOnFirstUse(ctx, &a.Existing[i], progress); err != nil {
@@ -147,8 +164,12 @@ func addHost(a *world.AtomOS, s string) error {
 	return nil
 }
 
+// credentials are those that an address may hold.
+var credentials = regexp.MustCompile(`://[^/@\s"]*@`)
+
 // Command is how a person repeats a run: by make, with the arguments that the run
-// was given but for the place of its report.
+// was given but for the place of its report, and what the environment said. It
+// holds no credentials.
 func Command(target string, args []string) string {
 	var kept []string
 	for i := 0; i < len(args); i++ {
@@ -160,10 +181,17 @@ func Command(target string, args []string) string {
 			kept = append(kept, args[i])
 		}
 	}
-	if len(kept) == 0 {
-		return "make " + target
+	var command strings.Builder
+	for _, name := range environment {
+		if value := os.Getenv(name); value != "" {
+			fmt.Fprintf(&command, "%s=%q ", name, value)
+		}
 	}
-	return fmt.Sprintf("make %s ARGS=%q", target, strings.Join(kept, " "))
+	command.WriteString("make " + target)
+	if len(kept) > 0 {
+		fmt.Fprintf(&command, " ARGS=%q", strings.Join(kept, " "))
+	}
+	return credentials.ReplaceAllString(command.String(), "://")
 }
 
 // Trial is the AtomOS of a suite that shows what a cluster does: VMs take a

@@ -13,7 +13,7 @@ import (
 // parse reads arguments as a suite would, in an environment that says nothing.
 func parse(t *testing.T, progress io.Writer, args ...string) (Options, error) {
 	t.Helper()
-	for _, name := range []string{"E2E_KUBECONFIG", "E2E_ATOMOS", "E2E_CLIENT_UID", "E2E_CONTROL"} {
+	for _, name := range environment {
 		t.Setenv(name, "")
 	}
 	var o Options
@@ -90,7 +90,27 @@ func TestAHostIsNamedByItsAddressAlone(t *testing.T) {
 	}
 }
 
+func TestASuiteThatNeedsAFakeRefusesARealAtomOS(t *testing.T) {
+	t.Setenv(envAtomOS, "http://192.0.2.1")
+	o := Options{NeedsFake: true}
+	flags := flag.NewFlagSet("suite", flag.ContinueOnError)
+	o.Flags(flags, "out", Instant())
+	if err := flags.Parse([]string{"--client-uid=x", "--image-url=https://images.example.com/{image}"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.complete(t.Context(), io.Discard); err == nil {
+		t.Error("hosts that are no fake are accepted")
+	}
+	o.Control = "http://127.0.0.1:1"
+	if err := o.complete(t.Context(), io.Discard); err != nil {
+		t.Errorf("a fake that someone else started is refused: %v", err)
+	}
+}
+
 func TestACommandRepeatsTheRun(t *testing.T) {
+	for _, name := range environment {
+		t.Setenv(name, "")
+	}
 	for want, args := range map[string][]string{
 		`make poc`:                            {"--out", "out/poc"},
 		`make poc ARGS="--flavor topology"`:   {"--out=out/poc", "--flavor", "topology"},
@@ -99,5 +119,17 @@ func TestACommandRepeatsTheRun(t *testing.T) {
 		if got := Command("poc", args); got != want {
 			t.Errorf("%q gives %s, want %s", args, got, want)
 		}
+	}
+}
+
+func TestACommandSaysWhatTheEnvironmentSaidButNoCredentials(t *testing.T) {
+	for _, name := range environment {
+		t.Setenv(name, "")
+	}
+	t.Setenv(envAtomOS, "rack-1=https://user:password@192.0.2.1 https://192.0.2.2#00ff")
+	t.Setenv(envClientUID, "owner")
+	const want = `E2E_ATOMOS="rack-1=https://192.0.2.1 https://192.0.2.2#00ff" E2E_CLIENT_UID="owner" make poc ARGS="--image-url https://images.example.com/"`
+	if got := Command("poc", []string{"--image-url", "https://token@images.example.com/"}); got != want {
+		t.Errorf("the command is %s, want %s", got, want)
 	}
 }

@@ -18,9 +18,11 @@ import (
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/formatter"
 	"github.com/onsi/ginkgo/v2/types"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
@@ -62,9 +64,15 @@ type Site struct {
 
 	options Options
 	kubectl string
+	// namespaces are those that were made on a plane that was there before.
+	namespaces []string
+	// tmp is where the libraries leave their temporary files, and formerTmp the
+	// environment's own value.
+	tmp, formerTmp string
 }
 
-// ErrNotPassed is the end of a suite whose report says anything but passed.
+// ErrNotPassed is the end of a suite in which something was not well; see
+// [reports.Report.Well].
 var ErrNotPassed = errors.New("the suite has not passed")
 
 // Run brings up the world, runs the specs that describe describes, takes the
@@ -94,6 +102,7 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	defer log.Close()
 	GinkgoWriter.TeeTo(log)
 	ctrl.SetLogger(GinkgoLogr)
+	formatter.ColorableStdOut = log // Ginkgo's own words
 
 	site := &Site{
 		Report:            reports.Record(title, command, progress),
@@ -105,14 +114,14 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	site.Report.Evidence(reports.Evidence{Title: "what the suite said", Path: suiteLog}, reports.Evidence{Title: "logs of all processes", Path: "logs"})
 
 	RegisterFailHandler(Fail)
-	// Ginkgo writes its marks without an end of line.
+	interrupts := tellInterrupts(progress)
+	ReportBeforeEach(func(spec SpecReport) { interrupts.now(strings.TrimSpace(spec.FullText())) })
 	BeforeSuite(func(ctx SpecContext) {
-		fmt.Fprintln(progress)
 		site.Report.Step("bring up "+o.describe(), func() { site.up(ctx) })
 	}, NodeTimeout(40*time.Minute)) // the first time everything is built
 	describe(site)
 	AfterSuite(func(ctx SpecContext) {
-		fmt.Fprintln(progress)
+		interrupts.now("taking everything down")
 		site.Report.Step("take everything down", func() { site.down(ctx) })
 	})
 
@@ -128,12 +137,16 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 
 	suiteConfig, reporterConfig := GinkgoConfiguration()
 	suiteConfig.Timeout = 4 * time.Hour
-	reporterConfig.Succinct = true
-	if info, err := os.Stdout.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		reporterConfig.NoColor = true // no terminal
-	}
+	reporterConfig.Succinct, reporterConfig.NoColor = true, true
 	ginkgo := &outcome{}
 	RunSpecs(ginkgo, title, suiteConfig, reporterConfig)
+	during := interrupts.end()
+	if err := site.end(); err != nil {
+		return err
+	}
+	if during != "" {
+		fmt.Fprintf(progress, "\ninterrupted: %s; all processes that were started have ended\n", during)
+	}
 
 	report := site.Report.Finish()
 	path, err := reports.Write(dir, report)
@@ -145,7 +158,8 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 		return err
 	}
 	fmt.Fprintf(progress, "report: %s\n", path)
-	if ginkgo.failed || report.Verdict != reports.Passed {
+	if ginkgo.failed || !report.Well() {
+		fmt.Fprintf(progress, "details: %s\n", filepath.Join(dir, suiteLog))
 		return ErrNotPassed
 	}
 	return nil
@@ -158,7 +172,7 @@ func clear(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, suiteLog)); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	for _, pattern := range []string{"report.html", "report.json", "audit.log", "audit-*.jsonl", "*-workers.yaml", "clusterctl", "clusterctl.yaml", "logs", "manifests", "repository", "artifacts"} {
+	for _, pattern := range []string{"report.html", "report.json", "audit.log", "audit-*.jsonl", "*-workers.yaml", "specs-left-out.txt", "clusterctl", "clusterctl.yaml", "logs", "manifests", "repository", "artifacts", "tmp"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return err
@@ -225,7 +239,8 @@ func (s *Site) up(ctx context.Context) {
 	scheme := runtime.NewScheme()
 	framework.TryAddDefaultSchemes(scheme)
 	Expect(infrav1.AddToScheme(scheme)).To(Succeed())
-	s.Proxy = framework.NewClusterProxy("management", s.World.AdminKubeconfig(), scheme)
+	s.Proxy = proxy{framework.NewClusterProxy("management", s.World.AdminKubeconfig(), scheme)}
+	succeeded(s.keepTemporaryFiles())
 	config := s.World.Config()
 	config.QPS = -1
 	s.Admin, err = client.New(config, client.Options{Scheme: scheme})
@@ -268,6 +283,7 @@ func (s *Site) down(ctx context.Context) {
 		return
 	}
 	failure := s.World.Err()
+	s.removeNamespaces(ctx)
 	if s.Hosts != nil {
 		s.Hosts.Close()
 	}
@@ -275,7 +291,33 @@ func (s *Site) down(ctx context.Context) {
 		s.Proxy.Dispose(ctx)
 	}
 	Expect(s.World.Down(ctx)).To(Succeed())
+	Expect(s.removeTemporaryFiles()).To(Succeed())
 	Expect(failure).NotTo(HaveOccurred(), "a process of the world ended by itself")
+}
+
+// end ends what a clean-up that failed or was interrupted has left running.
+func (s *Site) end() error {
+	if s.World == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return errors.Join(s.World.Down(ctx), s.removeTemporaryFiles())
+}
+
+// keepTemporaryFiles has the libraries, which leave kubeconfigs of workload
+// clusters among the temporary files, put them where they are found again. What
+// worlds share lies among those of the machine.
+func (s *Site) keepTemporaryFiles() error {
+	s.tmp, s.formerTmp = filepath.Join(s.Dir, "tmp"), os.Getenv("TMPDIR")
+	return errors.Join(os.MkdirAll(s.tmp, 0o700), os.Setenv("TMPDIR", s.tmp))
+}
+
+func (s *Site) removeTemporaryFiles() error {
+	if s.tmp == "" {
+		return nil
+	}
+	return errors.Join(os.Setenv("TMPDIR", s.formerTmp), os.RemoveAll(s.tmp))
 }
 
 // environment describes what the suite stands on.
@@ -323,14 +365,32 @@ func (s *Site) versions() []reports.Setting {
 }
 
 // Namespace makes a namespace in which the shipped tenant's bindings give the
-// group clastix its role, and returns its name.
+// group clastix its role, and returns its name. It is deleted at the end, unless
+// its plane goes with it.
 func (s *Site) Namespace(ctx context.Context, prefix string) string {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: prefix + "-"}}
 	Expect(s.Admin.Create(ctx, namespace)).To(Succeed())
+	if s.options.World.Plane == world.PlaneExisting {
+		s.namespaces = append(s.namespaces, namespace.Name)
+	}
 	repository, err := world.Repository(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	s.Kubectl(ctx, "apply", "--namespace", namespace.Name, "--kustomize", filepath.Join(repository, "provider", "config", "tenant"))
 	return namespace.Name
+}
+
+// removeNamespaces deletes the namespaces that were made on a plane that stays,
+// and waits until they are gone.
+func (s *Site) removeNamespaces(ctx context.Context) {
+	for _, name := range s.namespaces {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		Expect(client.IgnoreNotFound(s.Admin.Delete(ctx, namespace))).To(Succeed())
+	}
+	for _, name := range s.namespaces {
+		Eventually(func() error {
+			return s.Admin.Get(ctx, client.ObjectKey{Name: name}, &corev1.Namespace{})
+		}, Long, Often).WithContext(ctx).Should(MatchError(apierrors.IsNotFound, "IsNotFound"), "namespace %s is still there", name)
+	}
 }
 
 // Kubectl runs kubectl as the administrator and returns its output.
@@ -340,6 +400,10 @@ func (s *Site) Kubectl(ctx context.Context, args ...string) string {
 	Expect(err).NotTo(HaveOccurred(), "kubectl %s\n%s", strings.Join(args, " "), output)
 	return string(output)
 }
+
+// Comparable tells whether figures can be compared with limits and with those of
+// other runs: Cluster API keeps its own pace.
+func (s *Site) Comparable() bool { return !s.options.World.QuickReconciles }
 
 // SeeAtomOS takes the times of the VMs that run now from the fake; a real AtomOS
 // does not tell them.

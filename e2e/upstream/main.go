@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -23,34 +24,32 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "upstream:", err)
-		os.Exit(1)
-	}
-}
-
-func run(args []string) error {
-	flags := flag.NewFlagSet("upstream", flag.ExitOnError)
-	var o suite.Options
 	atomos := suite.Trial()
 	atomos.BootTime, atomos.StopTime = 0, 0
-	o.Flags(flags, "out/upstream", atomos)
-	only := flags.String("only", "", "run only the specs whose name contains this")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	chosen := slices.DeleteFunc(specs(), func(s spec) bool { return !strings.Contains(s.name, *only) })
-	if len(chosen) == 0 {
-		return fmt.Errorf("--only %q: no spec is called so", *only)
-	}
-	return suite.Run("Upstream Cluster API e2e specs", suite.Command("upstream", args), o, func(site *suite.Site) {
-		Describe("Cluster API's own specs", func() {
-			r := &results{site: site, left: len(chosen), chosen: chosen}
-			for _, s := range chosen {
-				r.describe(s)
+	r := &results{}
+	var only string
+	suite.Program{
+		Name: "upstream", Title: "Upstream Cluster API e2e specs", AtomOS: atomos,
+		Flags: func(flags *flag.FlagSet) {
+			flags.StringVar(&only, "only", "", "run only the specs whose name contains this")
+		},
+		Check: func() error {
+			r.chosen = slices.DeleteFunc(specs(), func(s spec) bool { return !strings.Contains(s.name, only) })
+			if len(r.chosen) == 0 {
+				return fmt.Errorf("--only %q: no spec is called so", only)
 			}
-		})
-	})
+			r.left = len(r.chosen)
+			return nil
+		},
+		Describe: func(site *suite.Site) {
+			r.site = site
+			Describe("Cluster API's own specs", func() {
+				for _, s := range r.chosen {
+					r.describe(s)
+				}
+			})
+		},
+	}.Main()
 }
 
 // results gathers what became of the specs.
@@ -89,7 +88,7 @@ func (r *results) describe(s spec) {
 	})
 }
 
-// done takes down what became of a spec, and after the last one of all others.
+// done takes down what became of a spec, and concludes after the last one.
 func (r *results) done(item reports.Item) {
 	if r.c2 == nil {
 		return // the suite never began
@@ -98,11 +97,31 @@ func (r *results) done(item reports.Item) {
 	if r.left--; r.left > 0 {
 		return
 	}
-	for _, s := range specs() {
-		if !slices.ContainsFunc(r.chosen, func(c spec) bool { return c.name == s.name }) {
-			r.c2.Item(reports.Item{Name: s.name, Verdict: reports.NotRun, Detail: "left out by --only"})
+	if all := len(specs()); len(r.chosen) < all {
+		r.c2.Doubt(fmt.Sprintf("--only chose %d of the %d specs", len(r.chosen), all))
+	}
+	r.tellOthers()
+	r.c2.Conclude()
+}
+
+// leftOut is the file that names the specs that are not run, and why.
+const leftOut = "specs-left-out.txt"
+
+// tellOthers keeps which of upstream's specs are not run.
+func (r *results) tellOthers() {
+	var text strings.Builder
+	untried := 0
+	for _, o := range others {
+		fmt.Fprintf(&text, "%s: %s\n", o.name, o.why)
+		if o.untried {
+			untried++
 		}
 	}
-	r.c2.Item(others...)
-	r.c2.Conclude()
+	Expect(os.WriteFile(filepath.Join(r.site.Dir, leftOut), []byte(text.String()), 0o644)).To(Succeed())
+	r.c2.Figure(
+		reports.Figure{Name: "specs run", Value: float64(len(r.chosen))},
+		reports.Figure{Name: "specs that do not apply to this target", Value: float64(len(others) - untried)},
+		reports.Figure{Name: "specs that may apply and were not tried yet", Value: float64(untried)},
+	)
+	r.c2.Evidence(reports.Evidence{Title: "specs that are not run, and why", Path: leftOut})
 }

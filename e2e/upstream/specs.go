@@ -15,7 +15,6 @@ import (
 	"sigs.k8s.io/cluster-api/test/framework/clusterctl"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
-	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
 // topology is the flavor of the cluster template that uses a ClusterClass.
@@ -85,29 +84,32 @@ func specs() []spec {
 	}
 }
 
-// others are upstream's specs that are not run, and why.
-var others = []reports.Item{
-	notRun("KCPRemediation", "its guests call the management API, which simulated guests do not"),
-	notRun("NodeDrainTimeout", "drains Deployments, whose Pods simulated guests do not run"),
-	notRun("SelfHosted", "a management plane inside of a workload cluster needs nodes that run Pods"),
-	notRun("K8SConformance", "needs nodes that run Pods"),
-	notRun("Autoscaler", "needs nodes that run Pods"),
-	notRun("MachinePool", "the provider has no machine pools"),
-	notRun("ClusterInPlaceUpdate", "the provider has no in-place updates"),
-	notRun("MachineDeploymentRemediation", "not yet tried; needs a template with health checks of its own"),
-	notRun("KCPAndMachineDeploymentRollout", "not yet tried; nothing is known to stand in its way"),
-	notRun("ClusterUpgradeConformance", "not yet tried; its conformance part needs nodes that run Pods"),
-	notRun("ClusterUpgradeWithRuntimeSDK", "needs the RuntimeSDK gate and an extension that runs as a Pod"),
-	notRun("ClusterClassRollout", "not yet tried; nothing is known to stand in its way"),
-	notRun("ClusterctlUpgrade", "needs an earlier release of the provider, which there is none of"),
-	notRun("KCPAdoption", "not yet tried; needs a template without a control-plane provider"),
-	notRun("KCPInfraAdoption", "not yet tried"),
-	notRun("KubeadmJoinOldNodes", "not yet tried"),
-	notRun("Scale", "not yet tried; make bench has many workers in one cluster"),
+// other is a spec of upstream's that is not run.
+type other struct {
+	name, why string
+	// untried says that it may apply, and nobody has tried.
+	untried bool
 }
 
-func notRun(name, why string) reports.Item {
-	return reports.Item{Name: name, Verdict: reports.NotRun, Detail: why}
+// others are all that are not run.
+var others = []other{
+	{name: "KCPRemediation", why: "its guests call the management API, which simulated guests do not"},
+	{name: "NodeDrainTimeout", why: "drains Deployments, whose Pods simulated guests do not run"},
+	{name: "SelfHosted", why: "a management plane inside of a workload cluster needs nodes that run Pods"},
+	{name: "K8SConformance", why: "needs nodes that run Pods"},
+	{name: "Autoscaler", why: "needs nodes that run Pods"},
+	{name: "MachinePool", why: "the provider has no machine pools"},
+	{name: "ClusterInPlaceUpdate", why: "the provider has no in-place updates"},
+	{name: "MachineDeploymentRemediation", why: "not yet tried; needs a template with health checks of its own", untried: true},
+	{name: "KCPAndMachineDeploymentRollout", why: "not yet tried; nothing is known to stand in its way", untried: true},
+	{name: "ClusterUpgradeConformance", why: "not yet tried; its conformance part needs nodes that run Pods", untried: true},
+	{name: "ClusterUpgradeWithRuntimeSDK", why: "needs the RuntimeSDK gate and an extension that runs as a Pod"},
+	{name: "ClusterClassRollout", why: "not yet tried; nothing is known to stand in its way", untried: true},
+	{name: "ClusterctlUpgrade", why: "needs an earlier release of the provider, which there is none of"},
+	{name: "KCPAdoption", why: "not yet tried; needs a template without a control-plane provider", untried: true},
+	{name: "KCPInfraAdoption", why: "not yet tried", untried: true},
+	{name: "KubeadmJoinOldNodes", why: "not yet tried", untried: true},
+	{name: "Scale", why: "not yet tried; make bench has many workers in one cluster", untried: true},
 }
 
 func artifacts(s *suite.Site, name string) string { return filepath.Join(s.Dir, "artifacts", name) }

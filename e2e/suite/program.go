@@ -1,0 +1,53 @@
+package suite
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+)
+
+// Program is a suite as a command.
+type Program struct {
+	// Name is that of its make target; its report goes to out/Name.
+	Name string
+	// Title is that of its report.
+	Title string
+	// AtomOS is what it acts on when nothing else is said.
+	AtomOS world.AtomOS
+	// NeedsFake says that it measures what a real AtomOS does not tell.
+	NeedsFake bool
+	// Flags registers flags of its own, and Check says what is wrong with their
+	// values; both may be nil.
+	Flags func(*flag.FlagSet)
+	Check func() error
+	// Describe describes its specs.
+	Describe func(*Site)
+}
+
+// Main is the main function of the program.
+func (p Program) Main() {
+	if err := p.run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, p.Name+":", err)
+		os.Exit(1)
+	}
+}
+
+func (p Program) run(args []string) error {
+	flags := flag.NewFlagSet(p.Name, flag.ExitOnError)
+	o := Options{NeedsFake: p.NeedsFake}
+	o.Flags(flags, "out/"+p.Name, p.AtomOS)
+	if p.Flags != nil {
+		p.Flags(flags)
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if p.Check != nil {
+		if err := p.Check(); err != nil {
+			return err
+		}
+	}
+	return Run(p.Title, Command(p.Name, args), o, p.Describe)
+}
