@@ -1,6 +1,7 @@
 package fakeatomos
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -34,7 +35,7 @@ func (l *faultList) add(f Fault) (string, error) {
 	l.last++
 	f.ID = strconv.Itoa(l.last)
 	l.list = append(l.list, &faultInForce{Fault: f, chance: rand.New(rand.NewPCG(uint64(f.Seed), 0))})
-	l.tell("added", f, "", subject{})
+	l.tell("added", f, history.Event{})
 	return f.ID, nil
 }
 
@@ -50,7 +51,7 @@ func (l *faultList) drop(which func(*faultInForce) bool) {
 		if !which(f) {
 			return false
 		}
-		l.tell("removed", f.Fault, "", subject{})
+		l.tell("removed", f.Fault, history.Event{})
 		return true
 	})
 }
@@ -84,7 +85,7 @@ func (l *faultList) fire(call, host string, s subject) []Fault {
 			continue
 		}
 		firing = append(firing, f.Fault)
-		l.tell("fired", f.Fault, host, s)
+		l.tell("fired", f.Fault, history.Event{Call: call, Host: host, VM: s.vm, Owner: s.owner, UID: s.id})
 		if f.Times > 0 {
 			f.Times--
 			f.spent = f.Times == 0
@@ -97,11 +98,8 @@ func (l *faultList) fire(call, host string, s subject) []Fault {
 	return firing
 }
 
-// tell writes into the history what became of a fault.
-func (l *faultList) tell(event string, f Fault, host string, s subject) {
-	e := history.Event{Kind: history.Fault, Event: event, Name: f.Name, ID: f.ID, Host: host, VM: s.vm, Owner: s.owner, UID: s.id, Detail: history.Detail(f)}
-	if e.Name == "" {
-		e.Name = f.ID
-	}
-	l.history.Add(e)
+// tell writes into the history what became of a fault, and where.
+func (l *faultList) tell(event string, f Fault, at history.Event) {
+	at.Kind, at.Event, at.ID, at.Name, at.Detail = history.Fault, event, f.ID, cmp.Or(f.Name, f.ID), history.Detail(f)
+	l.history.Add(at)
 }

@@ -20,22 +20,28 @@ type Kind string
 // The kinds. Which fields an event has, and what Event says, depends on it.
 const (
 	// Call is a C4 call as its host saw it: Time is its arrival, Ended its answer;
-	// Host, Call, Owner, VM, Name, UID, Status, Faults, ID.
+	// Host, Call, Owner, VM, Name, UID, Status, Applied, Faults, ID. A call that
+	// only reads is left out when it was answered as the last time.
 	Call Kind = "call"
-	// VM is a VM on its host: Event is made, started (power on), running, stopping,
-	// off, crashed, changed, vanished (taken away by no call) or removed. Host, VM,
-	// UID, Owner, Address.
+	// VM is a VM on its host: Event is made, started (power on), running, booted
+	// (its guest is up and has its address), rebooted (begins to, and says running
+	// and booted again), stopping, off, crashed (lost power, also with its host),
+	// changed, vanished (taken away by no call) or removed. Host, VM, UID, Owner,
+	// Address; Detail of made and changed: slots, memoryMiB, volumes, networks.
 	VM Kind = "vm"
 	// Volume, Network and Forward are those of a host: Event is made, changed or
-	// removed. Host, Name, UID, Owner; VM of a forward is its target.
+	// removed. Host, Name, UID, Owner; VM of a forward is its target. Detail of a
+	// volume: size in bytes, seed, complete, reserved; of a forward: its ends.
 	Volume  Kind = "volume"
 	Network Kind = "network"
 	Forward Kind = "forward"
 	// Host is a host itself: Event is up, down, isolated, reachable, maintenance,
-	// normal or capacity.
+	// normal, slow, capacity, community, clock or wiped. Host, Name of the domain,
+	// Detail.
 	Host Kind = "host"
 	// Fault is one that was set, fired or ended: Event is added, fired or removed,
-	// Name what people call it, Detail the fault.
+	// Name what people call it (its ID, if nothing), ID that of Faults, Detail the
+	// fault. Of one that fired: Call (empty at boot), Host, VM, Owner, UID.
 	Fault Kind = "fault"
 	// Process is a program that the run started: Event is started, stopped, killed
 	// or ended. Name.

@@ -2,7 +2,8 @@
 // speak C4 on loopback addresses of their own, and a control listener.
 //
 // A YAML file (--config) holds the fields of fakeatomos.Options; flags override
-// it. Once everything listens, --ready-file (or standard output) receives a
+// it. Another one (--faults, such as faults.yaml beside this file) lists what goes
+// wrong from the start, and --history keeps what happens. Once everything listens, --ready-file (or standard output) receives a
 // fakeatomos.Ready as JSON: the hosts' URLs and fingerprints and the control URL.
 package main
 
@@ -26,6 +27,7 @@ import (
 
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/simulated"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
 func main() {
@@ -37,13 +39,21 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (failed error) {
 	settings, err := parse(args, stderr)
 	if err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: settings.level}))
 	settings.options.Log, settings.simulated.Log = log, log
+	if settings.history != "" {
+		kept, err := history.Open(settings.history)
+		if err != nil {
+			return err
+		}
+		defer func() { failed = errors.Join(failed, kept.Close()) }()
+		settings.options.History, settings.simulated.History = kept, kept
+	}
 	guests, endGuests, err := newGuests(settings.guests, settings.simulated)
 	if err != nil {
 		return err
@@ -69,6 +79,7 @@ type settings struct {
 	guests    string
 	simulated simulated.Options
 	readyFile string
+	history   string
 	level     slog.Level
 }
 
@@ -87,6 +98,8 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	fs.Int64Var(&model.StorageGB, "storage-gb", 0, "storage of each host")
 	fs.BoolVar(&model.Community, "community", false, "limit each host to two VMs")
 	fs.BoolVar(&model.PublishedOnly, "published-only", false, "leave out the calls that nothing public shows")
+	faults := fs.String("faults", "", "YAML `file` with a seed and the faults that are in force from the start")
+	fs.StringVar(&s.history, "history", "", "`file` to which what happens is appended, as JSON Lines; none by default")
 	tokenFile := fs.String("token-file", "", "`file` with the bearer token that every call must carry")
 	images := imageFlag{}
 	fs.Var(images, "image", "`name=version` of an image and the Kubernetes in it; may be repeated")
@@ -129,6 +142,15 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 			return s, err
 		}
 		o.Token = strings.TrimSpace(string(raw))
+	}
+	if *faults != "" {
+		raw, err := os.ReadFile(*faults)
+		if err != nil {
+			return s, err
+		}
+		if o.Faults, err = fakeatomos.ParseFaults(raw); err != nil {
+			return s, fmt.Errorf("%s: %w", *faults, err)
+		}
 	}
 	if o.Images == nil {
 		o.Images = map[string]string{}

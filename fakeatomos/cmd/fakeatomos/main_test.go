@@ -13,6 +13,7 @@ import (
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
 // write puts text into a file of its own and returns the file's name.
@@ -74,7 +75,8 @@ func TestArgumentsThatMakeNoSenseAreRefused(t *testing.T) {
 	for _, args := range [][]string{
 		{"extra"}, {"--none"}, {"--hosts", "0"}, {"--domains", "4"}, {"--network", "x"}, {"--network", "127.40.0.0/31", "--hosts", "2"},
 		{"--image", "x"}, {"--boot-time", "x"}, {"--config", "/does/not/exist"}, {"--config", write(t, "hots: []")},
-		{"--config", write(t, "bootTime: 5")}, {"--config", write(t, "a: 1\na: 2")}, {"--token-file", "/does/not/exist"}, {"--log-level", "loud"},
+		{"--config", write(t, "bootTime: 5")}, {"--config", write(t, "a: 1\na: 2")}, {"--token-file", "/does/not/exist"},
+		{"--faults", "/does/not/exist"}, {"--faults", write(t, "faults: []")}, {"--log-level", "loud"},
 	} {
 		if _, err := parse(args, io.Discard); err == nil {
 			t.Errorf("%q is accepted", args)
@@ -82,6 +84,61 @@ func TestArgumentsThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 	if _, _, err := newGuests("real", settings{}.simulated); err == nil {
 		t.Error("guests that do not exist are accepted")
+	}
+}
+
+func TestTheExampleOfFaultsIsOne(t *testing.T) {
+	t.Parallel()
+	s, err := parse([]string{"--faults", "faults.yaml"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile("faults.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.options.Faults) != 5 || s.options.Faults[0].Seed != 42 || s.options.Faults[1].Delay != 300*time.Millisecond {
+		t.Errorf("the faults are %+v", s.options.Faults)
+	}
+	for _, effect := range fakeatomos.Effects() {
+		if !strings.Contains(string(file), string(effect)) {
+			t.Errorf("%s is not explained", effect)
+		}
+	}
+}
+
+func TestTheBinaryKeepsAHistory(t *testing.T) {
+	t.Parallel()
+	kept, ready := filepath.Join(t.TempDir(), "atomos.jsonl"), filepath.Join(t.TempDir(), "ready.json")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"--hosts", "1", "--ready-file", ready, "--history", kept, "--faults", "faults.yaml"}, io.Discard, io.Discard)
+	}()
+	for tick := time.NewTicker(5 * time.Millisecond); ; <-tick.C {
+		if _, err := os.Stat(ready); err == nil {
+			break
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("ended early: %v", err)
+		default:
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	if _, err := history.Read(kept, 0, func(e history.Event) error {
+		got = append(got, string(e.Kind)+" "+e.Event)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "fault added, fault added, fault added, fault added, fault added, host up, host down"; strings.Join(got, ", ") != want {
+		t.Errorf("the history has %q, want %s", got, want)
 	}
 }
 
