@@ -1,15 +1,19 @@
 package config_test
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 )
 
 // apply applies objects as Clastix with server-side apply and strict validation,
@@ -29,25 +33,54 @@ func apply(t *testing.T, objects []unstructured.Unstructured) map[string]string 
 	return versions
 }
 
+// plain are the kinds of a cluster without a class, apart from its health checks.
+func plain(healthChecks int) map[string]int {
+	return map[string]int{
+		"Cluster": 1, "ElementoCluster": 1, "KubeadmControlPlane": 1, "MachineDeployment": 1,
+		"KubeadmConfigTemplate": 1, "ElementoMachineTemplate": 2, "MachineHealthCheck": healthChecks,
+	}
+}
+
+// flavors are the cluster templates: what their objects are, and which variables
+// must be given.
+var flavors = map[string]struct {
+	kinds    map[string]int
+	required []string
+}{
+	"":                {plain(2), nil},
+	"vip":             {plain(2), []string{"CONTROL_PLANE_ENDPOINT_HOST=10.20.0.254"}},
+	"kcp-remediation": {plain(2), nil},
+	"md-remediation":  {plain(1), nil},
+	"topology": {map[string]int{
+		"Cluster": 1, "ClusterClass": 1, "ElementoClusterTemplate": 1, "KubeadmControlPlaneTemplate": 1,
+		"KubeadmConfigTemplate": 1, "ElementoMachineTemplate": 2,
+	}, nil},
+}
+
+func TestEveryTemplateIsTested(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(release, "cluster-template*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, file := range files {
+		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(file), "cluster-template"), ".yaml")
+		found = append(found, strings.TrimPrefix(name, "-"))
+	}
+	slices.Sort(found)
+	if tested := slices.Sorted(maps.Keys(flavors)); !slices.Equal(found, tested) {
+		t.Errorf("the flavors are %q, and %q are tested", found, tested)
+	}
+}
+
 func TestWhatClusterctlGeneratesIsAcceptedFromClastixAndStaysTheSame(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		flavor string
-		kinds  map[string]int
-	}{
-		{"", map[string]int{
-			"Cluster": 1, "ElementoCluster": 1, "KubeadmControlPlane": 1, "MachineDeployment": 1,
-			"KubeadmConfigTemplate": 1, "ElementoMachineTemplate": 2, "MachineHealthCheck": 2,
-		}},
-		{"topology", map[string]int{
-			"Cluster": 1, "ClusterClass": 1, "ElementoClusterTemplate": 1, "KubeadmControlPlaneTemplate": 1,
-			"KubeadmConfigTemplate": 1, "ElementoMachineTemplate": 2,
-		}},
-	} {
-		t.Run("flavor "+test.flavor, func(t *testing.T) {
+	for flavor, test := range flavors {
+		t.Run("flavor "+flavor, func(t *testing.T) {
 			t.Parallel()
 			ns := tenant(t)
-			objects := generate(t, ns, test.flavor)
+			objects := generate(t, ns, flavor, test.required...)
 			count := map[string]int{}
 			for _, object := range objects {
 				count[object.GetKind()]++
@@ -99,13 +132,28 @@ func TestTheVariablesOfTheTopologyTemplateArrive(t *testing.T) {
 
 func TestTheVariablesOfATemplateArrive(t *testing.T) {
 	t.Parallel()
-	objects := generate(t, "default", "",
+	for flavor, test := range flavors {
+		if flavor != "topology" {
+			t.Run("flavor "+flavor, func(t *testing.T) {
+				t.Parallel()
+				variablesArrive(t, flavor, test.required)
+			})
+		}
+	}
+}
+
+func variablesArrive(t *testing.T, flavor string, required []string) {
+	mode := "NAT"
+	if flavor == "vip" { // which has one mode only
+		mode = "Bridged"
+	}
+	objects := generate(t, "default", flavor, append(slices.Clone(required),
 		"ELEMENTO_IDENTITY_SECRET=my-elemento-identity", `ELEMENTO_DOMAINS=["rack-1"]`, "ELEMENTO_NETWORK_CIDR=10.9.0.0/24", "ELEMENTO_NETWORK_MODE=NAT",
 		"ELEMENTO_CONTROL_PLANE_SLOTS=3", "ELEMENTO_CONTROL_PLANE_MEMORY_MIB=3000", "ELEMENTO_CONTROL_PLANE_DISK_GIB=30",
-		"ELEMENTO_WORKER_SLOTS=5", "ELEMENTO_WORKER_MEMORY_MIB=5000", "ELEMENTO_WORKER_DISK_GIB=50", "ELEMENTO_OVERPROVISION=7", "ELEMENTO_ARCHITECTURE=ARM_8")
+		"ELEMENTO_WORKER_SLOTS=5", "ELEMENTO_WORKER_MEMORY_MIB=5000", "ELEMENTO_WORKER_DISK_GIB=50", "ELEMENTO_OVERPROVISION=7", "ELEMENTO_ARCHITECTURE=ARM_8")...)
 	want := map[string]map[string]any{
 		"ElementoCluster demo": {
-			"identityRef.name": "my-elemento-identity", "domains": []any{"rack-1"}, "network.managed.cidr": "10.9.0.0/24", "network.managed.mode": "NAT",
+			"identityRef.name": "my-elemento-identity", "domains": []any{"rack-1"}, "network.managed.cidr": "10.9.0.0/24", "network.managed.mode": mode,
 		},
 		"ElementoMachineTemplate demo-control-plane": {
 			"template.spec.slots": int64(3), "template.spec.memoryMiB": int64(3000), "template.spec.bootVolume.sizeGiB": int64(30),
@@ -131,6 +179,129 @@ func TestTheVariablesOfATemplateArrive(t *testing.T) {
 	}
 	for name := range want {
 		t.Errorf("there is no %s", name)
+	}
+}
+
+// A flavor is the default template with differences: they are these and no others.
+func TestAFlavorDiffersFromTheDefaultWhereItMeansTo(t *testing.T) {
+	t.Parallel()
+	ordinary := leaves(generate(t, "default", ""))
+	for flavor, prefixes := range map[string][]string{
+		"vip": {
+			"ElementoCluster demo.spec.endpointMode", "ElementoCluster demo.spec.controlPlaneEndpoint.",
+			"KubeadmControlPlane demo-control-plane.spec.kubeadmConfigSpec.files.", "KubeadmControlPlane demo-control-plane.spec.kubeadmConfigSpec.preKubeadmCommands.",
+			"KubeadmControlPlane demo-control-plane.spec.kubeadmConfigSpec.initConfiguration.localAPIEndpoint.",
+			"KubeadmControlPlane demo-control-plane.spec.kubeadmConfigSpec.joinConfiguration.controlPlane.",
+		},
+		"kcp-remediation": {
+			"KubeadmControlPlane demo-control-plane.spec.remediation.",
+			"MachineHealthCheck demo-control-plane.spec.checks.nodeStartupTimeoutSeconds", "MachineHealthCheck demo-control-plane.spec.remediation.",
+		},
+		"md-remediation": {"MachineHealthCheck demo-control-plane.", "MachineHealthCheck demo-md-0.spec.checks.", "MachineHealthCheck demo-md-0.spec.remediation."},
+	} {
+		means := map[string]bool{}
+		other := leaves(generate(t, "default", flavor, flavors[flavor].required...))
+		for _, path := range slices.Sorted(maps.Keys(merged(ordinary, other))) {
+			if reflect.DeepEqual(ordinary[path], other[path]) {
+				continue
+			}
+			i := slices.IndexFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(path, prefix) })
+			if i < 0 {
+				t.Errorf("flavor %s: %s is %v, and %v by default", flavor, path, other[path], ordinary[path])
+				continue
+			}
+			means[prefixes[i]] = true
+		}
+		for _, prefix := range prefixes {
+			if !means[prefix] {
+				t.Errorf("flavor %s does not differ in %s", flavor, prefix)
+			}
+		}
+	}
+}
+
+// leaves are the values of objects by kind, name and path.
+func leaves(objects []unstructured.Unstructured) map[string]any {
+	all := map[string]any{}
+	var walk func(path string, value any)
+	walk = func(path string, value any) {
+		switch value := value.(type) {
+		case map[string]any:
+			for key, inner := range value {
+				walk(path+"."+key, inner)
+			}
+		case []any:
+			for i, inner := range value {
+				walk(fmt.Sprintf("%s.%d", path, i), inner)
+			}
+		default:
+			all[path] = value
+		}
+	}
+	for _, object := range objects {
+		walk(object.GetKind()+" "+object.GetName(), object.Object)
+	}
+	return all
+}
+
+func merged(a, b map[string]any) map[string]any {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return all
+}
+
+func TestTheVirtualIPIsTheEndpointAndThatOfKubeVIP(t *testing.T) {
+	t.Parallel()
+	all := leaves(generate(t, "default", "vip", "CONTROL_PLANE_ENDPOINT_HOST=10.9.0.254", "CONTROL_PLANE_ENDPOINT_PORT=8443", "KUBE_VIP_VERSION=v9.9.9"))
+	const kcp = "KubeadmControlPlane demo-control-plane.spec.kubeadmConfigSpec."
+	for path, want := range map[string]any{
+		"ElementoCluster demo.spec.endpointMode":                         "VIP",
+		"ElementoCluster demo.spec.controlPlaneEndpoint.host":            "10.9.0.254",
+		"ElementoCluster demo.spec.controlPlaneEndpoint.port":            int64(8443),
+		kcp + "initConfiguration.localAPIEndpoint.bindPort":              int64(8443),
+		kcp + "joinConfiguration.controlPlane.localAPIEndpoint.bindPort": int64(8443),
+		kcp + "files.0.path": "/etc/kubernetes/manifests/kube-vip.yaml",
+	} {
+		if all[path] != want {
+			t.Errorf("%s is %v, want %v", path, all[path], want)
+		}
+	}
+	text, _ := all[kcp+"files.0.content"].(string)
+	var pod corev1.Pod
+	if err := yaml.UnmarshalStrict([]byte(text), &pod); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{}
+	for _, variable := range pod.Spec.Containers[0].Env {
+		env[variable.Name] = variable.Value
+	}
+	if env["address"] != "10.9.0.254" || env["port"] != "8443" || pod.Spec.Containers[0].Image != "ghcr.io/kube-vip/kube-vip:v9.9.9" {
+		t.Errorf("kube-vip's image is %s, its environment %v", pod.Spec.Containers[0].Image, env)
+	}
+	// The command that lets kube-vip begin a cluster finds what it changes.
+	command, _ := all[kcp+"preKubeadmCommands.0"].(string)
+	_, rest, _ := strings.Cut(command, "s#")
+	if found, _, _ := strings.Cut(rest, "#"); found == "" || strings.Count(text, found) != 1 {
+		t.Errorf("%q is %d times in the manifest", found, strings.Count(text, found))
+	}
+}
+
+func TestHealthChecksHaveTheirMaxima(t *testing.T) {
+	t.Parallel()
+	for flavor, test := range map[string]struct {
+		check string
+		given string
+	}{
+		"kcp-remediation": {"MachineHealthCheck demo-control-plane", "ELEMENTO_MAX_UNHEALTHY_CONTROL_PLANES=34%"},
+		"md-remediation":  {"MachineHealthCheck demo-md-0", "ELEMENTO_MAX_UNHEALTHY_WORKERS=34%"},
+	} {
+		const most = ".spec.remediation.triggerIf.unhealthyLessThanOrEqualTo"
+		if number, ok := leaves(generate(t, "default", flavor))[test.check+most].(int64); !ok || number < 1 {
+			t.Errorf("flavor %s has no maximum by default", flavor)
+		}
+		if got := leaves(generate(t, "default", flavor, test.given))[test.check+most]; got != "34%" {
+			t.Errorf("flavor %s: the maximum is %v", flavor, got)
+		}
 	}
 }
 
