@@ -58,7 +58,7 @@ type Options struct {
 	// VIPTakeover is how long after the end of a virtual IP's holder another
 	// control plane takes it; zero is what the seed says: kube-vip's lease
 	// duration, by default 5 seconds, or the silence after which keepalived's
-	// backups give a master up, by default about 3.
+	// backups give a master up, by default 4 seconds.
 	VIPTakeover time.Duration
 	// History is told what clusters know of themselves; nil drops it.
 	History *history.Writer
@@ -67,6 +67,9 @@ type Options struct {
 // Guests runs simulated guests. See guest.Guests for its methods.
 type Guests struct {
 	options Options
+
+	// cutting has a machine and its node agree on whether the network is cut.
+	cutting sync.Mutex
 
 	mu       sync.Mutex
 	machines map[string]*machine
@@ -195,6 +198,7 @@ func (g *Guests) bootstrap(ctx context.Context, m *machine, p *plan) {
 		n := &node{vm: m.vm, name: p.nodeName(m.vm.Name)}
 		err := g.attempt(ctx, p, n)
 		if err == nil {
+			g.cutting.Lock()
 			g.mu.Lock()
 			m.node = n
 			cut := m.cut
@@ -202,6 +206,7 @@ func (g *Guests) bootstrap(ctx context.Context, m *machine, p *plan) {
 			if cut { // in the meantime
 				n.cluster.setCut(n, true)
 			}
+			g.cutting.Unlock()
 			log.Info("node is ready", "node", n.name, "cluster", n.cluster.id, "controlPlane", n.control != nil)
 			return
 		}
@@ -301,6 +306,8 @@ func (g *Guests) Cut(id string) { g.setCut(id, true) }
 func (g *Guests) Mend(id string) { g.setCut(id, false) }
 
 func (g *Guests) setCut(id string, cut bool) {
+	g.cutting.Lock()
+	defer g.cutting.Unlock()
 	g.mu.Lock()
 	m := g.machines[id]
 	var joined *node
