@@ -1,0 +1,105 @@
+package history
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
+)
+
+// readers tell how the files of a history are read, by the patterns of their
+// names.
+var readers = map[string]func(path string, offset int64, each func(Event) error) (int64, error){
+	events:  history.Read,
+	Manager: callsOf("manager"),
+	Daemons: callsOf("daemon"),
+}
+
+// Result is what an event of kind rpc has in its detail.
+type Result struct {
+	// Gone is what DeleteVM answered.
+	Gone bool `json:"gone,omitempty"`
+	// Power and UID are those of the VM that EnsureVM and GetVM answered.
+	Power string `json:"power,omitempty"`
+	UID   string `json:"uid,omitempty"`
+	// Lost tells that the request may have had an effect that nobody knows.
+	Lost bool `json:"lost,omitempty"`
+}
+
+// ResultOf reads the detail of an event of kind rpc.
+func ResultOf(e Event) (r Result) {
+	_ = json.Unmarshal(e.Detail, &r) // one without a detail has no result
+	return r
+}
+
+// line is what a log tells of a call over gRPC. Daemons call the line "audit" if
+// the call changes something.
+type line struct {
+	Message   string    `json:"msg"`
+	Method    string    `json:"method"`
+	Client    string    `json:"client"`
+	Host      string    `json:"host"`
+	VM        string    `json:"vm"`
+	Daemon    string    `json:"daemon"`
+	RequestID string    `json:"requestID"`
+	Outcome   string    `json:"outcome"`
+	Began     time.Time `json:"began"`
+	Ended     time.Time `json:"ended"`
+	Result
+}
+
+// callsOf reads the calls in the log of one end; everything else in it is left
+// out.
+func callsOf(end string) func(path string, offset int64, each func(Event) error) (int64, error) {
+	return func(path string, offset int64, each func(Event) error) (int64, error) {
+		return lines(path, offset, func(text []byte) error {
+			if !bytes.Contains(text, []byte(`"call"`)) && !bytes.Contains(text, []byte(`"audit"`)) {
+				return nil
+			}
+			var l line
+			// A log is for people too: what is no such line is not for us.
+			if json.Unmarshal(text, &l) != nil || l.Message != "call" && l.Message != "audit" || l.Method == "" || l.Began.IsZero() {
+				return nil
+			}
+			method := l.Method[strings.LastIndexByte(l.Method, '/')+1:]
+			return each(Event{
+				Time: l.Began, Ended: l.Ended, Kind: history.RPC, Name: method, End: end, Peer: l.Daemon,
+				Host: l.Host, VM: l.VM, Owner: l.Client, Code: l.Outcome, ID: l.RequestID,
+				Detail: history.Detail(l.Result),
+			})
+		})
+	}
+}
+
+// lines calls each with every whole line of a file from the offset on, and returns
+// the offset behind the last one.
+func lines(path string, offset int64, each func([]byte) error) (int64, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return offset, fmt.Errorf("reading a log: %w", err)
+	}
+	defer file.Close()
+	if _, err := file.Seek(offset, io.SeekStart); err != nil {
+		return offset, fmt.Errorf("reading a log: %w", err)
+	}
+	reader := bufio.NewReaderSize(file, 1<<16)
+	for {
+		text, err := reader.ReadBytes('\n')
+		if err == io.EOF {
+			return offset, nil
+		}
+		if err != nil {
+			return offset, fmt.Errorf("reading a log: %w", err)
+		}
+		offset += int64(len(text))
+		if err := each(text); err != nil {
+			return offset, err
+		}
+	}
+}

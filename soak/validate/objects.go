@@ -1,0 +1,187 @@
+package validate
+
+import (
+	"slices"
+	"time"
+
+	fake "elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
+	"elemento.cloud/cluster-api-provider-elemento/soak/history"
+)
+
+// objects is what was seen of our objects in Kubernetes. It is part of validators.
+type objects struct {
+	machines map[string]*machine // by UID of the ElementoMachine
+	cleanups map[string]*cleanup
+	clusters map[string]*cluster // ElementoClusters
+	// byVM are the machines of a VM: several, where they were moved to another
+	// management plane.
+	byVM map[string][]*machine
+}
+
+// life is that of an object. What has not happened is zero.
+type life struct{ created, deleting, gone time.Time }
+
+// exists tells whether the object was there at a time.
+func (l life) exists(at time.Time) bool { return l.gone.IsZero() || l.gone.After(at) }
+
+// wanted tells whether the object was there and nobody had asked for its end.
+// Deletions are told in whole seconds.
+func (l life) wanted(at time.Time) bool {
+	return l.exists(at) && (l.deleting.IsZero() || l.deleting.After(at))
+}
+
+// machine is an ElementoMachine.
+type machine struct {
+	life
+	name, vm string
+	// hosts are those that it was assigned to, the last one now.
+	hosts []tenure
+	last  Event
+}
+
+// tenure is the time from which on a machine was assigned to a host.
+type tenure struct {
+	host string
+	from time.Time
+}
+
+// host is the one that the machine was assigned to at a time.
+func (m *machine) host(at time.Time) string {
+	host := ""
+	for _, t := range m.hosts {
+		if !t.from.After(at) || host == "" {
+			host = t.host
+		}
+	}
+	return host
+}
+
+// cleanup is an ElementoCleanup.
+type cleanup struct {
+	life
+	name, vm, host, network string
+	port                    int
+	last                    Event
+}
+
+// cluster is an ElementoCluster.
+type cluster struct {
+	life
+	name, network, endpointHost string
+	managed                     bool
+	endpoint                    history.Endpoint
+}
+
+// seen is what an event was about: one of them, or none.
+type seen struct {
+	machine *machine
+	cleanup *cleanup
+	cluster *cluster
+}
+
+// observe takes down an event of kind object.
+func (o *objects) observe(e Event) (s seen) {
+	if e.Kind != fake.Object {
+		return s
+	}
+	object, err := history.ObjectOf(e)
+	if err != nil {
+		return s
+	}
+	if o.machines == nil {
+		o.machines, o.cleanups, o.clusters, o.byVM = map[string]*machine{}, map[string]*cleanup{}, map[string]*cluster{}, map[string][]*machine{}
+	}
+	uid := object.Metadata.UID
+	at := life{created: object.Metadata.CreationTimestamp, deleting: object.Metadata.DeletionTimestamp}
+	if e.Event == "deleted" {
+		at.gone = e.Time
+	}
+	switch object.Kind {
+	case "ElementoMachine":
+		s.machine = o.machines[uid]
+		if s.machine == nil {
+			s.machine = &machine{}
+			o.machines[uid] = s.machine
+		}
+		o.machine(s.machine, object, at, e)
+	case "ElementoCleanup":
+		spec := object.Spec
+		s.cleanup = o.cleanups[uid]
+		if s.cleanup == nil {
+			s.cleanup = &cleanup{}
+			o.cleanups[uid] = s.cleanup
+		}
+		*s.cleanup = cleanup{at, object.Key(), spec.VMName, spec.Host, spec.NetworkName, spec.ForwardPort, e}
+	case "ElementoCluster":
+		spec := object.Spec
+		s.cluster = o.clusters[uid]
+		if s.cluster == nil {
+			s.cluster = &cluster{}
+			o.clusters[uid] = s.cluster
+		}
+		*s.cluster = cluster{at, object.Key(), spec.Network.Name, spec.EndpointHost, spec.Network.Managed.CIDR != "", spec.ControlPlaneEndpoint}
+	}
+	return s
+}
+
+func (o *objects) machine(m *machine, object history.Object, at life, e Event) {
+	m.life, m.name, m.last = at, object.Key(), e
+	if m.vm == "" && object.Spec.VMName != "" {
+		m.vm = object.Spec.VMName
+		o.byVM[m.vm] = append(o.byVM[m.vm], m)
+	}
+	host := object.Spec.Host
+	if n := len(m.hosts); n == 0 && host != "" || n > 0 && m.hosts[n-1].host != host {
+		m.hosts = append(m.hosts, tenure{host, e.Time})
+	}
+}
+
+// owed tells whether an ElementoCleanup for a VM on a host was there at a time.
+func (o *objects) owed(vm, host string, at time.Time) bool {
+	for _, c := range o.cleanups {
+		if c.vm == vm && c.host == host && !c.created.After(at) && c.exists(at) {
+			return true
+		}
+	}
+	return false
+}
+
+// lives returns a machine of a VM that was wanted at a time, or nil.
+func (o *objects) lives(vm string, at time.Time) *machine {
+	for _, m := range o.byVM[vm] {
+		if m.wanted(at) {
+			return m
+		}
+	}
+	return nil
+}
+
+// owned tells whether something of a VM on a host has an owner: a machine that is
+// assigned there, or an ElementoCleanup. known tells whether it ever could have.
+func (o *objects) owned(vm, host string, at time.Time) (owned, known bool) {
+	machines := o.byVM[vm]
+	if slices.ContainsFunc(machines, func(m *machine) bool { return m.exists(at) && m.host(at) == host }) {
+		return true, true
+	}
+	return o.owed(vm, host, at), len(machines) > 0
+}
+
+// forget drops what ended long before, so that a long history needs no more room
+// than a short one.
+func (o *objects) forget(before time.Time) {
+	for uid, m := range o.machines {
+		if !m.gone.IsZero() && m.gone.Before(before) {
+			delete(o.machines, uid)
+			if rest := slices.DeleteFunc(o.byVM[m.vm], func(other *machine) bool { return other == m }); len(rest) > 0 {
+				o.byVM[m.vm] = rest
+			} else {
+				delete(o.byVM, m.vm)
+			}
+		}
+	}
+	for uid, c := range o.cleanups {
+		if !c.gone.IsZero() && c.gone.Before(before) {
+			delete(o.cleanups, uid)
+		}
+	}
+}
