@@ -114,6 +114,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	fs.StringVar(&s.guests, "guests", "none", "what runs in the VMs: "+strings.Join(guestKinds(), ", "))
 	fs.DurationVar(&s.simulated.NodeStartupTime, "node-startup-time", 0, "from first boot to a ready node, of simulated guests")
 	fs.DurationVar(&s.simulated.NodeGrace, "node-grace", time.Second, "how long a node whose VM is off is believed to be ready, of simulated guests")
+	fs.DurationVar(&s.simulated.VIPTakeover, "vip-takeover", 0, "how long after the end of a virtual IP's holder another takes it, of simulated guests; 0 is what their seeds say")
 	fs.StringVar(&s.readyFile, "ready-file", "", "`file` to write the addresses to; standard output by default")
 	fs.TextVar(&s.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	if err := fs.Parse(args); err != nil {
