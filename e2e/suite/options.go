@@ -37,6 +37,13 @@ type Options struct {
 	KubernetesVersion string
 	// NeedsFake says that the suite asks what a real AtomOS does not tell.
 	NeedsFake bool
+	// OwnWorld says that the suite breaks what it stands on, and so does that only to
+	// what it has started itself.
+	OwnWorld bool
+	// Recorded says that a history is kept, in the directory history of Out.
+	Recorded bool
+	// Lasts is how long the suite may take; 4 hours when zero.
+	Lasts time.Duration
 }
 
 // The environment variables that stand in for flags.
@@ -104,6 +111,9 @@ func (o *Options) complete(ctx context.Context, progress io.Writer) error {
 	}
 	if len(a.Existing) == 0 && o.Control != "" {
 		return errors.New("--control is of use with --atomos only; a fake that the suite starts is known")
+	}
+	if o.OwnWorld && (len(a.Existing) > 0 || o.World.Kubeconfig != "") {
+		return errors.New("this suite breaks hosts, daemons and the management plane, and does so only to what it has started itself: leave out --atomos and --kubeconfig (E2E_ATOMOS, E2E_KUBECONFIG)")
 	}
 	if o.NeedsFake && len(a.Existing) > 0 && o.Control == "" {
 		return errors.New("this suite measures moments and calls that only a fake AtomOS tells; name the fake's --control, or leave out --atomos")

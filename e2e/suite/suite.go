@@ -5,6 +5,7 @@
 package suite
 
 import (
+	"cmp"
 	"bytes"
 	"context"
 	"errors"
@@ -113,6 +114,11 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	site.options.World.Dir, site.options.World.Progress = dir, indented{progress}
 	site.Report.Evidence(reports.Evidence{Title: "what the suite said", Path: suiteLog}, reports.Evidence{Title: "logs of all processes", Path: "logs"})
 
+	if o.Recorded {
+		site.options.World.History = filepath.Join(dir, "history")
+		site.Report.Evidence(reports.Evidence{Title: "the history of the run", Path: "history"})
+	}
+
 	RegisterFailHandler(Fail)
 	interrupts := tellInterrupts(progress)
 	ReportBeforeEach(func(spec SpecReport) { interrupts.now(strings.TrimSpace(spec.FullText())) })
@@ -136,7 +142,7 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	})
 
 	suiteConfig, reporterConfig := GinkgoConfiguration()
-	suiteConfig.Timeout = 4 * time.Hour
+	suiteConfig.Timeout = cmp.Or(o.Lasts, 4*time.Hour)
 	reporterConfig.Succinct, reporterConfig.NoColor = true, true
 	ginkgo := &outcome{}
 	RunSpecs(ginkgo, title, suiteConfig, reporterConfig)
@@ -172,7 +178,7 @@ func clear(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, suiteLog)); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	for _, pattern := range []string{"report.html", "report.json", "audit.log", "audit-*.jsonl", "*-workers.yaml", "specs-left-out.txt", "clusterctl", "clusterctl.yaml", "logs", "manifests", "repository", "artifacts", "tmp"} {
+	for _, pattern := range []string{"report.html", "report.json", "audit.log", "audit-*.jsonl", "*-workers.yaml", "specs-left-out.txt", "clusterctl", "clusterctl.yaml", "history", "logs", "manifests", "repository", "artifacts", "tmp"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return err
