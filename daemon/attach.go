@@ -210,9 +210,13 @@ func (s *service) DetachNetwork(ctx context.Context, req *rpc.DetachNetworkReque
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range networks {
-		has := func(vm *seenVM) bool { return hasNetwork(vm, n.NetworkUID) }
-		if n.Name != req.NetworkName || !has(vm) {
+	for _, on := range vm.vm.Networks {
+		i := slices.IndexFunc(networks, func(n c4.Network) bool { return n.NetworkUID == on.NetworkUID })
+		if i < 0 { // no list at all reads as an empty one
+			return nil, failf(rpc.Reason_REASON_HOST_FAILED, t.host.ID, "host %s does not show network %s, which VM %s is on", t.host.ID, on.NetworkUID, req.VmName)
+		}
+		n, has := networks[i], func(vm *seenVM) bool { return hasNetwork(vm, on.NetworkUID) }
+		if n.Name != req.NetworkName {
 			continue
 		}
 		if err := t.detach(ctx, vm, c4.AttachRequest{NetworkUID: n.NetworkUID}, "network "+req.NetworkName, has); err != nil {

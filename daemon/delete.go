@@ -71,11 +71,12 @@ func (d *deleting) run(ctx context.Context) (remaining []string, err error) {
 			d.forget(d.name)
 			return nil, nil
 		}
-		moment := quickest
-		if absent > 1 {
-			moment = slowest // it may take minutes
-		}
-		if !d.pause(ctx, moment) {
+		switch {
+		case absent == 1: // slow hosts would never be asked twice in time
+			if !wait(ctx, quickest) {
+				return []string{"nothing that shows; the host has to be asked once more"}, nil
+			}
+		case !d.pause(ctx, slowest): // it may take minutes
 			return []string{"maybe a request whose answer was lost and that may still take effect"}, nil
 		}
 	}
@@ -172,14 +173,14 @@ func (d *deleting) stop(ctx context.Context, vm c4.VM) error {
 		return nil
 	}
 	// A host that takes long over it must not keep power from being cut in time.
-	short, cancel := context.WithDeadline(ctx, earlier(d.until, d.force))
+	short, cancel := context.WithDeadline(ctx, earlier(time.Now().Add(lookTimeout), d.force))
+	defer cancel()
 	err := d.host.c4.Stop(short, d.ref(vm))
-	cancel()
 	switch code := c4.CodeOf(err); {
 	case err == nil, code == c4.NotFound, code == c4.WrongState: // gone or down already
 	case code == c4.Unsupported:
 		d.force = time.Time{} // all that is left is to cut power
-	case unanswered(err) && ctx.Err() == nil: // asked, at all events
+	case short.Err() != nil && ctx.Err() == nil: // asked, at all events
 	default:
 		return d.host.changeFailed("shutting down VM "+d.name, err)
 	}
