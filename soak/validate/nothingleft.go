@@ -91,8 +91,11 @@ func (v *NothingLeft) host(e Event) {
 
 func (v *NothingLeft) note(e Event) {
 	name := e.Name
-	if e.Kind == fake.VM {
+	switch e.Kind {
+	case fake.VM:
 		name = e.VM
+	case fake.Forward:
+		name = fmt.Sprintf("of port %d", portOf(e))
 	}
 	key := thing{e.Kind, e.Host, name, e.UID}
 	switch e.Event {

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+)
+
+// patience is how long a step of the workload may take: far longer than it does,
+// and no longer than two reconciliation cycles.
+const patience = 20 * time.Minute
+
+// lane makes clusters one after the other and does with each what people do:
+// more workers, another template, fewer workers, no cluster.
+type lane struct {
+	name string
+	soak *soak
+	rand *rand.Rand
+	// turn counts its clusters.
+	turn int
+}
+
+// run makes turns until ctx is over, and ends after a whole one.
+func (l *lane) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		l.turn++
+		if err := l.life(context.WithoutCancel(ctx)); err != nil {
+			return fmt.Errorf("%s, turn %d: %w", l.name, l.turn, err)
+		}
+		l.soak.turns.Add(1)
+	}
+	return nil
+}
+
+// life is the life of one cluster.
+func (l *lane) life(ctx context.Context) error {
+	workers := 1 + l.rand.IntN(2)
+	c := l.soak.cluster(fmt.Sprintf("%s-%d", l.name, l.turn), l.soak.network(), 1)
+	more := workers + 1 + l.rand.IntN(2)
+	return l.soak.steps(ctx, c,
+		step{fmt.Sprintf("create with %d workers", workers), func(ctx context.Context) error { return c.apply(ctx, workers) }, c.has(workers)},
+		step{fmt.Sprintf("scale to %d", more), func(ctx context.Context) error { return c.scale(ctx, more) }, c.has(more)},
+		step{"roll the template", c.roll, c.rolled(more)},
+		step{"scale to 1", func(ctx context.Context) error { return c.scale(ctx, 1) }, c.has(1)},
+		step{"delete", c.delete, c.gone},
+	)
+}
+
+// step is something that is asked for, and when it has come true.
+type step struct {
+	name string
+	ask  func(context.Context) error
+	done func(context.Context) error
+}
+
+// steps takes one step after the other, each with an end.
+func (s *soak) steps(ctx context.Context, c *cluster, steps ...step) error {
+	for _, step := range steps {
+		name := c.Key.Name + ": " + step.name
+		started := time.Now()
+		s.history.Add(history.Event{Kind: history.Step, Event: "begin", Name: name})
+		err := s.await(ctx, step.ask, step.done)
+		event := "end"
+		if err != nil {
+			event = "failed"
+		}
+		s.history.Add(history.Event{Kind: history.Step, Event: event, Name: name})
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		s.took(step.name, time.Since(started))
+	}
+	return nil
+}
+
+// await asks, and asks again while the management plane is away, and then waits.
+func (s *soak) await(ctx context.Context, ask, done func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	asked := false
+	var last error
+	for {
+		if !asked {
+			last = ask(ctx)
+			asked = last == nil
+		}
+		if asked {
+			if last = done(ctx); last == nil {
+				return nil
+			}
+		}
+		select {
+		case <-s.stopped:
+			return errors.New("the run was stopped")
+		case <-ctx.Done():
+			return fmt.Errorf("after %s: %w", patience, last)
+		case <-tick.C:
+		}
+	}
+}
+
+// cluster is a workload cluster of the soak.
+type cluster struct {
+	suite.Cluster
+	rolls int
+	// machines are those that were there before the last roll.
+	machines map[string]bool
+}
+
+func (c *cluster) admin() client.Client { return c.Site.Admin }
+
+func (c *cluster) apply(ctx context.Context, workers int) error {
+	return suite.Apply(ctx, c.admin(), "soak", c.Generate(ctx, workers))
+}
+
+func (c *cluster) deployment(ctx context.Context) (*clusterv1.MachineDeployment, error) {
+	md := &clusterv1.MachineDeployment{}
+	return md, c.admin().Get(ctx, client.ObjectKey{Namespace: c.Key.Namespace, Name: c.Key.Name + "-md-0"}, md)
+}
+
+func (c *cluster) scale(ctx context.Context, workers int) error {
+	md, err := c.deployment(ctx)
+	if err != nil {
+		return err
+	}
+	patch := client.MergeFrom(md.DeepCopy())
+	md.Spec.Replicas = ptr.To(int32(workers))
+	return c.admin().Patch(ctx, md, patch)
+}
+
+// roll gives the workers a new template, which has a GiB of memory more.
+func (c *cluster) roll(ctx context.Context) error {
+	md, err := c.deployment(ctx)
+	if err != nil {
+		return err
+	}
+	machines, err := c.ListMachines(ctx, c.admin())
+	if err != nil {
+		return err
+	}
+	c.machines = map[string]bool{}
+	for _, m := range machines.Workers {
+		c.machines[m.Name] = true
+	}
+	old := &infrav1.ElementoMachineTemplate{}
+	if err := c.admin().Get(ctx, client.ObjectKey{Namespace: c.Key.Namespace, Name: c.Key.Name + "-md-0"}, old); err != nil {
+		return err
+	}
+	next := &infrav1.ElementoMachineTemplate{
+		ObjectMeta: metav1.ObjectMeta{Namespace: old.Namespace, Name: fmt.Sprintf("%s-md-0-%d", c.Key.Name, c.rolls+1), Labels: old.Labels},
+		Spec:       *old.Spec.DeepCopy(),
+	}
+	next.Spec.Template.Spec.MemoryMiB += 1024
+	if err := c.admin().Create(ctx, next); err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	patch := client.MergeFrom(md.DeepCopy())
+	md.Spec.Template.Spec.InfrastructureRef.Name = next.Name
+	if err := c.admin().Patch(ctx, md, patch); err != nil {
+		return err
+	}
+	c.rolls++
+	return nil
+}
+
+// rolled holds when all workers are new ones.
+func (c *cluster) rolled(workers int) func(context.Context) error {
+	return func(ctx context.Context) error {
+		machines, err := c.ListMachines(ctx, c.admin())
+		if err != nil {
+			return err
+		}
+		for _, m := range machines.Workers {
+			if c.machines[m.Name] {
+				return fmt.Errorf("Machine %s is still of the old template", m.Name)
+			}
+		}
+		return c.has(workers)(ctx)
+	}
+}
+
+// has holds when the cluster has so many workers and its control planes, all Ready.
+func (c *cluster) has(workers int) func(context.Context) error {
+	return func(ctx context.Context) error {
+		machines, err := c.ListMachines(ctx, c.admin())
+		if err != nil {
+			return err
+		}
+		if missing := machines.Missing(c.ControlPlanes, workers); missing != "" {
+			return errors.New(missing)
+		}
+		return nil
+	}
+}
+
+func (c *cluster) delete(ctx context.Context) error {
+	return client.IgnoreNotFound(c.admin().Delete(ctx, &clusterv1.Cluster{ObjectMeta: metav1.ObjectMeta{Namespace: c.Key.Namespace, Name: c.Key.Name}}))
+}
+
+// gone holds when the cluster is; what it was made from goes with it.
+func (c *cluster) gone(ctx context.Context) error {
+	err := c.admin().Get(ctx, c.Key, &clusterv1.Cluster{})
+	if err == nil {
+		return errors.New("the Cluster is still there")
+	}
+	return client.IgnoreNotFound(err)
+}
