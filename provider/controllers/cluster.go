@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apitypes "k8s.io/apimachinery/pkg/types"
@@ -25,7 +26,8 @@ import (
 // +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementoclusters/status,verbs=get;patch
 // +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementomachines,verbs=get;list;watch
 // +kubebuilder:rbac:groups=cluster.x-k8s.io,resources=clusters;machines,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get
+// +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementocleanups,verbs=create
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // ClusterReconciler settles a cluster's domains, network and endpoint, and keeps
@@ -36,6 +38,10 @@ type ClusterReconciler struct {
 	Identities  *Identities
 	Events      events.EventRecorder
 	WatchFilter string
+	// UnreachableGrace is how long a host must not be reachable before a cluster that
+	// is being deleted leaves what it has there to an ElementoCleanup.
+	UnreachableGrace time.Duration
+	Cleanups         *Cleanups
 
 	store store[*infrav1.ElementoCluster]
 	// reserving lets one endpoint be reserved at a time; reserved are those of
@@ -71,7 +77,7 @@ func (r *ClusterReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	if found, current, err := r.store.get(ctx, r.Client, request.NamespacedName, object); err != nil {
 		return ctrl.Result{}, err
 	} else if !found {
-		r.Fleet.Leave(request.NamespacedName)
+		r.Fleet.Leave(clusterUser(request.NamespacedName))
 		return ctrl.Result{}, nil
 	} else if !current {
 		return ctrl.Result{RequeueAfter: conflictDelay}, nil
@@ -107,7 +113,7 @@ func (r *ClusterReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	if deleting {
 		return run(ctx, s, r.awaitMachines, r.connect, r.removeForward, r.removeNetwork, r.release)
 	}
-	return run(ctx, s, r.claim, r.connect, r.checkDomains, r.settleNetwork, r.settleEndpoint, r.provisioned, r.pointForward)
+	return run(ctx, s, r.claim, r.connect, r.checkDomains, r.lookAtHosts, r.settleNetwork, r.settleEndpoint, r.provisioned, r.pointForward)
 }
 
 // claim adds the finalizer before anything is made.
@@ -126,7 +132,7 @@ func (r *ClusterReconciler) connect(ctx context.Context, s *clusterScope) (*ctrl
 	if deleting && s.object.Spec.EndpointHost == "" && !hasManagedNetwork(s.object) {
 		return nil, nil // nothing was made, so there is no one to ask
 	}
-	member, wrong, err := r.Identities.member(ctx, s.object, deleting)
+	member, wrong, err := r.Identities.member(ctx, clusterUser(client.ObjectKeyFromObject(s.object)), s.object.Spec.IdentityRef, deleting)
 	if err != nil {
 		return nil, err
 	}

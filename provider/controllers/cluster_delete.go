@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -37,13 +38,19 @@ func (r *ClusterReconciler) awaitMachines(ctx context.Context, s *clusterScope) 
 
 // removeForward takes the endpoint away.
 func (r *ClusterReconciler) removeForward(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
-	if s.object.Spec.EndpointHost == "" {
+	host := s.object.Spec.EndpointHost
+	if host == "" {
 		return nil, nil
 	}
-	if err := s.member.DeleteForward(ctx, forwardEndpoint(s.object)); err != nil {
-		return r.cannotRemove(s, fmt.Sprintf("the forward of port %d on host %s", s.object.Spec.ControlPlaneEndpoint.Port, s.object.Spec.EndpointHost), explain(err))
+	err := s.member.DeleteForward(ctx, forwardEndpoint(s.object))
+	if err == nil {
+		return nil, nil
 	}
-	return nil, nil
+	what := fmt.Sprintf("the forward of port %d on host %s", s.object.Spec.ControlPlaneEndpoint.Port, host)
+	if isSilent(s.member, host) {
+		return r.leave(ctx, s, what, leftForward(s.object, s.member))
+	}
+	return r.cannotRemove(s, what, explain(err))
 }
 
 // removeNetwork takes a network that was made for the cluster from all hosts:
@@ -65,8 +72,33 @@ func (r *ClusterReconciler) removeNetwork(ctx context.Context, s *clusterScope) 
 		setTrue(s.object, infrav1.DeletingCondition, infrav1.RemovingReason, message)
 		return stop(2 * time.Second), nil
 	}
-	setTrue(s.object, infrav1.DeletingCondition, infrav1.WaitingForHostDeletionReason, message+", which do not answer")
-	return stop(30 * time.Second), nil // the return of one wakes us
+	return r.leave(ctx, s, message, leftNetworks(s.object, s.member, remaining)...)
+}
+
+// leave waits for hosts that cannot be asked, and after the grace has cleanups
+// take over what may be there.
+func (r *ClusterReconciler) leave(ctx context.Context, s *clusterScope, what string, cleanups ...*infrav1.ElementoCleanup) (*ctrl.Result, error) {
+	var hosts []string
+	for _, c := range cleanups {
+		hosts = append(hosts, c.Spec.Host)
+	}
+	setUnknown(s.object, infrav1.HostsAvailableCondition, infrav1.HostUnreachableReason, "No answer from "+strings.Join(hosts, ", "))
+	left := graceLeft(s.object, infrav1.HostsAvailableCondition, r.UnreachableGrace)
+	if left > 0 {
+		setTrue(s.object, infrav1.DeletingCondition, infrav1.WaitingForHostDeletionReason,
+			fmt.Sprintf("Waiting for hosts that do not answer: %s; an ElementoCleanup takes over after %s of that", what, r.UnreachableGrace))
+		return stop(left), nil // the return of one wakes us before
+	}
+	for _, c := range cleanups {
+		if wrong, err := r.Cleanups.leave(ctx, c); err != nil {
+			return nil, err
+		} else if wrong != nil {
+			setTrue(s.object, infrav1.DeletingCondition, wrong.reason, wrong.message)
+			return stop(wrong.again), nil
+		}
+		r.Events.Eventf(s.object, c, corev1.EventTypeWarning, LeftBehindReason, "Delete", "ElementoCleanup %s takes over what may be left on host %s: %s", c.Name, c.Spec.Host, what)
+	}
+	return nil, nil
 }
 
 func (r *ClusterReconciler) cannotRemove(s *clusterScope, what string, p problem) (*ctrl.Result, error) {
@@ -86,6 +118,6 @@ func (r *ClusterReconciler) release(ctx context.Context, s *clusterScope) (*ctrl
 		return nil, err
 	}
 	s.gone = true
-	r.Fleet.Leave(client.ObjectKeyFromObject(s.object))
+	r.Fleet.Leave(clusterUser(client.ObjectKeyFromObject(s.object)))
 	return nil, nil
 }

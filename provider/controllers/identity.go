@@ -36,24 +36,28 @@ const identityAge = 30 * time.Second
 // identityAgain is when to look at a Secret again that is missing or wrong.
 const identityAgain = 5 * time.Second
 
-// member returns the member of the fleet that acts for a cluster, or what is
-// wrong with its identity. To clean up, the member that there is will do when the
-// Secret is gone: it goes first when its namespace is deleted.
-func (i *Identities) member(ctx context.Context, cluster *infrav1.ElementoCluster, cleaningUp bool) (*fleet.Member, *problem, error) {
-	user := client.ObjectKeyFromObject(cluster)
+// clusterUser is how a cluster, with its machines, is known to the fleet.
+func clusterUser(key client.ObjectKey) fleet.User {
+	return fleet.User{Kind: "ElementoCluster", NamespacedName: key}
+}
+
+// member returns the member of the fleet that acts for a user with the identity
+// that it names, or what is wrong with that. To clean up, the member that there is
+// will do when the Secret is gone: it goes first when its namespace is deleted.
+func (i *Identities) member(ctx context.Context, user fleet.User, ref infrav1.IdentityReference, cleaningUp bool) (*fleet.Member, *problem, error) {
 	member, joined := i.Fleet.Of(user)
 	if member != nil && time.Since(joined) < cmp.Or(i.MaxAge, identityAge) {
 		return member, nil, nil
 	}
 	from := i.Default
-	if name := cluster.Spec.IdentityRef.Name; name != "" {
-		from = apitypes.NamespacedName{Namespace: cluster.Namespace, Name: name}
+	if ref.Name != "" {
+		from = apitypes.NamespacedName{Namespace: user.Namespace, Name: ref.Name}
 	}
 	wrong := func(reason, format string, args ...any) *problem {
 		return &problem{status: metav1.ConditionFalse, reason: reason, message: fmt.Sprintf(format, args...), again: identityAgain}
 	}
 	if from.Name == "" {
-		return nil, wrong(infrav1.IdentityNotFoundReason, "ElementoCluster %s names no identity and the provider has no default one; set spec.identityRef, or start the manager with --default-identity", user), nil
+		return nil, wrong(infrav1.IdentityNotFoundReason, "%s names no identity and the provider has no default one; set spec.identityRef, or start the manager with --default-identity", user), nil
 	}
 	secret := &corev1.Secret{}
 	if err := i.Secrets.Get(ctx, from, secret); apierrors.IsNotFound(err) && cleaningUp && member != nil {

@@ -26,7 +26,8 @@ import (
 // +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementoclusters,verbs=get;list;watch
 // +kubebuilder:rbac:groups=cluster.x-k8s.io,resources=clusters,verbs=get;list;watch
 // +kubebuilder:rbac:groups=cluster.x-k8s.io,resources=machines,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get
+// +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementocleanups,verbs=list;create
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // MachineReconciler makes a Machine's VM, keeps it running, and proves it gone.
@@ -41,6 +42,13 @@ type MachineReconciler struct {
 	WatchFilter string
 	// StopTimeout is how long a guest may take to shut down before its power is cut.
 	StopTimeout time.Duration
+	// UnreachableGrace is how long a host must not be reachable before a machine that
+	// is being deleted leaves its VM to an ElementoCleanup and goes.
+	UnreachableGrace time.Duration
+	// FencingGrace is how long a host must not be reachable before a machine whose VM
+	// was never seen there is placed on another one.
+	FencingGrace time.Duration
+	Cleanups     *Cleanups
 
 	store   store[*infrav1.ElementoMachine]
 	domains domainChoices
@@ -106,11 +114,11 @@ func (r *MachineReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	defer func() { summarize(object, machineConditions, deleting) }()
 
 	if deleting {
-		return run(ctx, s, r.nothingMade, r.connect, r.remove, r.release)
+		return run(ctx, s, r.nothingMade, r.connect, r.lookAtHost, r.remove, r.release)
 	}
 	return run(ctx, s,
-		r.awaitInfrastructure, r.takeCharge, r.connect,
-		r.observe,
+		r.awaitInfrastructure, r.connect, r.takeCharge,
+		r.lookAtHost, r.observe, r.fence,
 		r.awaitBootstrapData, r.place, r.confirm, r.create,
 		r.describe)
 }
@@ -163,7 +171,7 @@ func (r *MachineReconciler) connect(ctx context.Context, s *machineScope) (*ctrl
 	}
 	if s.infrastructure != nil {
 		var err error
-		if s.member, wrong, err = r.Identities.member(ctx, s.infrastructure, deleting); err != nil {
+		if s.member, wrong, err = r.Identities.member(ctx, clusterUser(client.ObjectKeyFromObject(s.infrastructure)), s.infrastructure.Spec.IdentityRef, deleting); err != nil {
 			return nil, err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
 )
 
@@ -33,8 +34,9 @@ func (r *MachineReconciler) takeCharge(ctx context.Context, s *machineScope) (*c
 		}
 	}
 	if domain == "" {
-		setFalse(s.object, infrav1.HostAssignedCondition, infrav1.WaitingForClusterInfrastructureReason, "The ElementoCluster has no failure domains")
-		return stop(0), nil
+		p := meanings[rpc.Reason_REASON_HOST_UNREACHABLE]
+		setUnknown(s.object, infrav1.HostAssignedCondition, p.reason, "No domain of the cluster has a host that answers and is not in maintenance")
+		return stop(p.again), nil
 	}
 	return nil, r.persist(ctx, s, func(m *infrav1.ElementoMachine) {
 		controllerutil.AddFinalizer(m, infrav1.MachineFinalizer)
@@ -56,21 +58,20 @@ type domainChoice struct {
 	at     time.Time
 }
 
-// chooseDomain takes, of the cluster's domains with a host that answers, the one
-// with the fewest of its machines, and of those the one with the most free
-// memory.
+// chooseDomain takes, of the cluster's domains with a host that answers and is not
+// in maintenance, the one with the fewest of its machines, and of those the one with
+// the most free memory; none if there is no such host.
 func (r *MachineReconciler) chooseDomain(ctx context.Context, s *machineScope) (string, error) {
 	machines := &infrav1.ElementoMachineList{}
 	if err := r.Client.List(ctx, machines, client.InNamespace(s.object.Namespace), client.MatchingLabels{clusterv1.ClusterNameLabel: s.cluster.Name}, client.UnsafeDisableDeepCopy); err != nil {
 		return "", err
 	}
-	up, free := map[string]int{}, map[string]uint64{}
-	if member, _ := r.Fleet.Of(client.ObjectKeyFromObject(s.infrastructure)); member != nil {
-		for _, host := range member.Hosts() {
-			if ready(host) {
-				up[host.GetDomain()] = 1
-				free[host.GetDomain()] += host.GetMemoryAvailableMib()
-			}
+	s.member.Sync(ctx) // the stream is on its way after a start
+	up, free := map[string]bool{}, map[string]uint64{}
+	for _, host := range s.member.Hosts() {
+		if ready(host) {
+			up[host.GetDomain()] = true
+			free[host.GetDomain()] += host.GetMemoryAvailableMib()
 		}
 	}
 
@@ -83,13 +84,15 @@ func (r *MachineReconciler) chooseDomain(ctx context.Context, s *machineScope) (
 	}
 	var names []string
 	for _, d := range s.infrastructure.Status.FailureDomains {
-		names = append(names, d.Name)
+		if up[d.Name] {
+			names = append(names, d.Name)
+		}
 	}
 	if len(names) == 0 {
 		return "", nil
 	}
 	domain := slices.MinFunc(names, func(a, b string) int {
-		return cmp.Or(up[b]-up[a], count[a]-count[b], cmp.Compare(free[b], free[a]), strings.Compare(a, b))
+		return cmp.Or(count[a]-count[b], cmp.Compare(free[b], free[a]), strings.Compare(a, b))
 	})
 	if r.domains.recent == nil {
 		r.domains.recent = map[apitypes.UID]domainChoice{}

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util"
+	"sigs.k8s.io/cluster-api/util/conditions"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,16 +31,39 @@ func (r *MachineReconciler) place(ctx context.Context, s *machineScope) (*ctrl.R
 
 // placeElsewhere chooses a host other than the given one and writes it down.
 func (r *MachineReconciler) placeElsewhere(ctx context.Context, s *machineScope, than string) (*ctrl.Result, error) {
+	host, wrong, err := r.propose(ctx, s, than)
+	if err != nil {
+		return nil, err
+	}
+	if wrong != nil {
+		setProblem(s.object, infrav1.HostAssignedCondition, *wrong)
+		return stop(wrong.again), nil
+	}
+	return nil, r.writeHost(ctx, s, host)
+}
+
+// propose asks for a host other than the given one, and than those on which a
+// cleanup is about to remove what may be there of this VM. Nothing is written.
+func (r *MachineReconciler) propose(ctx context.Context, s *machineScope, than string) (host string, wrong *problem, err error) {
 	request := &rpc.PlaceVMRequest{Domain: s.object.Spec.Domain, VmName: s.object.Spec.VMName, Spec: vmSpec(s.object, s.infrastructure), Role: rpc.Role_ROLE_WORKER}
 	if than != "" {
 		request.ExcludedHosts = []string{than}
+	}
+	cleanups := &infrav1.ElementoCleanupList{}
+	if err := r.Live.List(ctx, cleanups, client.InNamespace(s.object.Namespace)); err != nil {
+		return "", nil, err
+	}
+	for _, c := range cleanups.Items {
+		if c.Spec.VMName == s.object.Spec.VMName && c.Spec.Host != than {
+			request.ExcludedHosts = append(request.ExcludedHosts, c.Spec.Host)
+		}
 	}
 	if util.IsControlPlaneMachine(s.machine) {
 		request.Role = rpc.Role_ROLE_CONTROL_PLANE
 		peers := &infrav1.ElementoMachineList{}
 		if err := r.Client.List(ctx, peers, client.InNamespace(s.object.Namespace),
 			client.MatchingLabels{clusterv1.ClusterNameLabel: s.cluster.Name}, client.HasLabels{clusterv1.MachineControlPlaneLabel}, client.UnsafeDisableDeepCopy); err != nil {
-			return nil, err
+			return "", nil, err
 		}
 		for _, peer := range peers.Items {
 			if peer.Name != s.object.Name && peer.Spec.Host != "" {
@@ -47,13 +71,52 @@ func (r *MachineReconciler) placeElsewhere(ctx context.Context, s *machineScope,
 			}
 		}
 	}
-	host, err := s.member.PlaceVM(ctx, request)
+	host, err = s.member.PlaceVM(ctx, request)
 	if err != nil {
 		p := explain(err)
-		setProblem(s.object, infrav1.HostAssignedCondition, p)
-		return stop(p.again), nil
+		return "", &p, nil
 	}
-	return nil, r.persist(ctx, s, func(m *infrav1.ElementoMachine) { m.Spec.Host = host })
+	return host, nil, nil
+}
+
+// writeHost writes the machine's host down. What was known of another one's health
+// does not count for it.
+func (r *MachineReconciler) writeHost(ctx context.Context, s *machineScope, host string) error {
+	err := r.persist(ctx, s, func(m *infrav1.ElementoMachine) { m.Spec.Host = host })
+	if err == nil {
+		conditions.Delete(s.object, infrav1.HostAvailableCondition)
+	}
+	return err
+}
+
+// fence gives up a host that has been silent for longer than the grace, if the VM
+// was never seen there. What may be there all the same is left to a cleanup, which
+// is stored before another host is written down, and keeps the machine from coming
+// back for as long as it is there.
+func (r *MachineReconciler) fence(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	silent := s.object.Spec.Host
+	if s.vm != nil || silent == "" || wasMade(s) || !isSilent(s.member, silent) || graceLeft(s.object, infrav1.HostAvailableCondition, r.FencingGrace) > 0 {
+		return nil, nil
+	}
+	host, wrong, err := r.propose(ctx, s, silent)
+	if err != nil {
+		return nil, err
+	}
+	if wrong == nil {
+		cleanup := leftVM(s.object, s.infrastructure, s.member, "The host did not answer before the VM was seen there, and the machine was placed on another one")
+		if wrong, err = r.Cleanups.leave(ctx, cleanup); err != nil {
+			return nil, err
+		}
+	}
+	if wrong != nil {
+		setUnknown(s.object, infrav1.VMProvisionedCondition, infrav1.HostUnreachableReason, "Host "+silent+" does not answer, and there is no other: "+wrong.message)
+		return stop(wrong.again), nil
+	}
+	if err := r.writeHost(ctx, s, host); err != nil {
+		return nil, err
+	}
+	r.event(s, corev1.EventTypeWarning, "HostChanged", "PlaceVM", "Host %s did not answer for %s, and VM %s was never seen there; trying %s, and an ElementoCleanup removes what may be on the other", silent, r.FencingGrace, s.object.Spec.VMName, host)
+	return stop(time.Millisecond), nil
 }
 
 // confirm sees to it that no VM is made from an old object. The store knows of
@@ -119,7 +182,7 @@ func (r *MachineReconciler) giveUpHost(ctx context.Context, s *machineScope, why
 	if result != nil {
 		// Nowhere else either: let the next try choose among all hosts again.
 		setProblem(s.object, infrav1.HostAssignedCondition, why)
-		return result, r.persist(ctx, s, func(m *infrav1.ElementoMachine) { m.Spec.Host = "" })
+		return result, r.writeHost(ctx, s, "")
 	}
 	r.event(s, corev1.EventTypeNormal, "HostChanged", "PlaceVM", "Host %s has no room for VM %s; trying %s", full, s.object.Spec.VMName, s.object.Spec.Host)
 	setTrue(s.object, infrav1.HostAssignedCondition, infrav1.HostAssignedReason, "")

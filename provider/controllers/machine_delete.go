@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -34,6 +35,9 @@ func (r *MachineReconciler) remove(ctx context.Context, s *machineScope) (*ctrl.
 		Host: s.object.Spec.Host, VmName: s.object.Spec.VMName,
 		ForceAfter: timestamppb.New(s.object.DeletionTimestamp.Add(r.StopTimeout)),
 	})
+	if err != nil && fromDaemon(err) && isSilent(s.member, s.object.Spec.Host) {
+		return r.leave(ctx, s)
+	}
 	if err != nil {
 		p := explain(err)
 		reason := p.reason
@@ -53,6 +57,30 @@ func (r *MachineReconciler) remove(ctx context.Context, s *machineScope) (*ctrl.
 		return stop(min(max(waited/10, 100*time.Millisecond), 5*time.Second)), nil
 	}
 	r.event(s, corev1.EventTypeNormal, "VMDeleted", "DeleteVM", "VM %s and its volumes are gone from host %s", s.object.Spec.VMName, s.object.Spec.Host)
+	return nil, nil
+}
+
+// leave waits for a host that cannot be asked, and after the grace has a cleanup
+// take over what may be there, so that the Machine can be replaced.
+func (r *MachineReconciler) leave(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	host := s.object.Spec.Host
+	r.unknown(s, infrav1.HostUnreachableReason, "Host "+host+" does not answer, so nothing is known of the VM")
+	left := graceLeft(s.object, infrav1.HostAvailableCondition, r.UnreachableGrace)
+	if left > 0 {
+		setTrue(s.object, infrav1.DeletingCondition, infrav1.WaitingForHostDeletionReason,
+			fmt.Sprintf("Host %s does not answer; after %s of that an ElementoCleanup takes over what is there", host, r.UnreachableGrace))
+		return stop(left), nil // its return wakes us before
+	}
+	cleanup := leftVM(s.object, s.infrastructure, s.member, "The machine was deleted while the host did not answer")
+	wrong, err := r.Cleanups.leave(ctx, cleanup)
+	if err != nil {
+		return nil, err
+	}
+	if wrong != nil {
+		setTrue(s.object, infrav1.DeletingCondition, wrong.reason, wrong.message)
+		return stop(wrong.again), nil
+	}
+	r.event(s, corev1.EventTypeWarning, LeftBehindReason, "Delete", "ElementoCleanup %s takes over VM %s, which may be left on host %s", cleanup.Name, s.object.Spec.VMName, host)
 	return nil, nil
 }
 

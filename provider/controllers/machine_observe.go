@@ -43,7 +43,7 @@ func (r *MachineReconciler) observe(ctx context.Context, s *machineScope) (*ctrl
 		sight = s.member.Look(host, name)
 	}
 	switch {
-	case sight.VM != nil && sight.Reachable():
+	case sight.VM != nil && sight.Reachable() && reconcileRequested(s) == s.object.Status.ReconcileRequested:
 		s.vm = sight.VM
 		return nil, nil
 	case !wasMade(s):
@@ -69,6 +69,16 @@ func (r *MachineReconciler) observe(ctx context.Context, s *machineScope) (*ctrl
 	return stop(p.again), nil
 }
 
+// reconcileRequested is what the annotations ask for now; what was answered last
+// where they ask for nothing.
+func reconcileRequested(s *machineScope) string {
+	requested := max(s.machine.Annotations[infrav1.ReconcileRequestedAnnotation], s.object.Annotations[infrav1.ReconcileRequestedAnnotation])
+	if requested == "" {
+		return s.object.Status.ReconcileRequested
+	}
+	return requested[:min(len(requested), 256)]
+}
+
 // unknown says that nothing is known of a VM that was there.
 func (r *MachineReconciler) unknown(s *machineScope, reason, message string) {
 	setUnknown(s.object, infrav1.VMProvisionedCondition, reason, message)
@@ -80,12 +90,14 @@ func (r *MachineReconciler) unknown(s *machineScope, reason, message string) {
 // joined it is made again from the same data. After that its tokens are spent,
 // so that Cluster API is asked to replace the Machine.
 func (r *MachineReconciler) lost(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	s.object.Status.ReconcileRequested = reconcileRequested(s)
 	name, host := s.object.Spec.VMName, s.object.Spec.Host
 	first := !conditions.IsFalse(s.object, infrav1.VMProvisionedCondition)
 	waiting := func(reason string) {
 		setFalse(s.object, infrav1.VMRunningCondition, infrav1.WaitingForVMReason, "")
 		setFalse(s.object, infrav1.AddressAvailableCondition, infrav1.WaitingForVMReason, "")
 		if first {
+			driftFound.WithLabelValues(driftGone).Inc()
 			r.event(s, corev1.EventTypeWarning, reason, "Observe", "VM %s is gone from host %s", name, host)
 		}
 	}
@@ -137,6 +149,7 @@ var powerStates = map[rpc.PowerState]infrav1.PowerState{
 // is off.
 func (r *MachineReconciler) describe(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
 	status, vm := &s.object.Status, s.vm
+	status.ReconcileRequested = reconcileRequested(s)
 	status.VMUID, status.PowerState, status.FailureDomain = vm.GetUid(), powerStates[vm.GetPowerState()], s.object.Spec.Domain
 	setTrue(s.object, infrav1.VMProvisionedCondition, infrav1.ProvisionedReason, "")
 	r.reportDrift(s)
@@ -183,6 +196,7 @@ func (r *MachineReconciler) keepRunning(ctx context.Context, s *machineScope) (*
 		return stop(p.again), nil
 	}
 	if wasRunning {
+		driftFound.WithLabelValues(driftOff).Inc()
 		r.event(s, corev1.EventTypeWarning, infrav1.PoweredOffReason, "SetVMPower", "VM %s was found powered off and is powered on", s.object.Spec.VMName)
 	}
 	setFalse(s.object, infrav1.VMRunningCondition, infrav1.StartingReason, "The VM was off and is being powered on")
@@ -214,6 +228,7 @@ func (r *MachineReconciler) reportDrift(s *machineScope) {
 	}
 	message := "The VM was changed by hand and is left alone: " + strings.Join(differs, "; ")
 	if c := conditions.Get(s.object, infrav1.VMMatchesSpecCondition); c == nil || c.Message != message {
+		driftFound.WithLabelValues(driftChanged).Inc()
 		r.event(s, corev1.EventTypeWarning, infrav1.DriftedReason, "Observe", "%s", message)
 	}
 	setFalse(s.object, infrav1.VMMatchesSpecCondition, infrav1.DriftedReason, message)

@@ -266,7 +266,7 @@ func TestAVMThatNoMachineIsAboutIsLeftAlone(t *testing.T) {
 func (s *site) member() *fleet.Member {
 	s.t.Helper()
 	identity := must(fleet.ParseIdentity(s.identity("another").Data))
-	return must(s.newFleet().Join(client.ObjectKey{Namespace: s.namespace, Name: "test"}, identity))
+	return must(s.newFleet().Join(fleet.User{Kind: "Test", NamespacedName: client.ObjectKey{Namespace: s.namespace, Name: "test"}}, identity))
 }
 
 // newFleet is another provider's.
@@ -398,7 +398,7 @@ func TestWhatIsAsItShouldBeIsNotWritten(t *testing.T) {
 	s.startManager()
 	edit(s, machine, func(m *clusterv1.Machine) { m.Annotations = nil })
 	s.await("the new manager is connected", func() bool {
-		member, _ := s.fleet.Of(client.ObjectKeyFromObject(infra))
+		member, _ := s.fleet.Of(fleet.User{Kind: "ElementoCluster", NamespacedName: client.ObjectKeyFromObject(infra)})
 		return member != nil && member.Look(m.Spec.Host, m.Spec.VMName).VM != nil
 	}, func() string { return "" })
 	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {

@@ -63,6 +63,8 @@ type site struct {
 	// identityAge is how long the next manager takes a Secret that it read for
 	// good; zero is the default.
 	identityAge time.Duration
+	// grace is how long the next manager waits for hosts that are silent.
+	grace       time.Duration
 	stopManager func()
 }
 
@@ -72,7 +74,7 @@ type hosts map[string]int
 // newSite brings up a site with two daemons; edit may change the fake's options.
 func newSite(t *testing.T, domains hosts, edit ...func(*fakeatomos.Options)) *site {
 	t.Helper()
-	s := &site{t: t, clientUID: uuid.NewString()}
+	s := &site{t: t, clientUID: uuid.NewString(), grace: 5 * time.Minute}
 	o := fakeatomos.Options{Images: map[string]string{image: "v1.36.3"}}
 	total := 0
 	for _, n := range domains {
@@ -191,16 +193,25 @@ func (s *site) startManager() {
 	s.metrics = prometheus.NewPedanticRegistry()
 	must(0, s.metrics.Register(&fleet.Collector{
 		Fleet: s.fleet, Expected: controllers.ExpectsVM(mgr.GetClient()), Drifted: controllers.DriftedVMs(mgr.GetClient()),
+		Cleanups: controllers.WaitingCleanups(mgr.GetClient()),
 	}))
 	identities := &controllers.Identities{Secrets: mgr.GetAPIReader(), Fleet: s.fleet, MaxAge: s.identityAge}
+	cleanups := &controllers.Cleanups{Client: mgr.GetClient(), Live: mgr.GetAPIReader()}
 	options := controller.Options{MaxConcurrentReconciles: 10}
 	must(0, (&controllers.ClusterReconciler{
 		Client: mgr.GetClient(), Fleet: s.fleet, Identities: identities, Events: mgr.GetEventRecorder("elementocluster"),
+		UnreachableGrace: s.grace, Cleanups: cleanups,
 	}).SetupWithManager(ctx, mgr, options))
 	must(0, (&controllers.MachineReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: s.fleet, Identities: identities,
 		Events: mgr.GetEventRecorder("elementomachine"), StopTimeout: time.Minute,
+		UnreachableGrace: s.grace, FencingGrace: s.grace, Cleanups: cleanups,
 	}).SetupWithManager(ctx, mgr, options))
+	must(0, (&controllers.CleanupReconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: s.fleet, Identities: identities, Cleanups: cleanups,
+		Events: mgr.GetEventRecorder("elementocleanup"),
+	}).SetupWithManager(mgr, options))
+	must(0, mgr.Add(&controllers.Strangers{Client: mgr.GetClient(), Fleet: s.fleet, Events: mgr.GetEventRecorder("elementocluster"), Every: time.Second}))
 	must(0, (&controllers.TemplateReconciler{Client: mgr.GetClient()}).SetupWithManager(mgr, options))
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()

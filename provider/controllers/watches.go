@@ -25,7 +25,7 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/provider/fleet"
 )
 
-// Indexes by which ElementoMachines are found in the cache.
+// Indexes by which ElementoMachines and ElementoCleanups are found in the cache.
 const (
 	vmNameIndex = "spec.vmName"
 	hostIndex   = "spec.host"
@@ -33,27 +33,53 @@ const (
 
 // SetupIndexes must be called once before the manager starts.
 func SetupIndexes(ctx context.Context, mgr manager.Manager) error {
-	for index, of := range map[string]func(*infrav1.ElementoMachine) string{
-		vmNameIndex: func(m *infrav1.ElementoMachine) string { return m.Spec.VMName },
-		hostIndex:   func(m *infrav1.ElementoMachine) string { return m.Spec.Host },
-	} {
-		if err := mgr.GetFieldIndexer().IndexField(ctx, &infrav1.ElementoMachine{}, index, func(o client.Object) []string {
-			if value := of(o.(*infrav1.ElementoMachine)); value != "" {
-				return []string{value}
+	for index, of := range map[string]func(client.Object) string{
+		vmNameIndex: func(o client.Object) string {
+			if c, ok := o.(*infrav1.ElementoCleanup); ok {
+				return c.Spec.VMName
 			}
-			return nil
-		}); err != nil {
-			return err
+			return o.(*infrav1.ElementoMachine).Spec.VMName
+		},
+		hostIndex: func(o client.Object) string {
+			if c, ok := o.(*infrav1.ElementoCleanup); ok {
+				return c.Spec.Host
+			}
+			return o.(*infrav1.ElementoMachine).Spec.Host
+		},
+	} {
+		for _, kind := range []client.Object{&infrav1.ElementoMachine{}, &infrav1.ElementoCleanup{}} {
+			if err := mgr.GetFieldIndexer().IndexField(ctx, kind, index, func(o client.Object) []string {
+				if value := of(o); value != "" {
+					return []string{value}
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// ExpectsVM tells whether an ElementoMachine is about the VM, from the cache.
+// ExpectsVM tells whether an ElementoMachine or ElementoCleanup is about the VM, from
+// the cache.
 func ExpectsVM(c client.Reader) func(ctx context.Context, vmName string) bool {
 	return func(ctx context.Context, vmName string) bool {
-		machines := &infrav1.ElementoMachineList{}
-		return c.List(ctx, machines, client.MatchingFields{vmNameIndex: vmName}, client.UnsafeDisableDeepCopy) != nil || len(machines.Items) > 0
+		machines, cleanups := &infrav1.ElementoMachineList{}, &infrav1.ElementoCleanupList{}
+		by := client.MatchingFields{vmNameIndex: vmName}
+		if c.List(ctx, machines, by, client.UnsafeDisableDeepCopy) != nil || len(machines.Items) > 0 {
+			return true
+		}
+		return c.List(ctx, cleanups, by, client.UnsafeDisableDeepCopy) != nil || len(cleanups.Items) > 0
+	}
+}
+
+// WaitingCleanups counts the ElementoCleanups, from the cache.
+func WaitingCleanups(c client.Reader) func(ctx context.Context) (int, error) {
+	return func(ctx context.Context) (int, error) {
+		cleanups := &infrav1.ElementoCleanupList{}
+		err := c.List(ctx, cleanups, client.UnsafeDisableDeepCopy)
+		return len(cleanups.Items), err
 	}
 }
 
@@ -109,6 +135,44 @@ func (r *MachineReconciler) SetupWithManager(_ context.Context, mgr manager.Mana
 		Complete(r)
 }
 
+// SetupWithManager has the manager run the reconciler for cleanups.
+func (r *CleanupReconciler) SetupWithManager(mgr manager.Manager, options controller.Options) error {
+	log := mgr.GetLogger().WithValues("controller", "elementocleanup")
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&infrav1.ElementoCleanup{}, builder.WithPredicates(notStatusOnly())).
+		WithOptions(options).
+		WithEventFilter(predicates.ResourceHasFilterLabel(mgr.GetScheme(), log, r.WatchFilter)).
+		Watches(&infrav1.ElementoMachine{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+			return r.of(ctx, client.MatchingFields{vmNameIndex: o.(*infrav1.ElementoMachine).Spec.VMName})
+		}), builder.WithPredicates(gone())).
+		WatchesRawSource(told(r.Fleet, r.concerned)).
+		Complete(r)
+}
+
+// concerned are the cleanups on a host whose health has changed, or about a VM that
+// has.
+func (r *CleanupReconciler) concerned(ctx context.Context, change fleet.Change) []reconcile.Request {
+	switch {
+	case change.VM != "":
+		return r.of(ctx, client.MatchingFields{vmNameIndex: change.VM})
+	case change.Host != "":
+		return r.of(ctx, client.MatchingFields{hostIndex: change.Host})
+	}
+	return nil
+}
+
+// of are the cleanups that an index finds.
+func (r *CleanupReconciler) of(ctx context.Context, by client.MatchingFields) (requests []reconcile.Request) {
+	cleanups := &infrav1.ElementoCleanupList{}
+	if err := r.Client.List(ctx, cleanups, by, client.UnsafeDisableDeepCopy); err != nil {
+		return nil // the manager is stopping
+	}
+	for _, c := range cleanups.Items {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&c)})
+	}
+	return requests
+}
+
 // told is what the daemons' streams tell, as requests. The queue holds each
 // request once.
 func told(f *fleet.Fleet, concerned func(context.Context, fleet.Change) []reconcile.Request) source.Source {
@@ -150,7 +214,9 @@ func (r *ClusterReconciler) concerned(ctx context.Context, change fleet.Change) 
 	var requests []reconcile.Request
 	if change.VM == "" {
 		for _, user := range r.Fleet.Users(change.ClientUID) {
-			requests = append(requests, reconcile.Request{NamespacedName: user})
+			if user.Kind == "ElementoCluster" {
+				requests = append(requests, reconcile.Request{NamespacedName: user.NamespacedName})
+			}
 		}
 		return requests
 	}
@@ -198,6 +264,14 @@ func nodeJoined() predicate.Predicate {
 			after, ok2 := e.ObjectNew.(*clusterv1.Machine)
 			return ok && ok2 && before.Status.NodeRef != after.Status.NodeRef
 		},
+	}
+}
+
+// gone passes the end of an object.
+func gone() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		UpdateFunc: func(event.UpdateEvent) bool { return false },
 	}
 }
 

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net"
 	"strconv"
@@ -148,9 +149,11 @@ func call[Req, Resp any](ctx context.Context, m *Member, operation string, timeo
 	defer m.end()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if id := controller.ReconcileIDFromContext(ctx); id != "" {
-		ctx = metadata.AppendToOutgoingContext(ctx, "x-request-id", string(id))
+	id := string(controller.ReconcileIDFromContext(ctx))
+	if id == "" {
+		id = rand.Text()
 	}
+	ctx = metadata.AppendToOutgoingContext(ctx, requestIDKey, id)
 
 	changing := on.subject != subject{}
 	var failure *Error
@@ -162,7 +165,7 @@ func call[Req, Resp any](ctx context.Context, m *Member, operation string, timeo
 				continue
 			}
 		}
-		resp, err := attempt(ctx, d, operation, req, of(d))
+		resp, err := attempt(ctx, d, operation, changing, req, of(d))
 		if err == nil {
 			m.stay(d)
 			return resp, nil
@@ -187,16 +190,18 @@ func call[Req, Resp any](ctx context.Context, m *Member, operation string, timeo
 	return none, failure
 }
 
-func attempt[Req, Resp any](ctx context.Context, d *daemon, operation string, req Req, do method[Req, Resp]) (Resp, *Error) {
+func attempt[Req, Resp any](ctx context.Context, d *daemon, operation string, changing bool, req Req, do method[Req, Resp]) (Resp, *Error) {
 	var sent atomic.Bool
-	start := time.Now()
+	began := time.Now()
 	resp, err := do(context.WithValue(ctx, sentKey{}, &sent), req)
+	ended := time.Now()
 	var failure *Error
 	if err != nil {
 		failure = newError(operation, d.endpoint, err, sent.Load())
 		failure.Untrusted = !failure.answered && d.untrusted.Load()
 	}
-	observe(operation, failure, time.Since(start))
+	observe(operation, failure, ended.Sub(began))
+	journal(ctx, d, operation, changing, req, resp, failure, began, ended)
 	return resp, failure
 }
 

@@ -44,6 +44,18 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: daemon %s: %s (%s)", e.Operation, e.Endpoint, e.Message, e.Code)
 }
 
+// outcome of a call: "OK", the daemon's reason, or the gRPC code where no daemon
+// answered.
+func outcome(err *Error) string {
+	switch {
+	case err == nil:
+		return "OK"
+	case err.Reason != rpc.Reason_REASON_UNSPECIFIED:
+		return err.Reason.String()
+	}
+	return err.Code.String()
+}
+
 // ReasonOf is the daemon's reason for err; REASON_UNSPECIFIED if err is not
 // from a daemon that answered.
 func ReasonOf(err error) rpc.Reason {

@@ -9,6 +9,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -33,8 +34,17 @@ type Fleet struct {
 	mu      sync.Mutex
 	closed  bool
 	members map[string]*Member // by fingerprint of their identity
-	users   map[types.NamespacedName]membership
+	users   map[User]membership
 }
+
+// User is an object for which somebody acts with an identity.
+type User struct {
+	// Kind of the object, such as "ElementoCluster".
+	Kind string
+	types.NamespacedName
+}
+
+func (u User) String() string { return u.Kind + " " + u.NamespacedName.String() }
 
 // membership is the member that a user acts with, since when.
 type membership struct {
@@ -51,7 +61,7 @@ func New(log logr.Logger) *Fleet {
 		log: log, ctx: ctx, cancel: cancel,
 		changes: changes{signal: make(chan struct{}, 1)},
 		members: map[string]*Member{},
-		users:   map[types.NamespacedName]membership{},
+		users:   map[User]membership{},
 	}
 }
 
@@ -79,7 +89,7 @@ func (f *Fleet) Listen(listener func(Change)) { f.changes.listen(listener) }
 
 // Join lets user act with an identity, in place of any other before, and
 // returns the member that it shares with all users of an equal identity.
-func (f *Fleet) Join(user types.NamespacedName, identity *Identity) (*Member, error) {
+func (f *Fleet) Join(user User, identity *Identity) (*Member, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -104,7 +114,7 @@ func (f *Fleet) Join(user types.NamespacedName, identity *Identity) (*Member, er
 
 // Of returns the member that user acts with and when it last joined; nil if it
 // never did.
-func (f *Fleet) Of(user types.NamespacedName) (*Member, time.Time) {
+func (f *Fleet) Of(user User) (*Member, time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	ship := f.users[user]
@@ -112,7 +122,7 @@ func (f *Fleet) Of(user types.NamespacedName) (*Member, time.Time) {
 }
 
 // Leave ends user's membership.
-func (f *Fleet) Leave(user types.NamespacedName) {
+func (f *Fleet) Leave(user User) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before := f.users[user].member
@@ -121,17 +131,43 @@ func (f *Fleet) Leave(user types.NamespacedName) {
 }
 
 // Users are those who act for a client UUID, in order.
-func (f *Fleet) Users(clientUID string) []types.NamespacedName {
+func (f *Fleet) Users(clientUID string) []User {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var users []types.NamespacedName
+	var users []User
 	for user, ship := range f.users {
 		if ship.member.clientUID == clientUID {
 			users = append(users, user)
 		}
 	}
-	slices.SortFunc(users, func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(users, func(a, b User) int { return strings.Compare(a.String(), b.String()) })
 	return users
+}
+
+// ClientUIDs are those that anyone acts for, in order.
+func (f *Fleet) ClientUIDs() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var uids []string
+	for _, m := range f.members {
+		uids = append(uids, m.clientUID)
+	}
+	slices.Sort(uids)
+	return slices.Compact(uids)
+}
+
+// VMs are the VMs that the hosts have for a client UUID, by name, with the host of
+// each.
+func (f *Fleet) VMs(clientUID string) map[string]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	vms := map[string]string{}
+	for _, m := range f.members {
+		if m.clientUID == clientUID {
+			maps.Copy(vms, m.vmHosts())
+		}
+	}
+	return vms
 }
 
 // dismiss closes a member without users, once its last call has ended.

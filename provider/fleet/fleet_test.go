@@ -173,8 +173,8 @@ func (s *site) secret() map[string][]byte {
 	}
 }
 
-func user(name string) types.NamespacedName {
-	return types.NamespacedName{Namespace: "default", Name: name}
+func user(name string) fleet.User {
+	return fleet.User{Kind: "ElementoCluster", NamespacedName: types.NamespacedName{Namespace: "default", Name: name}}
 }
 
 func (s *site) member() *fleet.Member {
@@ -470,7 +470,7 @@ func TestUsersOfEqualIdentitiesShareAMember(t *testing.T) {
 	if a != b {
 		t.Error("equal identities have members of their own")
 	}
-	if users := s.fleet.Users(clientUID); !slices.Equal(users, []types.NamespacedName{user("a"), user("b")}) {
+	if users := s.fleet.Users(clientUID); !slices.Equal(users, []fleet.User{user("a"), user("b")}) {
 		t.Errorf("users are %v", users)
 	}
 	s.fleet.Leave(user("a"))

@@ -279,15 +279,15 @@ func (m *Member) Hosts() []*rpc.Host {
 	return hosts
 }
 
-// vmNames are the names of all VMs that the hosts have for the client.
-func (m *Member) vmNames() []string {
+// vmHosts are all VMs that the hosts have for the client: the host of each name.
+func (m *Member) vmHosts() map[string]string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var names []string
-	for _, known := range m.merged {
+	hosts := map[string]string{}
+	for id, known := range m.merged {
 		for name := range known.view.vms {
-			names = append(names, name)
+			hosts[name] = id
 		}
 	}
-	return names
+	return hosts
 }

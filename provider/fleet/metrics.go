@@ -6,8 +6,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-
-	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 )
 
 var operationSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -19,25 +17,19 @@ var operationSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 func init() { metrics.Registry.MustRegister(operationSeconds) }
 
 func observe(operation string, err *Error, took time.Duration) {
-	code := "OK"
-	switch {
-	case err == nil:
-	case err.Reason != rpc.Reason_REASON_UNSPECIFIED:
-		code = err.Reason.String()
-	default:
-		code = err.Code.String()
-	}
-	operationSeconds.WithLabelValues(operation, code).Observe(took.Seconds())
+	operationSeconds.WithLabelValues(operation, outcome(err)).Observe(took.Seconds())
 }
 
 // Collector shows what the streams tell, when it is asked: no series outlives
 // what it is about.
 type Collector struct {
 	Fleet *Fleet
-	// Expected tells whether a VM belongs to an ElementoMachine.
+	// Expected tells whether an ElementoMachine or ElementoCleanup is about a VM.
 	Expected func(ctx context.Context, vmName string) bool
 	// Drifted counts the VMs that are not as their ElementoMachine says.
 	Drifted func(ctx context.Context) (int, error)
+	// Cleanups counts the ElementoCleanups.
+	Cleanups func(ctx context.Context) (int, error)
 }
 
 var (
@@ -46,9 +38,11 @@ var (
 	streamSilence = prometheus.NewDesc("elemento_daemon_stream_silence_seconds",
 		"How long ago a daemon was last heard.", []string{"endpoint", "client_uid"}, nil)
 	unexpectedVMs = prometheus.NewDesc("elemento_unexpected_vms",
-		"VMs of the client UUID that no ElementoMachine is about.", []string{"client_uid"}, nil)
+		"VMs of the client UUID that neither an ElementoMachine nor an ElementoCleanup is about.", []string{"client_uid"}, nil)
 	driftedVMs = prometheus.NewDesc("elemento_drifted_vms",
 		"VMs that were changed by hand: their ElementoMachine's VMMatchesSpec is False.", nil, nil)
+	cleanups = prometheus.NewDesc("elemento_cleanups",
+		"ElementoCleanups that wait to be worked off.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -57,6 +51,7 @@ func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	to <- streamSilence
 	to <- unexpectedVMs
 	to <- driftedVMs
+	to <- cleanups
 }
 
 // Collect implements prometheus.Collector.
@@ -69,7 +64,7 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 		if vms[m.clientUID] == nil {
 			vms[m.clientUID] = map[string]bool{}
 		}
-		for _, name := range m.vmNames() {
+		for name := range m.vmHosts() {
 			vms[m.clientUID][name] = true
 		}
 		m.mu.Lock()
@@ -104,5 +99,8 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	}
 	if drifted, err := c.Drifted(context.Background()); err == nil { // else the cache is not ready
 		to <- prometheus.MustNewConstMetric(driftedVMs, prometheus.GaugeValue, float64(drifted))
+	}
+	if waiting, err := c.Cleanups(context.Background()); err == nil {
+		to <- prometheus.MustNewConstMetric(cleanups, prometheus.GaugeValue, float64(waiting))
 	}
 }

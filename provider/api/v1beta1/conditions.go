@@ -39,6 +39,20 @@ const (
 	// than a GiB goes unnoticed: hosts round.
 	VMMatchesSpecCondition = "VMMatchesSpec"
 
+	// HostAvailableCondition (machine, cleanup): the host that is written down takes
+	// VMs; of a cleanup, that it answers. Not part of a machine's Ready. False is a host in maintenance, from which the machine is to be
+	// moved; Unknown is one that cannot be asked, since the condition's
+	// lastTransitionTime, from which the graces of the manager count.
+	HostAvailableCondition = "HostAvailable"
+	// HostsAvailableCondition (cluster): all hosts of the cluster's domains take VMs.
+	// Not part of Ready. While the cluster is deleted it is about the hosts that hold
+	// something of it, and Unknown since when one of them cannot be asked.
+	HostsAvailableCondition = "HostsAvailable"
+
+	// RemovedCondition (cleanup): the host has shown that nothing is left. The
+	// object goes then.
+	RemovedCondition = "Removed"
+
 	// DeletingCondition: the object is being deleted; the message says what is
 	// still there.
 	DeletingCondition = clusterv1.DeletingCondition
@@ -52,8 +66,8 @@ const (
 	ReadyReason    = clusterv1.ReadyReason
 	NotReadyReason = clusterv1.NotReadyReason
 
-	// AvailableReason: IdentityAvailable, DomainsAvailable,
-	// BootstrapDataAvailable, AddressAvailable.
+	// AvailableReason: IdentityAvailable, DomainsAvailable, HostAvailable,
+	// HostsAvailable, BootstrapDataAvailable, AddressAvailable.
 	AvailableReason = clusterv1.AvailableReason
 	// ProvisionedReason: NetworkReady, EndpointReady, VMProvisioned.
 	ProvisionedReason = clusterv1.ProvisionedReason
@@ -148,11 +162,28 @@ const (
 	// RemovingReason (Deleting): something is left; the message says what.
 	RemovingReason = "Removing"
 	// WaitingForHostDeletionReason (Deleting): the host cannot be asked, so nothing
-	// is known, and the object waits for it, however long. Nothing makes an
-	// ElementoCleanup of the rest yet.
+	// is known. The object waits for it; after the manager's --unreachable-grace an
+	// ElementoCleanup takes over what is left, and the object goes.
 	WaitingForHostDeletionReason = "WaitingForUnreachableHost"
 	// DeletionCompletedReason (Deleting): nothing is left.
 	DeletionCompletedReason = clusterv1.DeletionCompletedReason
+)
+
+// Reasons of hosts.
+const (
+	// HostInMaintenanceReason (HostAvailable, HostsAvailable): the host answers and
+	// wants nothing new. Its machines run on until somebody deletes them.
+	HostInMaintenanceReason = "HostInMaintenance"
+)
+
+// Reasons of an ElementoCleanup's Ready, beside those of identities and daemons.
+const (
+	// ClientChangedReason: the identity acts for another client UUID than the one
+	// that owns what is left. Nothing is removed.
+	ClientChangedReason = "ClientChanged"
+	// OwnerLivesReason: the object that what is left belongs to is still there, or
+	// there again. Nothing is removed while it is.
+	OwnerLivesReason = "OwnerLives"
 )
 
 // Reasons that come from a daemon: one for each reason of daemon/rpc, of the same

@@ -4,9 +4,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// CleanupFinalizer keeps an ElementoCleanup until the host has shown that
-// nothing is left.
-const CleanupFinalizer = "infrastructure.cluster.x-k8s.io/elementocleanup"
+const (
+	// CleanupFinalizer keeps an ElementoCleanup until the host has shown that
+	// nothing is left.
+	CleanupFinalizer = "infrastructure.cluster.x-k8s.io/elementocleanup"
+	// IdentityFinalizer keeps an identity Secret while an ElementoCleanup names it.
+	IdentityFinalizer = "infrastructure.cluster.x-k8s.io/elementocleanup-identity"
+)
 
 // ElementoCleanupSpec names one thing that may still be on a host. It holds all
 // that is needed to remove it, because its owner is gone.

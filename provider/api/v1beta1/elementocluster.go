@@ -156,7 +156,7 @@ func (e APIEndpoint) IsZero() bool { return e.Host == "" && e.Port == 0 }
 // ElementoClusterStatus is what was last observed of a cluster.
 type ElementoClusterStatus struct {
 	// conditions: Ready sums up IdentityAvailable, DomainsAvailable, NetworkReady
-	// and EndpointReady; Deleting and Paused say what they say.
+	// and EndpointReady; HostsAvailable, Deleting and Paused say what they say.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -9,6 +9,13 @@ import (
 // proven gone.
 const MachineFinalizer = "infrastructure.cluster.x-k8s.io/elementomachine"
 
+// ReconcileRequestedAnnotation on a Machine or its ElementoMachine asks for a
+// reconcile now, in which the host itself is asked and nothing that was known
+// before counts. Any value does that it did not have before, of at most 256
+// characters; a time is usual. Where both have it, the greater one counts. It is
+// done when status.reconcileRequested has the value.
+const ReconcileRequestedAnnotation = "infrastructure.cluster.x-k8s.io/reconcile-requested-at"
+
 // ElementoMachineSpec is a virtual machine on an AtomOS host.
 //
 // What may not change is said on the kind, not here: in a template the topology
@@ -41,7 +48,9 @@ type ElementoMachineSpec struct {
 
 	// host is the opaque id of the host on which the VM is, or is to be. The
 	// provider writes it before anything is created there, and writes another
-	// only when the VM is proven absent from this one.
+	// only when the VM is proven absent from this one, or was never seen there and
+	// the host is silent for the manager's --fencing-grace; an ElementoCleanup then
+	// removes what may be there.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -262,8 +271,8 @@ const (
 // ElementoMachineStatus is what was last observed of a machine.
 type ElementoMachineStatus struct {
 	// conditions: Ready sums up IdentityAvailable, BootstrapDataAvailable,
-	// HostAssigned, VMProvisioned, VMRunning and AddressAvailable; VMMatchesSpec,
-	// Deleting and Paused say what they say.
+	// HostAssigned, VMProvisioned, VMRunning and AddressAvailable; HostAvailable,
+	// VMMatchesSpec, Deleting and Paused say what they say.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -294,6 +303,14 @@ type ElementoMachineStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	VMUID string `json:"vmUID,omitempty"`
+
+	// reconcileRequested is the value of the annotation
+	// infrastructure.cluster.x-k8s.io/reconcile-requested-at for which the host was
+	// last asked.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	ReconcileRequested string `json:"reconcileRequested,omitempty"`
 }
 
 // ElementoMachineInitializationStatus is part of the Cluster API contract.

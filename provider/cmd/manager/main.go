@@ -51,7 +51,8 @@ type options struct {
 	webhookCertDir, webhookCertName, webhookKeyName   string
 	healthAddr, profilerAddress                       string
 	defaultIdentity                                   string
-	stopTimeout                                       time.Duration
+	stopTimeout, unreachableGrace, fencingGrace       time.Duration
+	cleanupConcurrency                                int
 
 	manager flags.ManagerOptions
 	logs    *logs.Options
@@ -71,6 +72,7 @@ func (o *options) add(fs *pflag.FlagSet) {
 	fs.IntVar(&o.clusterConcurrency, "elementocluster-concurrency", 10, "How many ElementoClusters to work on at a time.")
 	fs.IntVar(&o.machineConcurrency, "elementomachine-concurrency", 30, "How many ElementoMachines to work on at a time.")
 	fs.IntVar(&o.templates, "elementomachinetemplate-concurrency", 5, "How many ElementoMachineTemplates to work on at a time.")
+	fs.IntVar(&o.cleanupConcurrency, "elementocleanup-concurrency", 5, "How many ElementoCleanups to work on at a time.")
 	fs.DurationVar(&o.syncPeriod, "sync-period", 10*time.Minute, "How often to look at every object even if nothing has happened.")
 	fs.Float32Var(&o.qps, "kube-api-qps", 200, "How many requests to make of the API server in a second, at most.")
 	fs.IntVar(&o.burst, "kube-api-burst", 400, "How many requests to make of the API server at once, at most.")
@@ -82,6 +84,8 @@ func (o *options) add(fs *pflag.FlagSet) {
 	fs.StringVar(&o.profilerAddress, "profiler-address", "", "Address of pprof, such as localhost:6060; none if empty.")
 	fs.StringVar(&o.defaultIdentity, "default-identity", "", "namespace/name of the identity Secret for clusters that name none; such clusters wait if empty.")
 	fs.DurationVar(&o.stopTimeout, "stop-timeout", time.Minute, "How long the guest of a deleted machine may take to shut down before its power is cut.")
+	fs.DurationVar(&o.unreachableGrace, "unreachable-grace", 5*time.Minute, "How long a host must be unreachable before a Machine or cluster that is being deleted is released and what it has there is left to an ElementoCleanup.")
+	fs.DurationVar(&o.fencingGrace, "fencing-grace", 5*time.Minute, "How long a host must be unreachable before a Machine whose VM was never seen there is placed on another one, with an ElementoCleanup for the first. Give it no less than the longest partition between daemons and a host that runs on: until it ends there may be two VMs for the Machine.")
 }
 
 // check finds what flags alone cannot say is wrong, and returns the default
@@ -96,13 +100,16 @@ func (o *options) check() (identity types.NamespacedName, err error) {
 	}
 	for name, n := range map[string]int{
 		"elementocluster-concurrency": o.clusterConcurrency, "elementomachine-concurrency": o.machineConcurrency, "elementomachinetemplate-concurrency": o.templates,
+		"elementocleanup-concurrency": o.cleanupConcurrency,
 	} {
 		if n < 1 {
 			return identity, fmt.Errorf("--%s %d: give at least 1", name, n)
 		}
 	}
-	if o.stopTimeout < 0 {
-		return identity, fmt.Errorf("--stop-timeout %s: give 0s or more", o.stopTimeout)
+	for name, d := range map[string]time.Duration{"stop-timeout": o.stopTimeout, "unreachable-grace": o.unreachableGrace, "fencing-grace": o.fencingGrace} {
+		if d < 0 {
+			return identity, fmt.Errorf("--%s %s: give 0s or more", name, d)
+		}
 	}
 	return identity, nil
 }
@@ -212,6 +219,7 @@ func setup(ctx context.Context, mgr ctrl.Manager, o *options, identity types.Nam
 	}
 	if err := metrics.Registry.Register(&fleet.Collector{
 		Fleet: daemons, Expected: controllers.ExpectsVM(mgr.GetClient()), Drifted: controllers.DriftedVMs(mgr.GetClient()),
+		Cleanups: controllers.WaitingCleanups(mgr.GetClient()),
 	}); err != nil {
 		return err
 	}
@@ -219,19 +227,31 @@ func setup(ctx context.Context, mgr ctrl.Manager, o *options, identity types.Nam
 		return err
 	}
 	identities := &controllers.Identities{Secrets: mgr.GetAPIReader(), Fleet: daemons, Default: identity}
+	cleanups := &controllers.Cleanups{Client: mgr.GetClient(), Live: mgr.GetAPIReader()}
 	concurrency := func(n int) controller.Options { return controller.Options{MaxConcurrentReconciles: n} }
 
 	if err := (&controllers.ClusterReconciler{
 		Client: mgr.GetClient(), Fleet: daemons, Identities: identities,
 		Events: mgr.GetEventRecorder("elementocluster"), WatchFilter: o.watchFilter,
+		UnreachableGrace: o.unreachableGrace, Cleanups: cleanups,
 	}).SetupWithManager(ctx, mgr, concurrency(o.clusterConcurrency)); err != nil {
 		return fmt.Errorf("setting up the controller for ElementoClusters: %w", err)
 	}
 	if err := (&controllers.MachineReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: daemons, Identities: identities,
 		Events: mgr.GetEventRecorder("elementomachine"), WatchFilter: o.watchFilter, StopTimeout: o.stopTimeout,
+		UnreachableGrace: o.unreachableGrace, FencingGrace: o.fencingGrace, Cleanups: cleanups,
 	}).SetupWithManager(ctx, mgr, concurrency(o.machineConcurrency)); err != nil {
 		return fmt.Errorf("setting up the controller for ElementoMachines: %w", err)
+	}
+	if err := (&controllers.CleanupReconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: daemons, Identities: identities, Cleanups: cleanups,
+		Events: mgr.GetEventRecorder("elementocleanup"), WatchFilter: o.watchFilter,
+	}).SetupWithManager(mgr, concurrency(o.cleanupConcurrency)); err != nil {
+		return fmt.Errorf("setting up the controller for ElementoCleanups: %w", err)
+	}
+	if err := mgr.Add(&controllers.Strangers{Client: mgr.GetClient(), Fleet: daemons, Events: mgr.GetEventRecorder("elementocluster")}); err != nil {
+		return err
 	}
 	if err := (&controllers.TemplateReconciler{Client: mgr.GetClient(), WatchFilter: o.watchFilter}).
 		SetupWithManager(mgr, concurrency(o.templates)); err != nil {
