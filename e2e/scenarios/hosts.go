@@ -1,0 +1,473 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/client-go/rest"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+)
+
+const hypervisorFailure = "AtomOS Hypervisor Failure"
+
+// hosts are the scenarios in which hosts and domains fail.
+func hosts() []scenario {
+	return []scenario{
+		{
+			name:    "host-away-for-a-moment",
+			answers: hypervisorFailure + ": \"VMs on failed hypervisor become unavailable\"; an unreachable host is unknown, never gone",
+			does:    "a worker's host does not answer for 8 s, its VMs go on",
+			during:  "no Machine is replaced, and no VM is touched",
+			after:   "all is as it was",
+			on:      wide,
+			play: func(ctx context.Context, s *stage) {
+				v := s.anyWorker(ctx)
+				for _, w := range append(s.workers(ctx), s.controlPlanes(ctx)...) {
+					s.always(ctx, "VM "+w.name()+" is the same", s.untouched(w))
+				}
+				s.breaks("host "+v.host()+" does not answer", func() error { return s.Fake.Isolate(ctx, v.host()) },
+					func(ctx context.Context) error { return s.Fake.Reconnect(ctx, v.host()) })
+				s.within(ctx, cycle, "nothing is known of its VMs", s.says(v, infrav1.VMRunningCondition, infrav1.HostUnreachableReason))
+				s.stays(ctx, 8*time.Second, "and nobody acts on it", s.kept(v))
+				s.heals(ctx, "the host answers")
+				s.converges(ctx, "all is known again", s.saysTrue(v, infrav1.VMRunningCondition))
+			},
+		},
+		{
+			name:    "host-reboots",
+			answers: "c4: \"A host that reboots must recreate its resources under the right UUIDs\"",
+			does:    "the host of a worker loses power and has it back after 3 s, with its state",
+			during:  "no VM is on AtomOS twice",
+			after:   "its VMs run, or were replaced; all nodes are Ready",
+			on:      wide,
+			play: func(ctx context.Context, s *stage) {
+				v := s.anyWorker(ctx)
+				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
+				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
+					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+				s.within(ctx, cycle, "nothing is known of its VMs", s.says(v, infrav1.VMRunningCondition, infrav1.HostUnreachableReason))
+				s.heals(ctx, "the host has power")
+				s.converges(ctx, "all is well", s.Cluster.whole(s))
+			},
+		},
+		{
+			name:    "host-back-without-vms",
+			answers: "Drift Detection: \"unexpected VM deletions\"; a host may come back empty",
+			does:    "the host of a worker comes back without VMs and without disks",
+			during:  "no VM is on AtomOS twice",
+			after:   "the Machines of its VMs are replaced",
+			on:      wide,
+			play: func(ctx context.Context, s *stage) {
+				v := s.anyWorker(ctx)
+				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
+				s.breaks("host "+v.host()+" loses all that it has", func() error { return s.Fake.Wipe(ctx, v.host(), true) },
+					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+				s.heals(ctx, "the host has power, and nothing else")
+				s.converges(ctx, "its Machines are replaced", each(s.replaced(v), s.Cluster.whole(s)))
+			},
+		},
+		{
+			name:    "host-lost",
+			answers: hypervisorFailure + ": \"Provider marks affected machines as failed and provisions replacements\"",
+			does:    "the host of a worker loses power, and has it back after its Machines were replaced",
+			during:  "no Machine's VM runs twice",
+			after:   "the worker is replaced on another host; its cleanup record is worked off when the host is back",
+			on:      wide,
+			play: func(ctx context.Context, s *stage) {
+				v := s.anyWorker(ctx)
+				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
+					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+				s.converges(ctx, "the worker is replaced", s.replaced(v))
+				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
+				s.heals(ctx, "the host has power again")
+				s.converges(ctx, "the record is worked off", each(s.noCleanups(), s.absent(v.name())))
+			},
+		},
+		{
+			name:    "control-plane-host-lost",
+			answers: hypervisorFailure + ", for a control plane behind a virtual address",
+			does:    "the host of the control plane that holds the virtual address loses power",
+			during:  "the API answers again within 10 s, and goes on to",
+			after:   "the dead control plane is replaced; its cleanup record is worked off when the host is back",
+			on:      virtual,
+			play: func(ctx context.Context, s *stage) {
+				workload := s.workload(ctx, s.Cluster)
+				v := s.holder(ctx)
+				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
+					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+				s.within(ctx, apiGap, "the API answers", s.answersFor(workload, 3))
+				s.always(ctx, "the API is never away for longer than 10 s", s.gapAtMost(workload, apiGap))
+				s.converges(ctx, "the control plane is replaced", s.replaced(v))
+				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
+				s.heals(ctx, "the host has power again")
+				s.converges(ctx, "the record is worked off, and the cluster is whole", each(s.noCleanups(), s.absent(v.name()), s.Cluster.whole(s)))
+			},
+		},
+		{
+			name:    "forward-target-host-lost",
+			answers: "design: the provider repoints a forward within 5 s when a control plane goes",
+			does:    "the host of the control plane to which the forward leads loses power (not the forward's own host)",
+			during:  "the API answers again within 10 s",
+			after:   "the control plane is replaced, and its record worked off when the host is back",
+			on:      wide,
+			play: func(ctx context.Context, s *stage) {
+				workload := s.workload(ctx, s.Cluster)
+				v := s.targetElsewhere(ctx)
+				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
+					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+				s.within(ctx, apiGap, "the API answers", s.answersFor(workload, 3))
+				s.converges(ctx, "the control plane is replaced", s.replaced(v))
+				s.heals(ctx, "the host has power again")
+				s.converges(ctx, "the record is worked off, and the cluster is whole", each(s.noCleanups(), s.Cluster.whole(s), s.answers(workload)))
+			},
+		},
+		{
+			name:    "forward-host-lost",
+			answers: "design: a forward's host is a single point of failure",
+			does:    "the host of the forward itself is away for 20 s",
+			during:  "no Machine of another host is replaced",
+			after:   "the API answers at the same endpoint",
+			on:      wide,
+			play: func(ctx context.Context, s *stage) {
+				workload := s.workload(ctx, s.Cluster)
+				host := s.elementoCluster(ctx, s.Cluster).Spec.EndpointHost
+				for _, w := range append(s.workers(ctx), s.controlPlanes(ctx)...) {
+					if w.host() != host {
+						s.always(ctx, "VM "+w.name()+" is the same", s.untouched(w))
+					}
+				}
+				s.breaks("host "+host+" loses power", func() error { return s.Fake.Down(ctx, host) },
+					func(ctx context.Context) error { return s.Fake.Up(ctx, host) })
+				s.within(ctx, cycle, "the API does not answer", not("the API answers without its forward", s.answers(workload)))
+				s.heals(ctx, "the host has power")
+				s.converges(ctx, "the API answers", each(s.answers(workload), s.Cluster.whole(s)))
+			},
+		},
+		{
+			name:    "majority-lost",
+			answers: "etcd: without a majority nothing is written; it must come back by itself",
+			does:    "two of three hosts lose power for 15 s",
+			during:  "the API does not answer: etcd has no majority",
+			after:   "the API answers, and the cluster is whole",
+			on:      wide,
+			play: func(ctx context.Context, s *stage) {
+				workload := s.workload(ctx, s.Cluster)
+				keep := s.elementoCluster(ctx, s.Cluster).Spec.EndpointHost
+				for _, h := range s.World.Hosts() {
+					if h.ID != keep {
+						s.breaks("host "+h.ID+" loses power", func() error { return s.Fake.Down(ctx, h.ID) },
+							func(ctx context.Context) error { return s.Fake.Up(ctx, h.ID) })
+					}
+				}
+				s.within(ctx, cycle, "the API does not answer", not("the API answers without a majority", s.answers(workload)))
+				s.stays(ctx, 15*time.Second, "nor later", not("the API answers without a majority", s.answers(workload)))
+				s.heals(ctx, "the hosts have power")
+				s.converges(ctx, "the API answers", each(s.answers(workload), s.Cluster.whole(s)))
+			},
+		},
+		{
+			name:    "host-lost-while-creating",
+			answers: "design: another host is tried after proven absence, or after a stated fencing grace when the host is down",
+			does:    "the host that was chosen for a new worker goes away before its VM was proven, and comes back later",
+			during:  "its Machine stays, and has no two VMs outside of the fencing grace",
+			after:   "it is Ready on another host, and what the first one has is removed",
+			on:      wide,
+			play: func(ctx context.Context, s *stage) {
+				s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Effect: fakeatomos.HangAfter, Times: 1})
+				known := s.known(ctx)
+				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				v := s.placed(ctx, known)
+				s.within(ctx, cycle, "its VM is made, and nobody knows", func(ctx context.Context) error {
+					found, _, err := s.onAtomOS(ctx, v.name())
+					if err == nil && len(found) == 0 {
+						err = fmt.Errorf("no VM %s yet", v.name())
+					}
+					return err
+				})
+				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
+					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+				s.always(ctx, "its Machine stays", s.kept(v))
+				s.converges(ctx, "it is Ready elsewhere", s.readyElsewhere(v))
+				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
+				s.heals(ctx, "the host has power again")
+				s.converges(ctx, "what it had is removed", each(s.noCleanups(), s.runsOnce(v.name())))
+				s.changeWatched(ctx, v)
+			},
+		},
+		{
+			name:    "cluster-deleted-while-a-host-is-away",
+			answers: "CAPMVM#190: cannot delete when the host was never reachable; CAPV#1396: stuck in Deleting",
+			does:    "a cluster is deleted while one of its hosts is down",
+			during:  "nothing is forgotten",
+			after:   "the cluster is gone within its graces; what the host still has is removed when it is back",
+			on:      none,
+			play: func(ctx context.Context, s *stage) {
+				c := s.troupe.cluster("doomed", "", 1, 2)
+				c.make(ctx)
+				all := append(s.vms(ctx, c, true), s.vms(ctx, c, false)...)
+				v := draw(s, all)
+				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
+					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+				s.change("the cluster is deleted", func() error { return s.deleteCluster(ctx, c) })
+				s.converges(ctx, "the cluster is gone", s.clusterGone(c))
+				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
+				s.heals(ctx, "the host has power again")
+				s.converges(ctx, "nothing is left of it", each(s.noCleanups(), s.absent(v.name()), s.noStrays(), s.nothingOf(c)))
+			},
+		},
+		{
+			name:    "domain-lost",
+			answers: hypervisorFailure + ": \"If multiple AtomOS domains exist, workloads redistribute to healthy nodes\"",
+			does:    "a whole domain loses power while workers are wanted, one of them pinned to that domain",
+			during:  "the pinned one waits with a condition",
+			after:   "those without a failure domain are Ready elsewhere; the pinned one is when the domain is back",
+			on:      wide,
+			play: func(ctx context.Context, s *stage) {
+				domain := s.freeDomain(ctx)
+				s.breaks(domain+" loses power", func() error { return s.Fake.DomainDown(ctx, domain) },
+					func(ctx context.Context) error { return s.Fake.DomainUp(ctx, domain) })
+				s.change("workers are added, and one for that domain", func() error {
+					if err := s.Cluster.scale(ctx, s.Cluster.workers+2); err != nil {
+						return err
+					}
+					return s.pinned(ctx, domain)
+				})
+				s.converges(ctx, "those that may be anywhere are Ready elsewhere", s.readyIn(s.Cluster.workers+2, domain))
+				s.within(ctx, cycle, "the pinned one waits with a condition", s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.HostUnreachableReason))
+				s.heals(ctx, "the domain has power")
+				s.converges(ctx, "the pinned one is Ready", s.pinnedReady())
+				s.change("they are taken away", func() error {
+					if err := s.unpin(ctx); err != nil {
+						return err
+					}
+					return s.Cluster.scale(ctx, s.Cluster.workers)
+				})
+			},
+		},
+		{
+			name:    "hypervisor-update",
+			answers: "AtomOS Hypervisor Updates: \"drain nodes, update hypervisor, recreate VMs\"",
+			does:    "a host goes into maintenance, its Machines are deleted one at a time, it reboots and comes back",
+			during:  "nothing is placed on it; the API answers but for the moments in which its endpoint moves",
+			after:   "the host was empty before its update, and the cluster is whole",
+			on:      virtual,
+			play: func(ctx context.Context, s *stage) {
+				workload := s.workload(ctx, s.Cluster)
+				host := s.holder(ctx).host()
+				s.breaks(host+" goes into maintenance", func() error { return s.Fake.SetMaintenance(ctx, host, true) },
+					func(ctx context.Context) error { return s.Fake.SetMaintenance(ctx, host, false) })
+				s.always(ctx, "the API is never away for longer than 10 s", s.gapAtMost(workload, apiGap))
+				for _, v := range append(s.workers(ctx), s.controlPlanes(ctx)...) {
+					if v.host() != host {
+						continue
+					}
+					s.change("Machine "+v.machine.Name+" is deleted", func() error { return s.Admin.Delete(ctx, v.machine.DeepCopy()) })
+					s.converges(ctx, "it is replaced", each(s.replaced(v), s.Cluster.whole(s)))
+				}
+				s.within(ctx, cycle, "the host is empty", s.empty(host))
+				s.breaks(host+" is updated", func() error { return s.Fake.Down(ctx, host) },
+					func(ctx context.Context) error { return s.Fake.Up(ctx, host) })
+				s.stays(ctx, 5*time.Second, "nobody misses it", s.Cluster.has(s.Cluster.workers))
+				s.heals(ctx, "the host is back")
+				s.converges(ctx, "all is well", s.Cluster.whole(s))
+			},
+		},
+		{
+			name:    "slow-host",
+			answers: "C4 calls carry deadlines; slow is not gone",
+			does:    "one host takes 2 s for every call while workers are made",
+			during:  "the VMs that are there stay, and no VM is on AtomOS twice",
+			after:   "the new workers are Ready",
+			on:      wide,
+			play: func(ctx context.Context, s *stage) {
+				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
+				host := s.anyHost()
+				s.breaks(host+" is slow", func() error { return s.Fake.SetSlow(ctx, host, 2*time.Second) },
+					func(ctx context.Context) error { return s.Fake.SetSlow(ctx, host, 0) })
+				s.grows(ctx, 3)
+			},
+		},
+	}
+}
+
+// holder is the control plane that holds the cluster's virtual address.
+func (s *stage) holder(ctx context.Context) vm {
+	name, err := s.troupe.watched.holder(s.elementoCluster(ctx, s.Cluster).Spec.ControlPlaneEndpoint.Host)
+	Expect(err).NotTo(HaveOccurred())
+	for _, v := range s.controlPlanes(ctx) {
+		if v.name() == name {
+			return v
+		}
+	}
+	Expect(name).To(BeEmpty(), "no control plane holds the virtual address")
+	return vm{}
+}
+
+func (s *stage) elementoCluster(ctx context.Context, c *standing) *infrav1.ElementoCluster {
+	o := &infrav1.ElementoCluster{}
+	Expect(s.Admin.Get(ctx, c.Key, o)).To(Succeed())
+	return o
+}
+
+// targetElsewhere is the control plane to which the forward leads; if that is on
+// the forward's own host, its VM is switched off until another one is.
+func (s *stage) targetElsewhere(ctx context.Context) vm {
+	find := func() (vm, bool) {
+		o := s.elementoCluster(ctx, s.Cluster)
+		for _, v := range s.controlPlanes(ctx) {
+			if v.name() == o.Status.EndpointTarget {
+				return v, v.host() != o.Spec.EndpointHost
+			}
+		}
+		return vm{}, false
+	}
+	v, elsewhere := find()
+	if !elsewhere {
+		Expect(s.Fake.CrashVM(ctx, v.host(), v.name())).To(Succeed())
+		s.within(ctx, cycle, "the forward leads elsewhere", func(context.Context) error {
+			if v, elsewhere = find(); !elsewhere {
+				return fmt.Errorf("the forward leads to VM %s on its own host", v.name())
+			}
+			return nil
+		})
+		s.within(ctx, cycle, "the cluster is whole", s.Cluster.whole(s))
+		v, elsewhere = find()
+		Expect(elsewhere).To(BeTrue(), "the forward went back without need")
+	}
+	return v
+}
+
+// gapAtMost holds as long as the API has answered within the time.
+func (s *stage) gapAtMost(config *rest.Config, gap time.Duration) check {
+	last := time.Now()
+	return func(ctx context.Context) error {
+		err := s.answers(config)(ctx)
+		if err == nil {
+			last = time.Now()
+		} else if since := time.Since(last); since > gap {
+			return fmt.Errorf("the API has not answered for %s: %w", since.Round(time.Second), err)
+		}
+		return nil
+	}
+}
+
+// known are the Machines that there are.
+func (s *stage) known(ctx context.Context) map[string]bool {
+	known := map[string]bool{}
+	for _, m := range s.Cluster.Machines(ctx, s.Admin).All() {
+		known[m.Name] = true
+	}
+	return known
+}
+
+// placed waits for a new worker for which a host is written down.
+func (s *stage) placed(ctx context.Context, known map[string]bool) (v vm) {
+	s.within(ctx, cycle, "a host is chosen", func(ctx context.Context) error {
+		for _, w := range s.workers(ctx) {
+			if !known[w.machine.Name] && w.host() != "" {
+				v = w
+				return nil
+			}
+		}
+		return fmt.Errorf("no new worker has a host")
+	})
+	return v
+}
+
+// readyElsewhere holds when a Machine is Ready with a VM on another host.
+func (s *stage) readyElsewhere(v vm) check {
+	return func(ctx context.Context) error {
+		o := &infrav1.ElementoMachine{}
+		if err := s.Admin.Get(ctx, client.ObjectKeyFromObject(&v.object), o); err != nil {
+			return err
+		}
+		if o.Spec.Host == v.host() {
+			return fmt.Errorf("it is still to be on host %s", v.host())
+		}
+		return s.Cluster.has(s.Cluster.workers + 1)(ctx)
+	}
+}
+
+// nothingOf holds when AtomOS has no network and no forward of the cluster.
+func (s *stage) nothingOf(c *standing) check {
+	return func(ctx context.Context) error {
+		inventory, err := s.inventory(ctx)
+		if err != nil {
+			return err
+		}
+		for _, h := range inventory.Hosts {
+			for _, f := range h.Forwards {
+				for _, other := range s.troupe.standing {
+					if o := (&infrav1.ElementoCluster{}); s.Admin.Get(ctx, other.Key, o) == nil && int(o.Spec.ControlPlaneEndpoint.Port) == f.Port && o.Spec.EndpointHost == h.Name {
+						f.Port = 0
+					}
+				}
+				if f.Port != 0 {
+					return fmt.Errorf("forward from port %d is on host %s", f.Port, h.Name)
+				}
+			}
+			for _, n := range h.Networks {
+				if p, err := netip.ParsePrefix(n.IP.Address); err == nil && p.Masked().String() == c.Variables["ELEMENTO_NETWORK_CIDR"] {
+					return fmt.Errorf("network %s is on host %s", n.Name, h.Name)
+				}
+			}
+		}
+		return nil
+	}
+}
+
+// freeDomain is one of which the forward's host is no part, so that the API stays.
+func (s *stage) freeDomain(ctx context.Context) string {
+	host := s.elementoCluster(ctx, s.Cluster).Spec.EndpointHost
+	var domains []string
+	for _, h := range s.World.Hosts() {
+		if h.ID != host {
+			domains = append(domains, h.Domain)
+		}
+	}
+	return draw(s, domains)
+}
+
+// readyIn holds when there are so many workers outside of a domain, all Ready.
+func (s *stage) readyIn(workers int, not string) check {
+	return func(ctx context.Context) error {
+		objects, err := s.Cluster.vms(ctx)
+		if err != nil {
+			return err
+		}
+		n := 0
+		for _, o := range objects {
+			_, controlPlane := o.Labels[clusterv1.MachineControlPlaneLabel]
+			if !controlPlane && o.Spec.Domain != not && o.Status.PowerState == infrav1.PowerStateRunning && o.DeletionTimestamp == nil {
+				n++
+			}
+		}
+		if n < workers {
+			return fmt.Errorf("%d workers run outside of %s, want %d", n, not, workers)
+		}
+		return nil
+	}
+}
+
+// empty holds when a host has no VM of ours.
+func (s *stage) empty(host string) check {
+	return func(ctx context.Context) error {
+		inventory, err := s.inventory(ctx)
+		if err != nil {
+			return err
+		}
+		for _, h := range inventory.Hosts {
+			if h.Name == host && len(h.VMs) > 0 {
+				return fmt.Errorf("host %s has %d VMs, the first is %s", host, len(h.VMs), h.VMs[0].Name)
+			}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,88 @@
+// Scenarios makes things go wrong on purpose, one thing at a time, and demands
+// that everything comes right again by itself: criterion F5 of the checklist. Each
+// scenario is named after what happens and can be repeated alone, with its seed.
+//
+//	go run ./e2e/scenarios --out out/scenarios
+//	go run ./e2e/scenarios --name lost-register-reply --seed 7
+//	go run ./e2e/scenarios --list
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+)
+
+func main() {
+	var (
+		names  string
+		seed   uint64
+		list   bool
+		chosen []scenario
+	)
+	suite.Program{
+		Name: "scenarios", Title: "Failure scenarios", AtomOS: site(), OwnWorld: true, Recorded: true,
+		Flags: func(flags *flag.FlagSet) {
+			flags.StringVar(&names, "name", "*", "scenarios to play, as `patterns` with *, separated by commas")
+			flags.Uint64Var(&seed, "seed", 1, "`seed` of all random choices; each scenario draws from a source of its own")
+			flags.BoolVar(&list, "list", false, "list the scenarios and end")
+		},
+		Check: func() (err error) {
+			if chosen, err = choose(names); err != nil {
+				return err
+			}
+			if list {
+				for _, s := range chosen {
+					fmt.Printf("%-40s %s\n", s.name, s.does)
+				}
+				os.Exit(0)
+			}
+			return nil
+		},
+		World: func(o *world.Options) {
+			o.Elemento.Proxied, o.Respawn = true, true
+			o.Elemento.ManagerArgs = managerArgs()
+		},
+		Describe: func(site *suite.Site) {
+			describe(&troupe{site: site, seed: seed, partial: len(chosen) < len(all())}, chosen)
+		},
+	}.Main()
+}
+
+// managerArgs are those of our manager here.
+func managerArgs() []string {
+	return []string{"--unreachable-grace=" + unreachableGrace.String(), "--fencing-grace=" + fencingGrace.String()}
+}
+
+// site is the AtomOS that things go wrong with: room for some clusters on any two
+// of its three hosts, each a domain of its own.
+func site() world.AtomOS {
+	a := suite.Trial()
+	a.BootTime, a.StopTime = time.Second, time.Second
+	return a
+}
+
+// choose returns the scenarios whose names match one of the patterns.
+func choose(patterns string) ([]scenario, error) {
+	var chosen []scenario
+	for _, s := range all() {
+		if slices.ContainsFunc(strings.Split(patterns, ","), func(p string) bool {
+			hit, err := path.Match(strings.TrimSpace(p), s.name)
+			return hit && err == nil
+		}) {
+			chosen = append(chosen, s)
+		}
+	}
+	if len(chosen) == 0 {
+		return nil, errors.New("no scenario is named " + patterns + "; --list lists them")
+	}
+	return chosen, nil
+}
