@@ -152,10 +152,11 @@ func (q requirement) value(r Report, c Criterion) (float64, bool) {
 	case scenarios:
 		return float64(len(c.Scenarios)), true
 	case realNodes:
-		if g := r.Environment.Guests; g == "simulated" || g == "" {
-			return 0, true
+		e := r.Environment
+		if e.Guests == "container" || e.Guests != "simulated" && e.Target != "" && !e.IsFake() {
+			return 1, true
 		}
-		return 1, true
+		return 0, true
 	}
 	i := slices.IndexFunc(c.Figures, func(f Figure) bool { return f.Name == q.of })
 	if i < 0 {

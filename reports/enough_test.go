@@ -78,7 +78,7 @@ func TestACriterionThatAsksForMuchIsNotPassedByLess(t *testing.T) {
 		}, Unknown, "a short run: 3 of 100"},
 		"iterations of which many fail": {"R2", func(_ *Recorder, e *Examination) {
 			e.Figure(Figure{Name: Iterations, Value: 100}, Share(SucceededOperations, 2990, 3000))
-		}, Failed, "at least 99.9 %"},
+		}, Failed, "at least 99.90 %"},
 		"some cycles": {"R3", func(_ *Recorder, e *Examination) {
 			e.Figure(Figure{Name: ClusterCycles, Value: 5}, Figure{Name: LeakedResources})
 		}, Unknown, "a short run: 5 of 50"},

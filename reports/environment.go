@@ -25,12 +25,38 @@ type Environment struct {
 	Plane string `json:"plane"`
 	// Guests is what ran in the VMs: simulated, container, or real.
 	Guests string `json:"guests"`
-	// Target is the AtomOS: "fake", or the addresses of its hosts.
+	// Target is the AtomOS: "fake" for one that the run started, or the addresses
+	// of the hosts that it was given.
 	Target string `json:"target"`
+	// Manufacturer is who made the hosts, as they say themselves; empty where they
+	// were not asked.
+	Manufacturer string `json:"manufacturer,omitempty"`
+	// Fake tells that the AtomOS was the fake: started by the run, or one that says
+	// so itself.
+	Fake bool `json:"fake,omitempty"`
 	// Settings are those that change the figures, such as boot times.
 	Settings []Setting `json:"settings,omitempty"`
 	// Versions are those of everything that took part.
 	Versions []Setting `json:"versions,omitempty"`
+}
+
+// IsFake tells whether the AtomOS is known to have been the fake.
+func (e Environment) IsFake() bool { return e.Fake || e.Target == "fake" }
+
+// AtomOS says what is known of the AtomOS, for people.
+func (e Environment) AtomOS() string {
+	switch {
+	case e.Target == "fake":
+		return "the fake"
+	case e.Fake:
+		return "the fake at " + e.Target
+	case e.Manufacturer != "":
+		return e.Target + ", made by " + e.Manufacturer + " as they say"
+	case e.Target == "":
+		return unknown
+	default:
+		return e.Target + ", which did not say what they are"
+	}
 }
 
 // Setting is a name and its value.

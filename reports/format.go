@@ -10,6 +10,9 @@ import (
 // number writes a value for people: three significant digits, no more than two
 // after the point, and the unit where there is one.
 func number(value float64, unit string) string {
+	if unit == "%" && value != math.Trunc(value) {
+		return precise(value) + " %" // what lacks to all of them is in the digits after the point
+	}
 	digits := 0
 	switch abs := math.Abs(value); {
 	case value == math.Trunc(value) || abs >= 100:
@@ -24,6 +27,10 @@ func number(value float64, unit string) string {
 	}
 	return s
 }
+
+// precise writes a value of which the digits after the point matter, such as a
+// share close to all.
+func precise(value float64) string { return strconv.FormatFloat(value, 'f', 2, 64) }
 
 // seconds writes a duration in seconds for people.
 func seconds(s float64) string {

@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
+	"golang.org/x/net/html"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	"k8s.io/kube-openapi/pkg/validation/strfmt"
 	"k8s.io/kube-openapi/pkg/validation/validate"
@@ -256,13 +259,18 @@ func withoutReferences(t *testing.T, schema []byte) []byte {
 	return expanded
 }
 
-func TestTheJSONKeepsToItsSchema(t *testing.T) {
-	t.Parallel()
+func schemaOf(t *testing.T) *validate.SchemaValidator {
+	t.Helper()
 	schema := &spec.Schema{}
 	if err := json.Unmarshal(withoutReferences(t, Schema), schema); err != nil {
 		t.Fatal(err)
 	}
-	validator := validate.NewSchemaValidator(schema, nil, "", strfmt.Default)
+	return validate.NewSchemaValidator(schema, nil, "", strfmt.Default)
+}
+
+func TestTheJSONKeepsToItsSchema(t *testing.T) {
+	t.Parallel()
+	validator := schemaOf(t)
 	decoded := func(r Report) map[string]any {
 		encoded, err := JSON(r)
 		if err != nil {
@@ -366,22 +374,67 @@ func TestThePageStandsAlone(t *testing.T) {
 			t.Errorf("the page lacks %s", c.ID)
 		}
 	}
-	// What a page can load or run, and what the template engine writes in the
-	// place of what it refuses.
-	for _, no := range []string{"http:", "https:", "<script", "src=", "@import", "url(", "<link", "ZgotmplZ"} {
+	standsAlone(t, page)
+	if _, err := os.Stat(filepath.Join(dir, "report.json")); err != nil {
+		t.Error(err)
+	}
+}
+
+// loads are the attributes by which an element loads something, or leads to it.
+var loads = []string{"src", "srcset", "href", "xlink:href", "data", "action", "poster", "background", "manifest"}
+
+// standsAlone demands that a page loads and runs nothing, and leads to files beside
+// it and places in it only.
+func standsAlone(t *testing.T, page []byte) {
+	t.Helper()
+	root, err := html.Parse(bytes.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]bool{}
+	for n := range root.Descendants() {
+		for _, a := range n.Attr {
+			if a.Key == "id" {
+				ids[a.Val] = true
+			}
+		}
+	}
+	for n := range root.Descendants() {
+		switch n.Data {
+		case "script", "link", "iframe", "object", "embed", "img", "image", "base", "form", "video", "audio", "use":
+			if n.Type == html.ElementNode {
+				t.Errorf("the page has an element %s", n.Data)
+			}
+		}
+		for _, a := range n.Attr {
+			if strings.HasPrefix(a.Key, "on") {
+				t.Errorf("the page runs %s of %s", a.Key, n.Data)
+			}
+			if !slices.Contains(loads, a.Key) {
+				continue
+			}
+			u, err := url.Parse(a.Val)
+			switch {
+			case err != nil || u.Scheme != "" || u.Host != "" || strings.HasPrefix(u.Path, "/"):
+				t.Errorf("%s of %s leads away: %q", a.Key, n.Data, a.Val)
+			case u.Path == "" && !ids[u.Fragment]:
+				t.Errorf("%s of %s leads to a place that the page lacks: %q", a.Key, n.Data, a.Val)
+			}
+		}
+	}
+	// What a style sheet can load, what names another place, and what the template
+	// engine writes in the place of what it refuses.
+	for _, no := range []string{"http:", "https:", "@import", "url(", "ZgotmplZ"} {
 		if bytes.Contains(page, []byte(no)) {
 			t.Errorf("the page contains %q", no)
 		}
-	}
-	if _, err := os.Stat(filepath.Join(dir, "report.json")); err != nil {
-		t.Error(err)
 	}
 }
 
 func TestNumbersAreWrittenForPeople(t *testing.T) {
 	t.Parallel()
 	for want, got := range map[string]string{
-		"0": number(0, ""), "6": number(6, ""), "0.25 ms": number(0.25, "ms"), "12.3 s": number(12.345, "s"),
+		"0": number(0, ""), "99.97 %": number(99.97, "%"), "100 %": number(100, "%"), "6": number(6, ""), "0.25 ms": number(0.25, "ms"), "12.3 s": number(12.345, "s"),
 		"123 s": number(123.4, "s"), "4m10s": seconds(250), "2.50 s": seconds(2.5),
 	} {
 		if got != want {

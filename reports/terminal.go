@@ -15,16 +15,27 @@ func WriteText(w io.Writer, r Report) error {
 	var b strings.Builder
 	rule := strings.Repeat("-", Width) + "\n"
 	line(&b, 0, "%s: %s", r.Title, strings.ToUpper(string(r.Verdict)))
-	line(&b, 0, "%s, %s on %s", r.Start.UTC().Format(time.DateTime+" MST"),
-		seconds(r.End.Sub(r.Start).Seconds()), orUnknown(r.Environment.Host))
-	line(&b, 0, "commit %s, plane %s, guests %s, AtomOS %s", orUnknown(r.Environment.Commit),
-		orUnknown(r.Environment.Plane), orUnknown(r.Environment.Guests), orUnknown(r.Environment.Target))
+	if len(r.Runs) > 0 {
+		for _, run := range r.Runs {
+			line(&b, 4, "run %s: %s, commit %s, AtomOS %s, %s%s", run.Name, run.Start.UTC().Format(time.DateTime+" MST"),
+				orUnknown(run.Environment.Commit), run.Environment.AtomOS(), seconds(run.Took().Seconds()), mergedNote(run.Parts))
+		}
+	} else {
+		line(&b, 0, "%s, %s on %s%s", r.Start.UTC().Format(time.DateTime+" MST"),
+			seconds(r.End.Sub(r.Start).Seconds()), orUnknown(r.Environment.Host), mergedNote(r.Parts))
+		line(&b, 0, "commit %s, plane %s, guests %s, AtomOS %s", orUnknown(r.Environment.Commit),
+			orUnknown(r.Environment.Plane), orUnknown(r.Environment.Guests), r.Environment.AtomOS())
+	}
 	if r.Explanation != "" {
 		line(&b, 2, "because: %s", beginning(r.Explanation))
 	}
 	b.WriteString(rule)
 	for _, c := range r.Criteria {
-		line(&b, 14, "%-4s%-10s%s", c.ID, c.Verdict, c.Title)
+		run := ""
+		if c.Run != "" {
+			run = " (run " + c.Run + ")"
+		}
+		line(&b, 14, "%-4s%-10s%s%s", c.ID, c.Verdict, c.Title, run)
 		if c.Verdict == NotRun {
 			continue
 		}
@@ -38,6 +49,19 @@ func WriteText(w io.Writer, r Report) error {
 		for _, l := range c.Latencies {
 			line(&b, 16, "%14s%s: %s", "", l.Name, distribution(l))
 		}
+		if len(c.Scenarios) > 0 {
+			for _, of := range summary(Criterion{Scenarios: c.Scenarios}) {
+				line(&b, 16, "%14s%s", "", of)
+			}
+			for _, s := range c.Scenarios {
+				if s.Verdict != Passed {
+					line(&b, 16, "%14s%-8s %s: %s; repeated by %s", "", s.Verdict, s.Name, beginning(s.Explanation), s.Command)
+				}
+			}
+		}
+		for _, v := range c.Validators {
+			line(&b, 16, "%14s%s", "", judgment(v))
+		}
 		for _, i := range c.Items {
 			detail := ""
 			if i.Detail != "" {
@@ -45,6 +69,9 @@ func WriteText(w io.Writer, r Report) error {
 			}
 			line(&b, 16, "%14s%-8s %s%s", "", i.Verdict, i.Name, detail)
 		}
+	}
+	for _, v := range r.Validators {
+		line(&b, 16, "    %s", judgment(v))
 	}
 	for _, f := range r.Figures {
 		verdict := ""
@@ -68,12 +95,29 @@ func beginning(explanation string) string {
 	return explanation
 }
 
-func measured(f Figure) string {
-	limit := ""
-	if f.AtMost != nil {
-		limit = fmt.Sprintf(" (at most %s)", number(*f.AtMost, f.Unit))
+// mergedNote labels a run of several processes.
+func mergedNote(parts []Part) string {
+	if len(parts) < 2 {
+		return ""
 	}
-	return fmt.Sprintf("%s: %s%s", f.Name, number(f.Value, f.Unit), limit)
+	return fmt.Sprintf(", merged from %d processes", len(parts))
+}
+
+// judgment is what a validator found, in a line.
+func judgment(v Validator) string {
+	of := fmt.Sprintf("%-8s %s: %d checked, %d violations", v.Verdict, v.Name, v.Checked, len(v.Violations))
+	if len(v.Violations) > 0 {
+		of += ", the first: " + beginning(v.Violations[0])
+	}
+	return of
+}
+
+func measured(f Figure) string {
+	limit := strings.TrimSuffix(strings.TrimPrefix(limits(f), ", "), " is asked for")
+	if limit != "" {
+		limit = " (" + limit + ")"
+	}
+	return fmt.Sprintf("%s: %s%s%s", f.Name, number(f.Value, f.Unit), interval(f), limit)
 }
 
 func distribution(l Latency) string {

@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -75,3 +76,15 @@ func (l *TimeLine) Violation(name, detail string, at time.Time) {
 }
 
 func (l *TimeLine) since(at time.Time) float64 { return at.Sub(l.Start).Seconds() }
+
+// Bad are the events that should not have happened, in the order of time.
+func (l TimeLine) Bad() []Event {
+	var of []Event
+	for _, e := range l.Events {
+		if e.Bad {
+			of = append(of, e)
+		}
+	}
+	slices.SortStableFunc(of, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
+	return of
+}
