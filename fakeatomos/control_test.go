@@ -68,6 +68,73 @@ func TestAFakeIsSteeredFromAnotherProcess(t *testing.T) {
 	}
 }
 
+func TestEveryEventComesThroughTheControlListener(t *testing.T) {
+	t.Parallel()
+	f := start(t, 2, func(o *fakeatomos.Options) { o.Control = "127.0.0.1:0" })
+	h, other := f.Hosts()[0], f.Hosts()[1].Name()
+	c := dial(t, h, "")
+	control := fakeatomos.Connect(f.ControlURL())
+	ctx := t.Context()
+	register(t, c, "vm", small())
+	register(t, c, "gone", small())
+	host := func() fakeatomos.HostInventory { return f.Inventory().Hosts[0] }
+	pings := func() bool { return c.Ping(ctx) == nil }
+	fits := func() bool { a, err := c.CanAllocate(ctx, small()); return err == nil && a.CanAllocate }
+	third := func() error {
+		_, err := c.Register(ctx, c4.RegisterRequest{ClientUID: owner, Name: "third", Pledge: small()})
+		return err
+	}
+	tested := map[string]bool{}
+	check := func(event string, err error, holds func() bool) {
+		t.Helper()
+		tested[event] = true
+		if err != nil {
+			t.Errorf("%s: %v", event, err)
+		} else if !holds() {
+			t.Errorf("%s has not happened: %+v", event, f.Inventory())
+		}
+	}
+	check("host isolate", control.Isolate(ctx, h.Name()), func() bool { return !pings() && host().Isolated && host().Up })
+	check("host reconnect", control.Reconnect(ctx, h.Name()), pings)
+	check("host maintenance", control.SetMaintenance(ctx, h.Name(), true), func() bool { return host().Maintenance })
+	check("host capacity", control.SetCapacity(ctx, h.Name(), 1, 1), func() bool { return !fits() })
+	check("host capacity", control.SetCapacity(ctx, h.Name(), 0, 0), fits)
+	check("host community", control.SetCommunity(ctx, h.Name(), true), func() bool { return c4.CodeOf(third()) == c4.LicenseRequired })
+	check("host clock", control.ShiftClock(ctx, h.Name(), -24*time.Hour), func() bool {
+		return control.SetCommunity(ctx, h.Name(), false) == nil && third() == nil && time.Since(vmsOf(t, c, owner)[2].Created) > 23*time.Hour
+	})
+	check("host slow", control.SetSlow(ctx, h.Name(), 50*time.Millisecond), func() bool {
+		began := time.Now()
+		return pings() && time.Since(began) >= 50*time.Millisecond
+	})
+	check("host slow", control.SetSlow(ctx, h.Name(), 0), pings)
+	check("vm crash", control.CrashVM(ctx, h.Name(), "vm"), func() bool { return f.Inventory().VM("vm")[0].State == c4.ShutOff })
+	check("vm change", control.ChangeVM(ctx, "", "vm", fakeatomos.Change{Slots: 3}), func() bool { return f.Inventory().VM("vm")[0].Slots == 3 })
+	check("vm vanish", control.VanishVM(ctx, "", "gone", true), func() bool { return len(f.Inventory().VM("gone")) == 0 })
+	check("domain down", control.DomainDown(ctx, "d1"), func() bool { return !host().Up && !f.Inventory().Hosts[1].Up })
+	check("domain up", control.DomainUp(ctx, "d1"), func() bool { return host().Up && f.Inventory().Hosts[1].Up })
+	check("host wipe", control.Wipe(ctx, h.Name(), true), func() bool { return !host().Up && len(host().VMs) == 0 })
+	check("host up", control.Up(ctx, h.Name()), pings)
+	check("host down", control.Down(ctx, other), func() bool { return !f.Inventory().Hosts[1].Up })
+	for kind, events := range map[string][]string{"host": fakeatomos.HostEvents(), "domain": fakeatomos.DomainEvents(), "vm": fakeatomos.VMEvents()} {
+		for _, event := range events {
+			if !tested[kind+" "+event] {
+				t.Errorf("%s %s has no test", kind, event)
+			}
+		}
+	}
+	for what, err := range map[string]error{
+		"a VM":     control.CrashVM(ctx, "", "none"),
+		"a domain": control.DomainUp(ctx, "none"),
+		"a host":   control.Isolate(ctx, "none"),
+		"a change": control.ChangeVM(ctx, "", "vm", fakeatomos.Change{}),
+	} {
+		if err == nil {
+			t.Errorf("%s that is not there is accepted", what)
+		}
+	}
+}
+
 func TestTheJournalTellsWhatChanged(t *testing.T) {
 	t.Parallel()
 	f := start(t, 1, func(o *fakeatomos.Options) { o.Control = "127.0.0.1:0" })

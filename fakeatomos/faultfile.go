@@ -4,9 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 
 	"sigs.k8s.io/yaml"
 )
+
+// secondDocument finds one behind the first, which would be overlooked.
+var secondDocument = regexp.MustCompile(`(?ms)^[^#\s-].*^---`)
 
 // ParseFaults reads a file of faults: YAML with the seed of them all and the
 // faults, which have the fields of Fault and a delay such as "200ms".
@@ -22,6 +26,9 @@ import (
 // the list, so that one number repeats them all. Errors name the fault that is
 // wrong, and what of it.
 func ParseFaults(file []byte) ([]Fault, error) {
+	if secondDocument.Match(file) {
+		return nil, errors.New("the file must be one document: there is a second one behind ---")
+	}
 	asJSON, err := yaml.YAMLToJSONStrict(file)
 	if err != nil {
 		return nil, err
