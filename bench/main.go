@@ -39,7 +39,7 @@ func main() {
 			flags.IntVar(&b.machines, "machines", limitMachines, "`number` of workers")
 			flags.DurationVar(&b.patience, "patience", 20*time.Minute, "give up when the workers are not Running, or not gone, by then")
 		},
-		Check: func() error {
+		Prepare: func(*suite.Options) error {
 			if b.machines < 1 {
 				return fmt.Errorf("--machines %d: at least one", b.machines)
 			}

@@ -39,7 +39,7 @@ func main() {
 			flags.IntVar(&m.machines, "machines", 30, "`number` of Machines to measure")
 			flags.IntVar(&m.atATime, "at-a-time", 3, "`number` of Machines to make and delete at a time")
 		},
-		Check: func() error {
+		Prepare: func(*suite.Options) error {
 			if m.atATime < 1 || m.machines < m.atATime {
 				return fmt.Errorf("--machines %d --at-a-time %d: at least one round of at least one Machine", m.machines, m.atATime)
 			}

@@ -32,7 +32,7 @@ func (s *scenario) create(ctx context.Context, f1 *reports.Examination) {
 		Expect(err).NotTo(HaveOccurred())
 		s.clastix, err = newClastix(kubeconfig, s.site.Admin.Scheme())
 		Expect(err).NotTo(HaveOccurred())
-		s.objectsBefore = slices.Sorted(maps.Keys(s.objects(ctx)))
+		s.objectsBefore = slices.Sorted(maps.Keys(s.site.Objects(ctx, s.cluster.Key.Namespace)))
 		s.watch()
 	})
 	f1.Step("clusterctl generate cluster, applied as Clastix", func() { s.apply(ctx, workers) })

@@ -13,17 +13,14 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
 	"sync"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/cluster-api/test/framework"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
@@ -131,30 +128,6 @@ func (s *scenario) workload(ctx context.Context) client.Client {
 	c, err := client.New(config, client.Options{})
 	Expect(err).NotTo(HaveOccurred())
 	return c
-}
-
-// rootCA is a ConfigMap that Kubernetes puts into each namespace when it gets to
-// it.
-const rootCA = "kube-root-ca.crt"
-
-// objects are all objects in the namespace that anyone would miss, with their
-// generation and resourceVersion.
-func (s *scenario) objects(ctx context.Context) map[string]string {
-	found := map[string]string{}
-	for _, o := range framework.GetCAPIResources(ctx, framework.GetCAPIResourcesInput{
-		Lister:    s.site.Admin,
-		Namespace: s.cluster.Key.Namespace,
-		IncludeTypes: []metav1.TypeMeta{
-			{APIVersion: "v1", Kind: "Secret"}, {APIVersion: "v1", Kind: "ConfigMap"},
-			{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "Role"}, {APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"},
-		},
-	}) {
-		if o.GetKind() == "ConfigMap" && o.GetName() == rootCA {
-			continue
-		}
-		found[o.GetKind()+" "+o.GetName()] = fmt.Sprintf("%s generation %d resourceVersion %s", o.GetUID(), o.GetGeneration(), o.GetResourceVersion())
-	}
-	return found
 }
 
 // tidy removes the cluster where the scenario did not come so far, so that

@@ -29,7 +29,7 @@ func (s *scenario) remove(ctx context.Context, f4 *reports.Examination) {
 		)
 	})
 	f4.Step("nothing is left in Kubernetes", func() {
-		Eventually(func() []string { return slices.Sorted(maps.Keys(s.objects(ctx))) }, suite.Long, suite.Often).WithContext(ctx).Should(Equal(s.objectsBefore))
+		Eventually(func() []string { return slices.Sorted(maps.Keys(s.site.Objects(ctx, s.cluster.Key.Namespace))) }, suite.Long, suite.Often).WithContext(ctx).Should(Equal(s.objectsBefore))
 		cleanups := &infrav1.ElementoCleanupList{}
 		Expect(s.site.Admin.List(ctx, cleanups, client.InNamespace(s.cluster.Key.Namespace))).To(Succeed())
 		f4.Figure(reports.Figure{Name: "ElementoCleanups", Value: float64(len(cleanups.Items)), AtMost: ptr.To(0.0), Command: "kubectl get elementocleanups"})

@@ -79,16 +79,16 @@ func (s *scenario) condemn(ctx context.Context, n int) []string {
 // applyingAgainChangesNothing applies what is there, as GitOps tools do all the
 // time, and demands that no object has another generation or resourceVersion.
 func (s *scenario) applyingAgainChangesNothing(ctx context.Context) {
-	previous := s.objects(ctx)
+	previous := s.site.Objects(ctx, s.cluster.Key.Namespace)
 	Eventually(func(g Gomega) {
-		now := s.objects(ctx)
+		now := s.site.Objects(ctx, s.cluster.Key.Namespace)
 		then := previous
 		previous = now
 		g.Expect(changes(then, now)).To(BeEmpty())
 	}, suite.Long, "1s").WithContext(ctx).MustPassRepeatedly(15).Should(Succeed(), "the cluster never came to rest")
 	s.apply(ctx, workers)
 	s.ordered = s.ordered[:len(s.ordered)-1] // it orders nothing
-	Consistently(func() []string { return changes(previous, s.objects(ctx)) }, "15s", "500ms").WithContext(ctx).Should(BeEmpty())
+	Consistently(func() []string { return changes(previous, s.site.Objects(ctx, s.cluster.Key.Namespace)) }, "15s", "500ms").WithContext(ctx).Should(BeEmpty())
 }
 
 // changes says what is there on one side only, or not the same on both.

@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 )
@@ -24,14 +23,10 @@ type Program struct {
 	OwnWorld bool
 	// Recorded says that it keeps a history.
 	Recorded bool
-	// Lasts tells how long it may take, World changes what it stands on; both are
-	// asked when the flags are known and may be nil.
-	Lasts func() time.Duration
-	World func(*world.Options)
-	// Flags registers flags of its own, and Check says what is wrong with their
-	// values; both may be nil.
-	Flags func(*flag.FlagSet)
-	Check func() error
+	// Flags registers flags of its own. Prepare says what is wrong with their values,
+	// and what they change of the options. Both may be nil.
+	Flags   func(*flag.FlagSet)
+	Prepare func(*Options) error
 	// Describe describes its specs.
 	Describe func(*Site)
 }
@@ -54,16 +49,10 @@ func (p Program) run(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if p.Check != nil {
-		if err := p.Check(); err != nil {
+	if p.Prepare != nil {
+		if err := p.Prepare(&o); err != nil {
 			return err
 		}
-	}
-	if p.Lasts != nil {
-		o.Lasts = p.Lasts()
-	}
-	if p.World != nil {
-		p.World(&o.World)
 	}
 	return Run(p.Title, Command(p.Name, args), o, p.Describe)
 }

@@ -33,7 +33,7 @@ func main() {
 		Flags: func(flags *flag.FlagSet) {
 			flags.StringVar(&only, "only", "", "run only the specs whose name contains this")
 		},
-		Check: func() error {
+		Prepare: func(*suite.Options) error {
 			r.chosen = slices.DeleteFunc(specs(), func(s spec) bool { return !strings.Contains(s.name, only) })
 			if len(r.chosen) == 0 {
 				return fmt.Errorf("--only %q: no spec is called so", only)
