@@ -35,7 +35,7 @@ func main() {
 			flags.Uint64Var(&seed, "seed", 1, "`seed` of all random choices; each scenario draws from a source of its own")
 			flags.BoolVar(&list, "list", false, "list the scenarios and end")
 		},
-		Check: func() (err error) {
+		Prepare: func(o *suite.Options) (err error) {
 			if chosen, err = choose(names); err != nil {
 				return err
 			}
@@ -45,11 +45,9 @@ func main() {
 				}
 				os.Exit(0)
 			}
+			o.World.Elemento.Proxied, o.World.Respawn = true, true
+			o.World.Elemento.ManagerArgs = managerArgs()
 			return nil
-		},
-		World: func(o *world.Options) {
-			o.Elemento.Proxied, o.Respawn = true, true
-			o.Elemento.ManagerArgs = managerArgs()
 		},
 		Describe: func(site *suite.Site) {
 			describe(&troupe{site: site, seed: seed, partial: len(chosen) < len(all())}, chosen)
