@@ -24,7 +24,7 @@ func (v Validator) judged() Validator {
 	switch {
 	case len(v.Violations) > 0:
 		v.Verdict = Failed
-	case v.Checked == 0:
+	case v.Checked == 0 || v.Verdict == Unknown: // it may not have been able to tell
 		v.Verdict = Unknown
 	default:
 		v.Verdict = Passed
@@ -36,6 +36,9 @@ func (v Validator) judged() Validator {
 func (v Validator) reason() string {
 	if len(v.Violations) > 0 {
 		return v.Name + ": " + v.Violations[0]
+	}
+	if v.Checked > 0 {
+		return v.Name + " cannot tell of all that it looked at"
 	}
 	return v.Name + " found nothing to look at"
 }
