@@ -1,0 +1,174 @@
+// Package watch keeps the history of a suite while it runs, and has the validators
+// judge it all the while.
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	fakehistory "elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
+	"elemento.cloud/cluster-api-provider-elemento/soak/history"
+	"elemento.cloud/cluster-api-provider-elemento/soak/validate"
+)
+
+// every is how often the processes are sampled.
+const every = 15 * time.Second
+
+// Watch is a history that is being written and judged. Its suite must be one that
+// is recorded.
+type Watch struct {
+	site    *suite.Site
+	dir     string
+	objects *fakehistory.Writer
+	// stopWriting ends what writes, and stopJudging what reads, which is later.
+	stopWriting, stopJudging context.CancelFunc
+	writing, judging         sync.WaitGroup
+
+	violated chan struct{}
+	mu       sync.Mutex
+	found    []validate.Violation
+	results  []validate.Result
+	failed   error
+	sampled  func(Sample)
+}
+
+// Sample is what a process of the world holds at a moment.
+type Sample struct {
+	At      time.Time
+	Process string
+	world.Resources
+	// Errors are the failed reconcile loops since its start, by controller, of our
+	// manager.
+	Errors map[string]float64 `json:"controller_runtime_reconcile_errors_total,omitempty"`
+}
+
+// Begin begins to write and to judge the history of a suite. sampled, which may be
+// nil, is told of each sample.
+func Begin(ctx context.Context, site *suite.Site, limits validate.Limits, sampled func(Sample)) (*Watch, error) {
+	w := &Watch{site: site, dir: filepath.Join(site.Dir, history.Dir), violated: make(chan struct{}), sampled: sampled}
+	var err error
+	if w.objects, err = fakehistory.Open(filepath.Join(w.dir, history.Objects)); err != nil {
+		return nil, err
+	}
+	var writing, judging context.Context
+	writing, w.stopWriting = context.WithCancel(context.WithoutCancel(ctx))
+	judging, w.stopJudging = context.WithCancel(context.WithoutCancel(ctx))
+	wait, err := history.Record(writing, site.World.Config(), w.objects)
+	if err != nil {
+		w.stopWriting()
+		w.stopJudging()
+		return nil, errors.Join(err, w.objects.Close())
+	}
+	w.writing.Go(wait)
+	w.writing.Go(func() { history.Probe(writing, site.Admin, site.World.History()) })
+	w.writing.Go(func() { w.sample(writing) })
+	w.judging.Go(func() {
+		results, err := validate.Follow(judging, w.dir, w.violation, validate.All(limits)...)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.results, w.failed = results, err
+	})
+	return w, nil
+}
+
+func (w *Watch) violation(v validate.Violation) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.found = append(w.found, v); len(w.found) == 1 {
+		close(w.violated)
+	}
+}
+
+// Violated is closed when an invariant is broken.
+func (w *Watch) Violated() <-chan struct{} { return w.violated }
+
+// Violations are those that are certain by now.
+func (w *Watch) Violations() []validate.Violation {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]validate.Violation(nil), w.found...)
+}
+
+// End ends the history and returns what the validators came to.
+func (w *Watch) End() ([]validate.Result, error) {
+	w.stopWriting()
+	w.writing.Wait()
+	w.stopJudging()
+	w.judging.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := errors.Join(w.failed, w.objects.Close()); err != nil {
+		return nil, fmt.Errorf("judging the history in %s: %w", w.dir, err)
+	}
+	return w.results, nil
+}
+
+// sample writes down what the processes hold, those that run and answer.
+func (w *Watch) sample(ctx context.Context) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		processes := []string{world.ElementoProvider, world.FakeProcess}
+		for n := range w.site.World.Endpoints() {
+			processes = append(processes, world.DaemonProcess(n+1))
+		}
+		for _, process := range processes {
+			w.sampleOne(ctx, process)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (w *Watch) sampleOne(ctx context.Context, process string) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	s := Sample{At: time.Now(), Process: process}
+	var err error
+	if s.Resources, err = w.site.World.Resources(ctx, process); err != nil {
+		return // it may have been killed just now
+	}
+	if process == world.ElementoProvider {
+		families, err := w.site.World.Metrics(ctx, process)
+		if err != nil {
+			return
+		}
+		s.Errors = map[string]float64{}
+		for _, m := range families["controller_runtime_reconcile_errors_total"].GetMetric() {
+			for _, l := range m.GetLabel() {
+				s.Errors[l.GetValue()] += m.GetCounter().GetValue()
+			}
+		}
+	}
+	w.site.World.History().Add(fakehistory.Event{Time: s.At, Kind: fakehistory.Sample, Name: process, Detail: fakehistory.Detail(s)})
+	if w.sampled != nil {
+		w.sampled(s)
+	}
+}
+
+// ForReport are results as a report shows them, but for those of validators that
+// had nothing to judge.
+func ForReport(results []validate.Result) []reports.Validator {
+	var shown []reports.Validator
+	for _, r := range results {
+		if r.Verdict == reports.NotRun {
+			continue
+		}
+		v := reports.Validator{Name: r.Validator, Rule: r.Explanation, Checked: r.Judged, Verdict: r.Verdict}
+		for _, violation := range r.Violations {
+			v.Violations = append(v.Violations, violation.String())
+		}
+		shown = append(shown, v)
+	}
+	return shown
+}
