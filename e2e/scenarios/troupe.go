@@ -50,7 +50,7 @@ func (t *troupe) begin(ctx context.Context) {
 	t.before, err = t.site.Hosts.Take(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	t.namespace = t.site.Namespace(ctx, "scenarios")
-	t.watched = watch(t.site)
+	t.watched = watchOver(ctx, t.site)
 }
 
 // play plays a scenario, says in the report how it went, and leaves the world as
@@ -82,6 +82,7 @@ func (t *troupe) play(ctx context.Context, s scenario) {
 	st.end(ctx)
 	t.watched.mark(s.name, "end")
 	Expect(st.took).To(BeNumerically("<=", cycles*cycle), "%s took longer than %d cycles to converge", s.name, cycles)
+	Expect(t.watched.violated()).To(Succeed(), "the validators of the history")
 	result.Verdict = reports.Passed
 }
 
@@ -93,8 +94,9 @@ func (t *troupe) end(ctx context.Context) {
 		}
 		t.site.Unchanged(ctx, t.before)
 	})
+	t.watched.judge(t.f5)
 	if t.partial {
-		t.f5.Item(reports.Item{Name: "the other scenarios", Verdict: reports.Unknown, Detail: "not all scenarios were played"})
+		t.f5.Doubt("not all scenarios were played")
 	}
 }
 

@@ -1,26 +1,34 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	. "github.com/onsi/gomega"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
+	runhistory "elemento.cloud/cluster-api-provider-elemento/soak/history"
+	"elemento.cloud/cluster-api-provider-elemento/soak/validate"
+	"elemento.cloud/cluster-api-provider-elemento/soak/watch"
 )
 
 // watched is the history of the run, and who judges it.
 type watched struct {
-	dir   string
-	steps *history.Writer
+	*watch.Watch
+	atomOS string
+	steps  *history.Writer
+	// told is how many violations have been told of.
+	told int
 }
 
-func watch(site *suite.Site) *watched {
-	dir := filepath.Join(site.Dir, "history")
-	Expect(os.MkdirAll(dir, 0o755)).To(Succeed())
-	return &watched{dir: dir, steps: site.World.History()}
+func watchOver(ctx context.Context, site *suite.Site) *watched {
+	w, err := watch.Begin(ctx, site, validate.Limits{}, nil)
+	Expect(err).NotTo(HaveOccurred())
+	return &watched{Watch: w, atomOS: filepath.Join(site.Dir, runhistory.Dir, runhistory.AtomOS), steps: site.World.History()}
 }
 
 // mark says in the history where a scenario has come to.
@@ -28,9 +36,27 @@ func (w *watched) mark(name, event string) {
 	w.steps.Add(history.Event{Kind: history.Step, Event: event, Name: name})
 }
 
+// violated says what the validators have found since it was asked last.
+func (w *watched) violated() error {
+	var errs []error
+	found := w.Violations()
+	for _, v := range found[w.told:] {
+		errs = append(errs, errors.New(v.String()))
+	}
+	w.told = len(found)
+	return errors.Join(errs...)
+}
+
+// judge ends the history and puts into the report what the validators came to.
+func (w *watched) judge(e *reports.Examination) {
+	results, err := w.End()
+	Expect(err).NotTo(HaveOccurred())
+	e.Validator(watch.ForReport(results)...)
+}
+
 // holder is the VM that holds a virtual address, as its guests have told.
 func (w *watched) holder(address string) (vm string, err error) {
-	_, err = history.Read(filepath.Join(w.dir, "atomos.jsonl"), 0, func(e history.Event) error {
+	_, err = history.Read(w.atomOS, 0, func(e history.Event) error {
 		if e.Kind == history.Cluster && e.Event == "holder" && e.Address == address {
 			vm = e.VM
 		}
