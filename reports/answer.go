@@ -82,7 +82,7 @@ func summary(c Criterion) []string {
 			lines = append(lines, l.Name+": not measured")
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("%s: %s / %s / %s (n = %d)", l.Name, duration(l.P50), duration(l.P90), duration(l.P99), l.Count))
+		lines = append(lines, fmt.Sprintf("%s: p50 %s, p90 %s, p99 %s (n = %d)", l.Name, duration(l.P50), duration(l.P90), duration(l.P99), l.Count))
 	}
 	if n := len(c.Validators); n > 0 {
 		lines = append(lines, fmt.Sprintf("%d of %d validators passed", passedOf(c.Validators, func(v Validator) Verdict { return v.Verdict }), n))

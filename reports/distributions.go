@@ -60,7 +60,7 @@ func distributions(latencies []Latency) template.HTML {
 			c.StrokeLine2(stroke(ink, 2), at(l.P50), y(base+.08), at(l.P50), top)
 			c.StrokeLine2(stroke(ink, .8), at(l.P99), y(base+.12), at(l.P99), y(base+.3))
 			if l.P50AtMost != nil {
-				c.StrokeLine2(stroke(bad, 1.2, vg.Points(3), vg.Points(2)), at(*l.P50AtMost), y(base+.05), at(*l.P50AtMost), y(base+.72))
+				c.StrokeLine2(stroke(bad, 1.2, vg.Points(3), vg.Points(2)), at(*l.P50AtMost), y(base+.05), at(*l.P50AtMost), top)
 			}
 			c.FillText(lettering(8.5, ink), vg.Point{X: c.Min.X, Y: y(base + .84)},
 				fmt.Sprintf("%s: p50 %s, p90 %s, p99 %s (n = %d)", l.Name, duration(l.P50), duration(l.P90), duration(l.P99), l.Count))

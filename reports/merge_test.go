@@ -20,7 +20,10 @@ import (
 // examined what it examined.
 func runOf(hour int, do func(*Recorder)) Report {
 	r := Record("A run", "make it", io.Discard)
-	r.Describe(Environment{Target: "fake", Guests: "simulated", Plane: "embedded"})
+	r.Describe(Environment{
+		Host: "machine", OS: "Linux", CPU: "a processor", Cores: 2, MemoryMiB: 4096, Commit: "0123456789ab",
+		Target: "fake", Guests: "simulated", Plane: "embedded", Versions: []Setting{{"Go", "go1"}},
+	})
 	do(r)
 	report := r.Finish()
 	report.Start = time.Date(2026, 1, 2, 12+hour, 0, 0, 0, time.UTC)
@@ -217,11 +220,11 @@ func aSignOff(t *testing.T) Report {
 	})
 	soak := runOf(5, func(r *Recorder) {
 		r.Seed("42")
+		now := time.Now()
+		r.Parts(Part{now.Add(-7 * time.Hour), now.Add(-3 * time.Hour)}, Part{now.Add(-3 * time.Hour), now})
 		e := r.Begin("R1")
 		e.Figure(Figure{Name: Hours, Value: 6.5, Unit: "h"}, Figure{Name: FaultsSet, Value: 24}, Figure{Name: FailedReconciles})
 		e.Conclude()
-		now := time.Now()
-		r.Parts(Part{now.Add(-7 * time.Hour), now.Add(-3 * time.Hour)}, Part{now.Add(-3 * time.Hour), now})
 		line := TimeLine{Name: "Soak with faults", Start: now.Add(-7 * time.Hour)}
 		for s := range 5040 {
 			at := line.Start.Add(time.Duration(s) * 5 * time.Second)
@@ -264,7 +267,7 @@ func TestASignOffShowsWhatIsInIt(t *testing.T) {
 	for _, want := range []string{
 		"AtomOS was the fake", "host-of-control-plane-4-dies", "the API did not answer for 14 s", "merged from 2 processes",
 		"Soak with faults", "worker-3 has cape-1", "Name and signature", "a &lt;b&gt;bug&lt;/b&gt;", "99.90 %", "with 95 % confidence",
-		"The stages of Machine created", "Nobody has run", "not run", "6.50 h of 24 h",
+		"The stages of Machine created", "Nobody has run", "not run", "6.50 h of 24 h", "a merged run",
 	} {
 		if !bytes.Contains(page, []byte(want)) {
 			t.Errorf("the page lacks %q", want)

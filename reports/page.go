@@ -115,7 +115,7 @@ func environments(runs []Run) []surroundings {
 			return s.kind() == r.Environment.kind() && s.Commit == r.Environment.Commit && s.Host == r.Environment.Host
 		})
 		if i < 0 {
-			of = append(of, surroundings{"run " + r.Name, r.Environment})
+			of = append(of, surroundings{r.Name, r.Environment})
 		} else {
 			of[i].Of += ", " + r.Name
 		}

@@ -69,6 +69,7 @@ func newPlot() *plot.Plot {
 		x, y := a.Tick.Label.XAlign, a.Tick.Label.YAlign
 		a.Tick.Label = lettering(8, soft)
 		a.Tick.Label.XAlign, a.Tick.Label.YAlign = x, y
+		a.Padding = vg.Points(4)
 	}
 	return p
 }

@@ -136,7 +136,11 @@ func (r *Recorder) Finish() Report {
 	r.report.End = time.Now()
 	var verdicts []Verdict
 	short := false
-	for _, c := range r.report.Criteria {
+	for i, c := range r.report.Criteria {
+		if c.Verdict == Passed { // what was told since may change it, such as the parts of the run
+			c = weighed(r.report, c)
+			r.report.Criteria[i] = c
+		}
 		if len(c.Lacks) > 0 && c.Verdict == Unknown {
 			short = true
 			continue

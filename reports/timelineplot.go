@@ -76,9 +76,8 @@ func (l TimeLine) Drawn() template.HTML {
 	return svg(height, "The time line "+l.Name, func(c draw.Canvas) {
 		top := c.Max.Y
 		for _, p := range panels {
-			p.Y.Padding += widest - width(p.Plot)
 			p.Draw(draw.Canvas{Canvas: c.Canvas, Rectangle: vg.Rectangle{
-				Min: vg.Point{X: c.Min.X, Y: top - p.height + 3}, Max: vg.Point{X: c.Max.X, Y: top - 3},
+				Min: vg.Point{X: c.Min.X + widest - width(p.Plot), Y: top - p.height + 3}, Max: vg.Point{X: c.Max.X, Y: top - 3},
 			}})
 			top -= p.height
 		}
@@ -105,7 +104,6 @@ func (l TimeLine) lanes() []string {
 
 func (l TimeLine) drawLanes(p *plot.Plot, names []string) {
 	p.Y.Min, p.Y.Max = 0, float64(len(names))
-	p.Y.Tick.Length = 0
 	var ticks plot.ConstantTicks
 	for i, name := range names {
 		const most = 38
