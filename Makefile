@@ -10,6 +10,8 @@ SHELL := /bin/bash
 OUT ?= out
 # Workers of make bench.
 MACHINES ?= 300
+# Directories of the runs of make signoff; empty for all below OUT.
+RUNS ?=
 # More flags for a suite; see `go run ./e2e/poc -h`.
 ARGS ?=
 
@@ -54,6 +56,10 @@ bench: programs ## Create and delete MACHINES workers and count the cost.
 .PHONY: contract
 contract: ## Run the C4 contract suite; TARGET=https://… for a host, none for the fake.
 	go test -race -count=1 -v -run '^TestContract$$' ./c4/c4test -args $(if $(TARGET),-target $(TARGET)) $(if $(CLIENT_UID),-client-uid $(CLIENT_UID)) $(if $(FINGERPRINT),-fingerprint $(FINGERPRINT)) $(CONTRACT_FLAGS)
+
+.PHONY: signoff
+signoff: ## Merge RUNS (default: all below OUT) into the report to sign, in OUT/signoff.
+	go run ./reports/signoff --out $(OUT)/signoff --from $(OUT) $(ARGS) $(RUNS)
 
 ##@ Development
 
