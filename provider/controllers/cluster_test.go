@@ -96,9 +96,13 @@ func TestTheForwardLeavesAControlPlaneWhoseMachineGoes(t *testing.T) {
 	secondMachine, second := s.provisionedMachine(cluster, controlPlane)
 	s.joined(secondMachine)
 	must(0, s.Delete(s.ctx(), firstMachine))
+	deleted := time.Now()
 	s.await("the forward leads to the second control plane", func() bool { return s.forwardTarget() == second.Spec.VMName }, func() string { return describe(infra) })
 	if len(s.vms()[first.Spec.VMName]) != 1 {
 		t.Error("the first VM is gone before its ElementoMachine is deleted")
+	}
+	if took := time.Since(deleted); took > 5*time.Second {
+		t.Errorf("the forward led to a control plane on its way out for %s", took)
 	}
 	edit(s, firstMachine, func(m *clusterv1.Machine) { m.Finalizers = nil })
 }
@@ -357,7 +361,7 @@ func TestAManagedNetworkWaitsForHostsThatAreDown(t *testing.T) {
 	if !strings.Contains(c.Message, infra.Spec.Network.Name) || !strings.Contains(c.Message, away) {
 		t.Errorf("message is %q", c.Message)
 	}
-	asked := func() int { return s.logs.count("DeleteNetwork") }
+	asked := func() int { return s.logs.count("msg=audit method=DeleteNetwork") }
 	before := asked()
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if n := asked() - before; n > 1 { // one may be under way

@@ -95,7 +95,7 @@ func (r *MachineReconciler) writeHost(ctx context.Context, s *machineScope, host
 // back for as long as it is there.
 func (r *MachineReconciler) fence(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
 	silent := s.object.Spec.Host
-	if s.vm != nil || silent == "" || wasMade(s) || !isSilent(s.member, silent) || graceLeft(s.object, infrav1.HostAvailableCondition, r.FencingGrace) > 0 {
+	if s.vm != nil || silent == "" || wasMade(s) || !isSilent(s.member, silent) || s.member.Look(silent, s.object.Spec.VMName).VM != nil || graceLeft(s.object, infrav1.HostAvailableCondition, r.FencingGrace) > 0 {
 		return nil, nil
 	}
 	host, wrong, err := r.propose(ctx, s, silent)

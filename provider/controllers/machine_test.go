@@ -567,3 +567,156 @@ func (s *site) awaitEvent(object client.Object, reason string) {
 		})
 	}, func() string { return describe(object) })
 }
+
+func TestAVMThatIsChangedByHandIsReportedAndLeftAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	_, m := s.provisionedMachine(cluster)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+	must(0, s.fake.ChangeVM(m.Spec.Host, m.Spec.VMName, fakeatomos.Change{Slots: 1, MemoryMiB: 4096}))
+	c := awaitCondition(s, m, infrav1.VMMatchesSpecCondition, infrav1.DriftedReason)
+	for _, words := range []string{"slots: 1 instead of 2", "memoryMiB: 4096 instead of 512"} {
+		if !strings.Contains(c.Message, words) {
+			t.Errorf("message %q does not say %q", c.Message, words)
+		}
+	}
+	s.awaitEvent(m, infrav1.DriftedReason)
+	s.await("it is counted", func() bool { return s.gauge("elemento_drifted_vms") == 1 }, func() string { return describe(m) })
+	if !conditions.IsTrue(m, infrav1.ReadyCondition) || len(s.vms()[m.Spec.VMName]) != 1 || s.vms()[m.Spec.VMName][0].UID != m.Status.VMUID {
+		t.Errorf("it was not left alone:\n%s", describe(m))
+	}
+}
+
+func TestAVMThatVanishesIsMadeAgainFromTheSameData(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	_, m := s.provisionedMachine(cluster)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+	uid, providerID := m.Status.VMUID, m.Spec.ProviderID
+	must(0, s.fake.VanishVM(m.Spec.Host, m.Spec.VMName, false)) // its volumes stay
+	eventually(s, m, "there is another VM", func() bool { return m.Status.VMUID != "" && m.Status.VMUID != uid })
+	if m.Spec.ProviderID != providerID {
+		t.Errorf("providerID went from %s to %s", providerID, m.Spec.ProviderID)
+	}
+	s.remove(m)
+	s.remove(infra)
+	s.wantNothingLeft()
+}
+
+func TestAVMThatNothingIsAboutIsToldOfOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	_, m := s.provisionedMachine(cluster)
+	must(s.member().EnsureVM(s.ctx(), &rpc.EnsureVMRequest{Host: "host-1", VmName: "stranger", Spec: &rpc.VMSpec{
+		Slots: 1, MaxOverprovision: 10, MemoryMib: 256, Image: image, BootVolume: &rpc.Volume{SizeGib: 10},
+		Networks: []*rpc.NetworkSpec{{Name: infra.Spec.Network.Name}},
+	}, UserData: []byte("#cloud-config\n")}))
+	s.awaitEvent(infra, controllers.UnexpectedVMReason)
+	if n := s.gauge("elemento_unexpected_vms"); n != 1 {
+		t.Errorf("%v VMs are unexpected, want 1", n)
+	}
+	list := &corev1.EventList{}
+	must(0, s.List(s.ctx(), list, client.InNamespace(s.namespace)))
+	for _, e := range list.Items {
+		if e.Reason == controllers.UnexpectedVMReason && (!strings.Contains(e.Message, "stranger") || strings.Contains(e.Message, m.Spec.VMName)) {
+			t.Errorf("event says %q", e.Message)
+		}
+	}
+	if len(s.vms()["stranger"]) != 1 {
+		t.Error("it is gone")
+	}
+}
+
+func TestAnAnnotationHasTheHostAskedNow(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	machine, m := s.provisionedMachine(cluster)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+	asked := func() int64 { return int64(s.logs.count("msg=call method=GetVM")) }
+	before := asked()
+	edit(s, machine, func(m *clusterv1.Machine) {
+		metav1.SetMetaDataAnnotation(&m.ObjectMeta, infrav1.ReconcileRequestedAnnotation, "2026-01-02T15:04:05Z")
+	})
+	eventually(s, m, "it is done", func() bool { return m.Status.ReconcileRequested == "2026-01-02T15:04:05Z" })
+	if asked() == before {
+		t.Error("no host was asked")
+	}
+	edit(s, m, func(m *infrav1.ElementoMachine) {
+		metav1.SetMetaDataAnnotation(&m.ObjectMeta, infrav1.ReconcileRequestedAnnotation, "2026-01-02T15:04:06Z")
+	})
+	eventually(s, m, "it is done on the ElementoMachine too", func() bool { return m.Status.ReconcileRequested == "2026-01-02T15:04:06Z" })
+}
+
+func TestMachinesAvoidADomainThatIsLost(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1, "d2": 1})
+	cluster, infra := s.provisionedCluster()
+	must(0, s.fake.DomainDown("d1"))
+	awaitCondition(s, infra, infrav1.HostsAvailableCondition, infrav1.HostUnreachableReason)
+	for range 2 {
+		_, m := s.provisionedMachine(cluster)
+		if m.Spec.Domain != "d2" {
+			t.Errorf("a machine without failure domain is in %s, which is lost", m.Spec.Domain)
+		}
+	}
+	_, pinned := s.machine(cluster, func(m *clusterv1.Machine, _ *infrav1.ElementoMachine) { m.Spec.FailureDomain = "d1" })
+	c := awaitCondition(s, pinned, infrav1.HostAssignedCondition, infrav1.HostUnreachableReason)
+	if !strings.Contains(c.Message, "d1") || pinned.Spec.Host != "" {
+		t.Errorf("it is on %q and says %q", pinned.Spec.Host, c.Message)
+	}
+	must(0, s.fake.DomainUp("d1"))
+	s.awaitProvisioned(pinned)
+	awaitCondition(s, infra, infrav1.HostsAvailableCondition, infrav1.AvailableReason)
+}
+
+func TestAMachineWaitsWhileAllDomainsAreLost(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1, "d2": 1})
+	cluster, infra := s.provisionedCluster()
+	must(0, s.fake.DomainDown("d1"))
+	must(0, s.fake.DomainDown("d2"))
+	awaitCondition(s, infra, infrav1.HostsAvailableCondition, infrav1.HostUnreachableReason)
+	s.await("the hosts are known to be down", func() bool {
+		member, _ := s.fleet.Of(fleet.User{Kind: "ElementoCluster", NamespacedName: client.ObjectKeyFromObject(infra)})
+		return !member.Look("host-1", "").Reachable() && !member.Look("host-2", "").Reachable()
+	}, func() string { return describe(infra) })
+	_, m := s.machine(cluster)
+	awaitCondition(s, m, infrav1.HostAssignedCondition, infrav1.HostUnreachableReason)
+	must(0, s.fake.DomainUp("d2"))
+	s.awaitProvisioned(m)
+	if m.Spec.Domain != "d2" {
+		t.Errorf("it is in %s", m.Spec.Domain)
+	}
+}
+
+func TestAHostInMaintenanceGetsNothingAndItsMachinesSaySo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 2})
+	cluster, infra := s.provisionedCluster()
+	machine, m := s.provisionedMachine(cluster)
+	s.joined(machine)
+	host := must(s.fake.Host(m.Spec.Host))
+	host.SetMaintenance(true)
+	c := awaitCondition(s, m, infrav1.HostAvailableCondition, infrav1.HostInMaintenanceReason)
+	if !strings.Contains(c.Message, host.Name()) {
+		t.Errorf("message is %q", c.Message)
+	}
+	s.awaitEvent(m, infrav1.HostInMaintenanceReason)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+	c = awaitCondition(s, infra, infrav1.HostsAvailableCondition, infrav1.HostInMaintenanceReason)
+	if !strings.Contains(c.Message, host.Name()) {
+		t.Errorf("message is %q", c.Message)
+	}
+	for range 3 {
+		if _, other := s.provisionedMachine(cluster); other.Spec.Host == host.Name() {
+			t.Error("a machine was placed on the host in maintenance")
+		}
+	}
+	host.SetMaintenance(false)
+	awaitCondition(s, m, infrav1.HostAvailableCondition, infrav1.AvailableReason)
+	awaitCondition(s, infra, infrav1.HostsAvailableCondition, infrav1.AvailableReason)
+}
