@@ -171,7 +171,7 @@ func (h *Host) suits(p c4.Pledge) bool {
 			return false
 		}
 	}
-	if m := p.Misc.Manufacturer; m != "" && !strings.EqualFold(m, "any") && m != manufacturer {
+	if m := p.Misc.Manufacturer; m != "" && !strings.EqualFold(m, "any") && m != Manufacturer {
 		return false
 	}
 	return !p.Mem.RequireECC || h.opts.ECC

@@ -15,7 +15,9 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/c4"
 )
 
-const manufacturer = "Elemento"
+// Manufacturer is who made the hosts of a fake, as they say themselves. Nobody who
+// asks them takes them for real ones.
+const Manufacturer = "fake AtomOS"
 
 // Host is one hypervisor.
 type Host struct {
@@ -254,7 +256,7 @@ func (h *Host) statusJSON(*request) answer {
 		},
 		Mem:          c4.HostMem{Size: h.memory(), Avail: max(h.memory()-memory, 0), IsECC: h.opts.ECC},
 		PCI:          []c4.HostPCI{},
-		Manufacturer: manufacturer,
+		Manufacturer: Manufacturer,
 		Maintenance:  h.maintenance,
 	}
 	for _, device := range sortedKeys(h.opts.PCI) {

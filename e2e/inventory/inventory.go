@@ -75,6 +75,20 @@ func (h *Hosts) Close() {
 	}
 }
 
+// Manufacturers are those who made the hosts, as they say themselves, each once.
+func (h *Hosts) Manufacturers(ctx context.Context) ([]string, error) {
+	var makers []string
+	for _, c := range h.clients {
+		info, err := c.Info(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("asking host %s who made it: %w", c.Host(), err)
+		}
+		makers = append(makers, info.Manufacturer)
+	}
+	slices.Sort(makers)
+	return slices.Compact(makers), nil
+}
+
 // Take lists everything that the client owns on any host. A host that does not
 // answer is an error: nothing could be said of what is on it.
 func (h *Hosts) Take(ctx context.Context) (Inventory, error) {

@@ -113,6 +113,19 @@ func TestAnInventoryHasWhatTheClientOwnsAndNothingElse(t *testing.T) {
 	}
 }
 
+func TestAFakeSaysThatItIsOne(t *testing.T) {
+	t.Parallel()
+	hosts, err := inventory.Connect("alice", newSite(t).configs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(hosts.Close)
+	makers, err := hosts.Manufacturers(t.Context())
+	if err != nil || len(makers) != 1 || makers[0] != fakeatomos.Manufacturer {
+		t.Errorf("the hosts are made by %q: %v", makers, err)
+	}
+}
+
 func TestAHostThatDoesNotAnswerIsNoEmptyHost(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

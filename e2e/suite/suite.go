@@ -340,7 +340,13 @@ func (s *Site) environment(ctx context.Context) reports.Environment {
 			urls = append(urls, h.URL)
 		}
 		e.Target = strings.Join(urls, ", ")
+		// A given AtomOS may be a fake, which says so.
+		if makers, err := s.Hosts.Manufacturers(ctx); err == nil {
+			e.Manufacturer = strings.Join(makers, ", ")
+			e.Fake = slices.Contains(makers, fakeatomos.Manufacturer)
+		}
 	} else {
+		e.Fake = true
 		e.Settings = append(e.Settings,
 			reports.Setting{Name: "Hosts and domains of the fake", Value: fmt.Sprintf("%d in %d", len(s.World.Hosts()), len(s.World.Domains()))},
 			reports.Setting{Name: "Boot and stop time of its VMs", Value: a.BootTime.String() + ", " + a.StopTime.String()})
