@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
@@ -33,4 +35,18 @@ func ReconcileErrors(e Event) (byController map[string]float64, is bool) {
 		byController = map[string]float64{}
 	}
 	return byController, true
+}
+
+// CountErrors takes the failed reconcile loops, by controller, from a manager's
+// metrics.
+func CountErrors(metrics map[string]*dto.MetricFamily) map[string]float64 {
+	byController := map[string]float64{}
+	for _, m := range metrics[reconcileErrors].GetMetric() {
+		for _, label := range m.GetLabel() {
+			if label.GetName() == "controller" {
+				byController[label.GetValue()] += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return byController
 }
