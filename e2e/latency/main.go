@@ -104,13 +104,16 @@ func (m *measurement) measure(ctx context.Context, p2 *reports.Examination) {
 			lives = append(lives, l)
 		}
 	}
+	const whole = "Machine created → Machine Running"
 	p2.Latency(
-		reports.Measure("bootstrap data ready → register arrives", life.Took(lives, life.BootstrapReady, life.RegisterArrived)).Limited(registerWithin),
-		reports.Measure("VM running → provisioned", life.Took(lives, life.VMRunning, life.Provisioned)).Limited(provisionWithin),
-		reports.Measure("ElementoMachine deleted → gone, verified", life.Took(lives, life.Deleted, life.Gone)).Limited(goneWithin),
-		reports.Measure("Machine created → bootstrap data ready (Cluster API)", life.Took(lives, life.Created, life.BootstrapReady)),
+		reports.Measure(whole, life.Took(lives, life.Created, life.Running)),
+		reports.Measure("Machine created → bootstrap data ready (Cluster API)", life.Took(lives, life.Created, life.BootstrapReady)).Stage(whole),
+		reports.Measure("bootstrap data ready → register arrives", life.Took(lives, life.BootstrapReady, life.RegisterArrived)).Limited(registerWithin).Stage(whole),
+		reports.Measure("register arrives → VM running (AtomOS)", life.Took(lives, life.RegisterArrived, life.VMRunning)).Stage(whole),
+		reports.Measure("VM running → provisioned", life.Took(lives, life.VMRunning, life.Provisioned)).Limited(provisionWithin).Stage(whole),
+		reports.Measure("provisioned → Machine Running (guest and Cluster API)", life.Took(lives, life.Provisioned, life.Running)).Stage(whole),
 		reports.Measure("Machine created → VM running", life.Took(lives, life.Created, life.VMRunning)),
-		reports.Measure("provisioned → Machine Running (guest and Cluster API)", life.Took(lives, life.Provisioned, life.Running)),
+		reports.Measure("ElementoMachine deleted → gone, verified", life.Took(lives, life.Deleted, life.Gone)).Limited(goneWithin),
 	)
 	for _, stages := range [][2]life.Stage{{life.BootstrapReady, life.RegisterArrived}, {life.VMRunning, life.Provisioned}, {life.Deleted, life.Gone}} {
 		Expect(life.Took(lives, stages[0], stages[1])).To(HaveLen(m.machines), "lives with %s and %s", stages[0], stages[1])

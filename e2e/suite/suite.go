@@ -178,7 +178,7 @@ func clear(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, suiteLog)); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	for _, pattern := range []string{"report.html", "report.json", "audit.log", "audit-*.jsonl", "*-workers.yaml", "specs-left-out.txt", "clusterctl", "clusterctl.yaml", "history", "logs", "manifests", "repository", "artifacts", "tmp"} {
+	for _, pattern := range []string{"report.html", "report.json", "report.xml", "audit.log", "audit-*.jsonl", "*-workers.yaml", "specs-left-out.txt", "clusterctl", "clusterctl.yaml", "history", "logs", "manifests", "repository", "artifacts", "tmp"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return err
