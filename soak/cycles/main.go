@@ -1,6 +1,6 @@
-// Cycles makes and deletes whole clusters, one after the other, and looks after
-// each of them for what is left: on AtomOS, in Kubernetes, and in our processes. It
-// answers criterion R3.
+// Cycles makes and deletes whole clusters, a few at a time, and looks after each
+// round for what is left: on AtomOS, in Kubernetes, and in our processes. It answers
+// criterion R3.
 //
 //	go run ./soak/cycles --cycles 50 --out out/cycles
 package main
@@ -8,36 +8,28 @@ package main
 import (
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	. "github.com/onsi/ginkgo/v2"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
-	"elemento.cloud/cluster-api-provider-elemento/soak/history"
 )
 
 func main() {
 	r := &run{}
 	suite.Program{
-		Name: "cycles", Title: "Clusters that come and go", AtomOS: suite.Instant(),
+		Name: "cycles", Title: "Clusters that come and go", AtomOS: suite.Instant(), OwnWorld: true, Recorded: true,
 		Flags: func(flags *flag.FlagSet) {
 			flags.IntVar(&r.cycles, "cycles", 50, "`number` of clusters to make and delete")
-			flags.IntVar(&r.warmUp, "warm-up", 10, "`number` of cycles after which growth is looked for")
+			flags.IntVar(&r.atATime, "at-a-time", 3, "`number` of clusters to make and delete at a time; resources are measured when none is there")
+			flags.IntVar(&r.warmUp, "warm-up", 9, "`number` of cycles after which growth is looked for")
 		},
 		Prepare: func(o *suite.Options) error {
-			if r.cycles < 1 || r.warmUp < 0 {
-				return fmt.Errorf("--cycles %d --warm-up %d: at least one cycle, and no negative numbers", r.cycles, r.warmUp)
+			if r.cycles < 1 || r.atATime < 1 || r.atATime > mostAtATime || r.warmUp < 0 {
+				return fmt.Errorf("--cycles %d --at-a-time %d --warm-up %d: at least one cycle, one to %d at a time, and no negative number to warm up",
+					r.cycles, r.atATime, r.warmUp, mostAtATime)
 			}
-			if o.World.Kubeconfig != "" || len(o.World.Elemento.Existing) > 0 {
-				return fmt.Errorf("the resources of processes are known of those only that this program starts: leave out --kubeconfig and --atomos")
-			}
-			// Nothing that is measured here depends on the pace of Cluster API.
+			// What is measured here does not depend on the pace of Cluster API.
 			o.World.QuickReconciles = true
-			o.World.History = filepath.Join(o.Out, history.Dir)
-			if err := os.RemoveAll(o.World.History); err != nil {
-				return fmt.Errorf("removing the history of an earlier run: %w", err)
-			}
 			return nil
 		},
 		Describe: func(site *suite.Site) {
