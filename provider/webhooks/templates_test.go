@@ -2,7 +2,7 @@ package webhooks_test
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -11,9 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -22,7 +20,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
-	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	"elemento.cloud/cluster-api-provider-elemento/provider/api/apitest"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
 	"elemento.cloud/cluster-api-provider-elemento/provider/webhooks"
 )
@@ -31,79 +29,43 @@ import (
 var api client.Client
 
 func TestMain(m *testing.M) {
-	code, err := withWebhooks(context.Background(), m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(apitest.Run(m, "../config", serveWebhooks))
 }
 
-func withWebhooks(ctx context.Context, m *testing.M) (code int, err error) {
-	server, err := world.StartAPIServer(ctx, world.Options{Progress: os.Stderr})
-	if err != nil {
-		return 0, err
-	}
-	defer func() {
-		if stopErr := server.Stop(); err == nil {
-			err = stopErr
-		}
-	}()
-	if _, err := envtest.InstallCRDs(server.Config, envtest.CRDInstallOptions{Paths: []string{"../config/crd/bases"}, ErrorIfPathMissing: true}); err != nil {
-		return 0, err
-	}
+// serveWebhooks has the server call the shipped webhooks, which run here.
+func serveWebhooks(ctx context.Context, s *apitest.Server) (end func() error, err error) {
+	api = s.Client
 	install := envtest.WebhookInstallOptions{Paths: []string{"../config/webhook/manifests.yaml"}}
 	if err := install.PrepWithoutInstalling(); err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer func() {
-		if cleanupErr := install.Cleanup(); err == nil {
-			err = cleanupErr
-		}
-	}()
-	scheme := runtime.NewScheme()
-	if err := clientgoscheme.AddToScheme(scheme); err != nil {
-		return 0, err
-	}
-	if err := infrav1.AddToScheme(scheme); err != nil {
-		return 0, err
-	}
-
-	ctx, cancel := context.WithCancel(ctx)
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
-	served, err := serve(ctx, server.Config, scheme, install, ended)
-	defer func() {
+	served, err := serve(running, s.Config, install, ended)
+	end = func() error {
 		cancel()
-		if endErr := <-ended; err == nil {
-			err = endErr
-		}
-	}()
+		return errors.Join(<-ended, install.Cleanup())
+	}
 	if err != nil {
-		return 0, err
+		return end, err
 	}
 	<-served
-	if err := install.Install(server.Config); err != nil {
-		return 0, err
+	if err := install.Install(s.Config); err != nil {
+		return end, err
 	}
-	if api, err = client.New(server.Config, client.Options{Scheme: scheme}); err != nil {
-		return 0, err
-	}
-	if err := called(ctx); err != nil {
-		return 0, err
-	}
-	return m.Run(), nil
+	return end, called(ctx)
 }
 
 // serve runs a manager with nothing but the webhooks, until ctx ends; then it says
 // on ended how that went.
-func serve(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, install envtest.WebhookInstallOptions, ended chan<- error) (served <-chan struct{}, err error) {
+func serve(ctx context.Context, config *rest.Config, install envtest.WebhookInstallOptions, ended chan<- error) (served <-chan struct{}, err error) {
 	defer func() {
 		if err != nil {
 			ended <- nil
 		}
 	}()
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:  scheme,
+		Scheme:  apitest.Scheme,
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		WebhookServer: webhook.NewServer(webhook.Options{
 			Host: install.LocalServingHost, Port: install.LocalServingPort, CertDir: install.LocalServingCertDir,
