@@ -101,6 +101,10 @@ func TestACriterionThatAsksForMuchIsNotPassedByLess(t *testing.T) {
 			gathered["R2"](r, e)
 			e.Validator(Validated("one VM", "", 5, "two VMs at noon"))
 		}, Failed, "one VM: two VMs at noon"},
+		"a validator that could not tell": {"R2", func(r *Recorder, e *Examination) {
+			gathered["R2"](r, e)
+			e.Validator(Validator{Name: "one VM", Checked: 7, Verdict: Unknown})
+		}, Unknown, "one VM cannot tell"},
 		"a validator that saw nothing": {"R2", func(r *Recorder, e *Examination) {
 			gathered["R2"](r, e)
 			e.Validator(Validated("one VM", "", 0))

@@ -19,26 +19,30 @@ func Validated(name, rule string, checked int, violations ...string) Validator {
 	return Validator{Name: name, Rule: rule, Checked: checked, Violations: violations}.judged()
 }
 
-// judged is the validator with the verdict that follows from what it found.
+// judged is the validator with the verdict that follows from what it found; one
+// that says worse of itself is believed.
 func (v Validator) judged() Validator {
+	verdict := Passed
 	switch {
 	case len(v.Violations) > 0:
-		v.Verdict = Failed
-	case v.Checked == 0 || v.Verdict == Unknown: // it may not have been able to tell
-		v.Verdict = Unknown
-	default:
-		v.Verdict = Passed
+		verdict = Failed
+	case v.Checked == 0:
+		verdict = Unknown
 	}
+	v.Verdict = Sum(verdict, v.Verdict)
 	return v
 }
 
 // reason says why a validator has not passed.
 func (v Validator) reason() string {
-	if len(v.Violations) > 0 {
+	switch {
+	case len(v.Violations) > 0:
 		return v.Name + ": " + v.Violations[0]
-	}
-	if v.Checked > 0 {
+	case v.Verdict == Failed:
+		return v.Name + " has failed"
+	case v.Checked > 0:
 		return v.Name + " cannot tell of all that it looked at"
+	default:
+		return v.Name + " found nothing to look at"
 	}
-	return v.Name + " found nothing to look at"
 }
