@@ -46,7 +46,7 @@ spec:
 
 // newVIPLab is a lab whose control planes hold a virtual IP in turn, and the
 // history that its guests write.
-func newVIPLab(t *testing.T, holding func(netip.Addr) string) (*lab, string) {
+func newVIPLab(t *testing.T, holding func(netip.Addr) string, takeover time.Duration) (*lab, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "guests.jsonl")
 	writer, err := history.Open(path)
@@ -142,7 +142,7 @@ vrrp_instance api {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, path := newVIPLab(t, test.holding)
+			l, path := newVIPLab(t, test.holding, takeover)
 			vms := []guest.VM{l.init(), l.join("cp-2", true), l.join("cp-3", true)}
 			l.join("worker-1", false)
 			first := named(vms, l.holder(path))
@@ -180,7 +180,7 @@ vrrp_instance api {
 
 func TestAVirtualIPHasOneHolderAtMostAndNoneWithoutAMajority(t *testing.T) {
 	t.Parallel()
-	l, path := newVIPLab(t, kubeVIP)
+	l, path := newVIPLab(t, kubeVIP, takeover)
 	vms := []guest.VM{l.init(), l.join("cp-2", true), l.join("cp-3", true)}
 	for range 3 { // each holder in turn
 		holder := named(vms, l.holder(path))
@@ -245,24 +245,27 @@ func TestAVirtualIPHasOneHolderAtMostAndNoneWithoutAMajority(t *testing.T) {
 
 func TestAHolderThatIsBackBeforeItsLeaseIsOverKeepsTheVirtualIP(t *testing.T) {
 	t.Parallel()
-	l := newLabWith(t, simulated.Options{VIPTakeover: time.Hour})
-	l.vip = freshAddress()
-	l.holding = kubeVIP(l.vip)
-	first := l.init()
-	l.join("cp-2", true)
-	l.join("cp-3", true)
-	l.powerOff(first)
+	l, path := newVIPLab(t, kubeVIP, 3*time.Second)
+	vms := []guest.VM{l.init(), l.join("cp-2", true), l.join("cp-3", true)}
+	l.powerOff(vms[0])
+	l.eventually("the API answers at the virtual IP again", l.answers)
+	l.boot(vms[0])
+	holder := named(vms, l.holder(path)) // not the first that could have it
+	l.powerOff(holder)
 	if err := refused(l.vip, "6443"); err != nil {
 		t.Error(err)
 	}
-	l.boot(first)
+	l.boot(holder)
 	l.eventually("the API answers at the virtual IP again", l.answers)
+	if now := l.holder(path); now != holder.Name {
+		t.Errorf("%s holds the address, and %s was back in time", now, holder.Name)
+	}
 }
 
 // The address is one of this machine, and somebody else may have it.
 func TestAVirtualIPThatIsTakenIsTriedUntilItIsFree(t *testing.T) {
 	t.Parallel()
-	l, path := newVIPLab(t, kubeVIP)
+	l, path := newVIPLab(t, kubeVIP, takeover)
 	squatter := newLab(t)
 	squatter.first = l.vip
 	other := squatter.init()
