@@ -53,6 +53,10 @@ latency: programs ## Measure our share of a Machine's life over 30 Machines.
 bench: programs ## Create and delete MACHINES workers and count the cost.
 	go run ./bench --out $(OUT)/bench --machines $(MACHINES) $(ARGS)
 
+.PHONY: cycles
+cycles: programs ## Make and delete 50 whole clusters, and look for what leaks.
+	go run ./soak/cycles --out $(OUT)/cycles $(ARGS)
+
 .PHONY: contract
 contract: ## Run the C4 contract suite; TARGET=https://… for a host, none for the fake.
 	go test -race -count=1 -v -run '^TestContract$$' ./c4/c4test -args $(if $(TARGET),-target $(TARGET)) $(if $(CLIENT_UID),-client-uid $(CLIENT_UID)) $(if $(FINGERPRINT),-fingerprint $(FINGERPRINT)) $(CONTRACT_FLAGS)
