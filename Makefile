@@ -57,6 +57,14 @@ bench: programs ## Create and delete MACHINES workers and count the cost.
 cycles: programs ## Make and delete 50 whole clusters, and look for what leaks.
 	go run ./soak/cycles --out $(OUT)/cycles $(ARGS)
 
+.PHONY: validate
+validate: ## Judge the history that a run has left; RUN=its directory.
+	go run ./soak/validate/cmd/validate $(ARGS) $(RUN)
+
+.PHONY: mutants
+mutants: programs ## Show that the validators find what they are for: mutants of our programs.
+	go run ./soak/mutants -out $(OUT)/mutants $(ARGS)
+
 .PHONY: contract
 contract: ## Run the C4 contract suite; TARGET=https://… for a host, none for the fake.
 	go test -race -count=1 -v -run '^TestContract$$' ./c4/c4test -args $(if $(TARGET),-target $(TARGET)) $(if $(CLIENT_UID),-client-uid $(CLIENT_UID)) $(if $(FINGERPRINT),-fingerprint $(FINGERPRINT)) $(CONTRACT_FLAGS)
