@@ -34,8 +34,15 @@ func TestAVMThatVanishesLeavesItsVolumesOrNot(t *testing.T) {
 			f := start(t, 1, func(o *fakeatomos.Options) { o.Guests = newGreeters() })
 			c := dial(t, f.Hosts()[0], "")
 			vm := populate(t, c)
+			shared := volume("shared")
+			shared.Shareable = true
+			id, err := c.CreateVolume(t.Context(), shared)
+			succeed(t, err)
+			succeed(t, f.ChangeVM("", vm.UID, fakeatomos.Change{AttachVolume: id}))
+			_, err = c.Register(t.Context(), c4.RegisterRequest{ClientUID: owner, Name: "other", Pledge: small(), Volumes: []c4.Volume{{VolumeID: id}}})
+			succeed(t, err)
 			succeed(t, f.VanishVM(f.Hosts()[0].Name(), vm.UID, volumes))
-			if got := vmsOf(t, c, owner); len(got) != 0 {
+			if got := vmsOf(t, c, owner); len(got) != 1 || got[0].Name != "other" {
 				t.Errorf("there is %+v", got)
 			}
 			wantCode(t, c.Unregister(t.Context(), c4.VMRef{ClientUID: owner, VMUID: vm.UID}), c4.NotFound)
@@ -45,9 +52,9 @@ func TestAVMThatVanishesLeavesItsVolumesOrNot(t *testing.T) {
 			for _, v := range list {
 				left = append(left, v.Name)
 			}
-			want := []string{"boot", "seed", "free"}
+			want := []string{"boot", "seed", "free", "shared"}
 			if volumes {
-				want = []string{"free"}
+				want = []string{"free", "shared"}
 			}
 			if !slices.Equal(left, want) {
 				t.Errorf("the volumes %q are left, want %q", left, want)
