@@ -82,17 +82,32 @@ func Merge(title, command string, runs []Source, bugs []Bug) (Report, error) {
 		}
 		merged.Criteria = append(merged.Criteria, answers...)
 	}
-	merged.Explanation = failedOutside(runs)
 	answers := merged.Answers()
+	outside := failedOutside(runs)
 	switch {
-	case tally(answers, Failed) > 0 || merged.Explanation != "":
+	case tally(answers, Failed) > 0 || outside != "":
 		merged.Verdict = Failed
 	case tally(answers, Passed) == len(answers):
 		merged.Verdict = Passed
 	default:
 		merged.Verdict = Unknown
 	}
+	merged.Explanation = joined(those(answers, Failed), outside, those(answers, Unknown), those(answers, NotRun))
 	return merged, nil
+}
+
+// those names the criteria of a verdict.
+func those(answers []Answer, v Verdict) string {
+	var ids []string
+	for _, a := range answers {
+		if a.Verdict == v {
+			ids = append(ids, a.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s: %s", v, strings.Join(ids, ", "))
 }
 
 // answersTo are what runs, the newest first, say of a criterion: one for each

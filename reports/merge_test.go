@@ -112,8 +112,8 @@ func TestASignOffIsPassedWhenAllOfTheChecklistIs(t *testing.T) {
 	if r := merged(t, all...); r.Verdict != Passed || len(r.Answers()) != len(Checklist()) {
 		t.Errorf("the verdict over all is %s: %s", r.Verdict, r.Explanation)
 	}
-	if r := merged(t, all[1:]...); r.Verdict != Unknown {
-		t.Errorf("the verdict without %s is %s", all[0].Criteria[0].ID, r.Verdict)
+	if r := merged(t, all[1:]...); r.Verdict != Unknown || r.Explanation != "not run: F1" {
+		t.Errorf("the verdict without %s is %s: %s", all[0].Criteria[0].ID, r.Verdict, r.Explanation)
 	}
 	if r := merged(t, append(all[1:], runOf(0, said(Failed)))...); r.Verdict != Failed {
 		t.Errorf("the verdict with a failure is %s", r.Verdict)

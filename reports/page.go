@@ -45,7 +45,7 @@ var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 	"slowest":      slowest,
 	"first":        func(of []string) []string { return of[:min(len(of), 10)] },
 	"interval":     interval,
-	"open":         open,
+	"notRun":       notRun,
 	"environments": environments,
 	"anyTimeLine": func(of []Run) bool {
 		return slices.ContainsFunc(of, func(r Run) bool { return len(r.TimeLines) > 0 })
@@ -96,8 +96,8 @@ func commits(r Report) []string {
 	return of
 }
 
-// open are the criteria that nobody has examined.
-func open(of []Answer) []Answer {
+// notRun are the criteria that nobody has examined.
+func notRun(of []Answer) []Answer {
 	return slices.DeleteFunc(slices.Clone(of), func(a Answer) bool { return a.Verdict != NotRun })
 }
 
