@@ -19,7 +19,6 @@ const mib = 1 << 20
 var measures = []measure{
 	{"goroutines", "", func(s sample) float64 { return float64(s.Goroutines) }, 0.1},
 	{"open files", "", func(s sample) float64 { return float64(s.OpenFiles) }, 0.1},
-	{"threads", "", func(s sample) float64 { return float64(s.Threads) }, 0.1},
 	{"listening ports", "", func(s sample) float64 { return float64(len(s.Listening)) }, 0},
 	{"heap after collection", "MiB", func(s sample) float64 { return float64(s.LiveHeap) / mib }, 0.05},
 	{"resident memory", "MiB", func(s sample) float64 { return float64(s.ResidentMemory) / mib }, 0.25},
