@@ -132,6 +132,11 @@ func TestTheManagerMayDoNothingThatItHasNotSaid(t *testing.T) {
 		scope string
 	}{
 		{"get", schema.GroupResource{Resource: "secrets"}, true, "default"},
+		{"patch", schema.GroupResource{Resource: "secrets"}, true, "default"}, // see TestTheManagerChangesNoSecret
+		{"update", schema.GroupResource{Resource: "secrets"}, false, "default"},
+		{"create", schema.GroupResource{Group: "infrastructure.cluster.x-k8s.io", Resource: "elementocleanups"}, true, "default"},
+		{"delete", schema.GroupResource{Group: "infrastructure.cluster.x-k8s.io", Resource: "elementocleanups"}, true, "default"},
+		{"delete", schema.GroupResource{Group: "infrastructure.cluster.x-k8s.io", Resource: "elementomachines"}, false, "default"},
 		{"list", schema.GroupResource{Resource: "secrets"}, false, "default"},
 		{"delete", schema.GroupResource{Resource: "secrets"}, false, "default"},
 		{"create", schema.GroupResource{Group: "rbac.authorization.k8s.io", Resource: "rolebindings"}, false, "default"},
