@@ -120,14 +120,18 @@ func newProbe(ctx context.Context, c client.Client, cluster client.ObjectKey, to
 	if !roots.AppendCertsFromPEM(config.CAData) {
 		return nil, fmt.Errorf("the kubeconfig of Cluster %s has no certificate authority", cluster)
 	}
+	return newProbeOf(cluster.String(), server.Host, roots, to), nil
+}
+
+func newProbeOf(cluster, address string, roots *x509.CertPool, to *history.Writer) *probe {
 	return &probe{
-		to: to, cluster: cluster.String(), address: server.Host,
+		to: to, cluster: cluster, address: address,
 		client: &http.Client{
 			Timeout: probeDeadline,
 			// A connection each: one that is open tells nothing of the endpoint.
 			Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}},
 		},
-	}, nil
+	}
 }
 
 func (p *probe) run(ctx context.Context) {
