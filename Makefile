@@ -53,6 +53,10 @@ latency: programs ## Measure our share of a Machine's life over 30 Machines.
 bench: programs ## Create and delete MACHINES workers and count the cost.
 	go run ./bench --out $(OUT)/bench --machines $(MACHINES) $(ARGS)
 
+.PHONY: iterations
+iterations: programs ## Live the life of a VM 100 times, without and with faults.
+	go run ./soak/iterations --out $(OUT)/iterations $(ARGS)
+
 .PHONY: cycles
 cycles: programs ## Make and delete 50 whole clusters, and look for what leaks.
 	go run ./soak/cycles --out $(OUT)/cycles $(ARGS)

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+)
+
+const (
+	// callTime is how long one call may take, pauseTime how long to wait before it
+	// is repeated, and lookTime how often it is looked whether something is so.
+	callTime  = 10 * time.Second
+	pauseTime = 200 * time.Millisecond
+	lookTime  = 50 * time.Millisecond
+	// effectTime is how long to wait for what a call has asked for before it is
+	// asked for again.
+	effectTime = 2 * time.Second
+)
+
+// dayTwo is the network that VMs are attached to while they run.
+var dayTwo = &rpc.NetworkSpec{Name: "day-two", Cidr: "10.77.0.0/24", Mode: rpc.NetworkMode_NETWORK_MODE_NAT}
+
+// daemon is one of the world's, asked as an operator asks it: with a certificate
+// of its own clients, and beside our manager.
+type daemon struct {
+	*grpc.ClientConn
+	vms       rpc.VMServiceClient
+	networks  rpc.NetworkServiceClient
+	clientUID string
+}
+
+// dial connects to the first daemon of the world.
+func dial(w *world.World) (*daemon, error) {
+	identity := w.IdentitySecret("", "").Data
+	pair, err := tls.X509KeyPair(identity[corev1.TLSCertKey], identity[corev1.TLSPrivateKeyKey])
+	if err != nil {
+		return nil, fmt.Errorf("reading the identity: %w", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(identity["ca.crt"])
+	endpoint, _, _ := strings.Cut(string(identity["endpoints"]), "\n")
+	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
+		MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair},
+	})))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the daemon: %w", err)
+	}
+	return &daemon{ClientConn: conn, vms: rpc.NewVMServiceClient(conn), networks: rpc.NewNetworkServiceClient(conn), clientUID: string(identity["clientUID"])}, nil
+}
+
+// repeatable are the reasons with which a call may be repeated as it is: it has
+// not had its effect yet, or will be seen to have had it.
+var repeatable = map[rpc.Reason]bool{
+	rpc.Reason_REASON_UNSPECIFIED:       false,
+	rpc.Reason_REASON_INVALID_REQUEST:   false,
+	rpc.Reason_REASON_CLIENT_FORBIDDEN:  false,
+	rpc.Reason_REASON_DOMAIN_UNKNOWN:    false,
+	rpc.Reason_REASON_HOST_UNKNOWN:      false,
+	rpc.Reason_REASON_HOST_UNREACHABLE:  true,
+	rpc.Reason_REASON_HOST_UNTRUSTED:    false,
+	rpc.Reason_REASON_NO_CAPACITY:       false,
+	rpc.Reason_REASON_HARDWARE_ABSENT:   false,
+	rpc.Reason_REASON_LICENSE_REQUIRED:  false,
+	rpc.Reason_REASON_IMAGE_NOT_FOUND:   false,
+	rpc.Reason_REASON_NETWORK_NOT_FOUND: false,
+	rpc.Reason_REASON_VM_NOT_FOUND:      false,
+	rpc.Reason_REASON_IN_USE:            true,
+	rpc.Reason_REASON_WRONG_STATE:       true,
+	rpc.Reason_REASON_OUTCOME_UNKNOWN:   true,
+	rpc.Reason_REASON_HOST_FAILED:       true,
+	rpc.Reason_REASON_UNSUPPORTED:       false,
+	rpc.Reason_REASON_DRAINING:          true,
+}
+
+// mayRepeat tells whether a call that failed may be repeated. Where no daemon has
+// answered it may: every call is idempotent.
+func mayRepeat(err error) bool {
+	st := status.Convert(err)
+	for _, d := range st.Details() {
+		if detail, ok := d.(*rpc.ErrorDetail); ok {
+			return repeatable[detail.Reason]
+		}
+	}
+	return st.Code() == codes.Unavailable || st.Code() == codes.DeadlineExceeded
+}
+
+// ask makes a call until it succeeds, fails in a way that repeating does not help,
+// or ctx is over.
+func ask(ctx context.Context, attempts *int, call func(context.Context) error) error {
+	for {
+		*attempts++
+		err := func() error {
+			short, cancel := context.WithTimeout(ctx, callTime)
+			defer cancel()
+			return call(short)
+		}()
+		if err == nil || !mayRepeat(err) {
+			return err
+		}
+		if !wait(ctx, pauseTime) {
+			return errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+// until looks until something is so, or ctx is over; the last thing that was in
+// the way is its error then.
+func until(ctx context.Context, so func(context.Context) error) error {
+	for {
+		err := so(ctx)
+		if err == nil {
+			return nil
+		}
+		if p := (*permanent)(nil); errors.As(err, &p) {
+			return err
+		}
+		if !wait(ctx, lookTime) {
+			return errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+// permanent is the error of what looking again does not help.
+type permanent struct{ error }
+
+func (p *permanent) Unwrap() error { return p.error }
+
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// get is the VM as its daemon tells.
+func (d *daemon) get(ctx context.Context, host, name string) (*rpc.VM, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	res, err := d.vms.GetVM(ctx, &rpc.GetVMRequest{ClientUid: d.clientUID, Host: host, VmName: name})
+	return res.GetVm(), err
+}
+
+// deleteNetwork removes the network that VMs were attached to while they ran.
+func (d *daemon) deleteNetwork(ctx context.Context, domains []string) error {
+	ctx, cancel := context.WithTimeout(ctx, deadlines[detachNetwork])
+	defer cancel()
+	var attempts int
+	return until(ctx, func(ctx context.Context) error {
+		var remaining []string
+		err := ask(ctx, &attempts, func(ctx context.Context) error {
+			res, err := d.networks.DeleteNetwork(ctx, &rpc.DeleteNetworkRequest{ClientUid: d.clientUID, NetworkName: dayTwo.Name, Domains: domains})
+			remaining = res.GetRemainingHosts()
+			return err
+		})
+		if err != nil {
+			return &permanent{err}
+		}
+		if len(remaining) > 0 {
+			return fmt.Errorf("network %s is still on %q", dayTwo.Name, remaining)
+		}
+		return nil
+	})
+}
