@@ -138,7 +138,7 @@ func (v *APIAnswers) settle(at string, p *endpoint, now time.Time) {
 		switch {
 		case v.down[c.endpointHost]:
 			able = false
-		case !leads && len(v.disturbed.on) > 0:
+		case !leads && v.disturbed.disturbs():
 			able = false
 		}
 	}

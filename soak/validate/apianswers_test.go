@@ -75,6 +75,9 @@ func TestAnAPIThatIsSilentOrShouldBeIsFound(t *testing.T) {
 		"behind a forward that leads to nobody": {
 			join(story{elementoClusterAt(0), forward(0, "made", "h1", "a")}, up, probes(1, 10, "answered"), story{guests(10, "silent", "a")}, probes(10, 60, "failed")), "has not answered since",
 		},
+		"behind a forward whose target lost its host": {
+			join(story{elementoClusterAt(0), forward(0, "made", "h1", "a")}, up, probes(1, 10, "answered"), story{host(10, "down", "h2"), guests(10, "silent", "a")}, probes(10, 60, "failed")), "has not answered since",
+		},
 		"an answer without a majority": {
 			join(up, probes(1, 10, "answered"), story{guests(10, "minority", "")}, probes(12.2, 12.6, "answered"), probes(20, 30, "failed")), "has had no majority",
 		},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	fake "elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
@@ -105,6 +106,17 @@ func (f *faults) during(from, to time.Time) bool {
 	return len(f.on) > 0 || !f.last.IsZero() && !f.last.Before(from) && !f.last.After(to.Add(slack))
 }
 
+// disturbs tells whether our processes are disturbed, or the ways between them and
+// to AtomOS. A host without power is no disturbance: it is what they are there for.
+func (f *faults) disturbs() bool {
+	for what := range f.on {
+		if strings.HasPrefix(what, "process ") || strings.HasPrefix(what, "fault ") || strings.HasPrefix(what, "reach of ") {
+			return true
+		}
+	}
+	return false
+}
+
 func (f *faults) observe(e Event) {
 	if f.on == nil {
 		f.on = map[string]bool{}
@@ -121,7 +133,15 @@ func (f *faults) observe(e Event) {
 	}
 	switch e.Kind {
 	case fake.Fault:
-		set("fault "+e.ID, e.Event != "removed")
+		key := "fault " + e.ID + "/" + e.Name
+		switch e.Event {
+		case "added":
+			set(key, true)
+		case "removed":
+			set(key, false)
+		default: // fired: one that was added, or one of a moment
+			set(key, f.on[key])
+		}
 	case fake.Host:
 		switch e.Event {
 		case "up":
@@ -143,9 +163,9 @@ func (f *faults) observe(e Event) {
 		}
 	case fake.Process:
 		switch e.Event {
-		case "stopped", "killed", "ended":
+		case "stopped", "killed", "ended", "paused":
 			set("process "+e.Name, true)
-		case "started":
+		case "started", "resumed":
 			if f.on["process "+e.Name] {
 				set("process "+e.Name, false)
 			}

@@ -39,6 +39,7 @@ import (
 type VMModel struct {
 	later
 	vms    map[placed]*calls
+	living map[placed]int       // how many there are, which should be one
 	ends   map[string]time.Time // when processes were killed
 	judged int
 	// undecided counts VMs of which it cannot tell.
@@ -52,6 +53,8 @@ const (
 	decideWithin = 10 * time.Second
 	// quiet is how long a VM that is gone must have had no call to be judged.
 	quiet = time.Minute
+	// longest is more than any call takes that may remove a VM.
+	longest = 40 * time.Second
 	// both is how close together a manager and a daemon must have been killed for
 	// calls to be in neither's log.
 	both = time.Minute
@@ -100,7 +103,9 @@ type operation struct {
 }
 
 // NewVMModel returns the validator for a new history.
-func NewVMModel() *VMModel { return &VMModel{vms: map[placed]*calls{}, ends: map[string]time.Time{}} }
+func NewVMModel() *VMModel {
+	return &VMModel{vms: map[placed]*calls{}, living: map[placed]int{}, ends: map[string]time.Time{}}
+}
 
 // Name implements [Validator].
 func (*VMModel) Name() string { return "VMModel" }
@@ -125,11 +130,7 @@ func (v *VMModel) Observe(e Event) []Violation {
 			v.call(e)
 		}
 	case fake.VM:
-		if e.Event == "vanished" || e.Event == "crashed" {
-			if key := (placed{vmKey{e.Owner, e.VM}, e.Host}); v.vms[key] != nil {
-				v.add(key, operation{event: e, what: e.Event}, e.Time, e.Time)
-			}
-		}
+		v.vm(e)
 	case fake.Host:
 		if e.Event == "down" || e.Event == "up" {
 			for key := range v.vms {
@@ -146,12 +147,60 @@ func (v *VMModel) Observe(e Event) []Violation {
 	return found
 }
 
+// vm takes down what befalls a VM, and its removal by somebody else: in the time of
+// no call that could have removed it.
+func (v *VMModel) vm(e Event) {
+	key := placed{vmKey{e.Owner, e.VM}, e.Host}
+	switch e.Event {
+	case "made":
+		v.living[key]++
+	case "crashed":
+		v.befall(key, e)
+	case "vanished":
+		v.less(key)
+		v.befall(key, e)
+	case "removed":
+		if v.less(key); v.living[key] > 0 {
+			return // it was a double
+		}
+		v.after(longest, func() []Violation {
+			if c := v.vms[key]; c != nil && !slices.ContainsFunc(c.operations, func(o porcupine.Operation) bool { return removes(o, e.Time) }) {
+				e.Event = "vanished"
+				v.befall(key, e)
+			}
+			return nil
+		})
+	}
+}
+
+func (v *VMModel) less(key placed) {
+	if v.living[key]--; v.living[key] <= 0 {
+		delete(v.living, key)
+	}
+}
+
+func (v *VMModel) befall(key placed, e Event) {
+	if v.vms[key] != nil {
+		v.add(key, operation{event: e, what: e.Event}, e.Time, e.Time)
+	}
+}
+
+// removes tells whether an operation may have removed the VM at that time.
+func removes(o porcupine.Operation, at time.Time) bool {
+	in, _ := o.Input.(operation)
+	late := in.what == "killed" || in.result.Lost || unknown(in)
+	return (in.what == "DeleteVM" || in.what == "EnsureVM" || in.what == "killed") && o.Call <= at.UnixNano() && (late || at.UnixNano() <= o.Return)
+}
+
 // killed takes down that calls may be in no log, where both their ends were killed.
 func (v *VMModel) killed(e Event) {
-	isDaemon := strings.HasPrefix(e.Name, "daemon")
+	isDaemon, isManager := strings.HasPrefix(e.Name, "daemon"), strings.HasPrefix(e.Name, "elemento")
+	if !isDaemon && !isManager {
+		return
+	}
 	v.ends[e.Name] = e.Time
 	for other, at := range v.ends {
-		if other == e.Name || strings.HasPrefix(other, "daemon") == isDaemon || e.Time.Sub(at) > both {
+		if strings.HasPrefix(other, "daemon") == isDaemon || e.Time.Sub(at) > both {
 			continue
 		}
 		for key := range v.vms {

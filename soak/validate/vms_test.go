@@ -165,6 +165,7 @@ func TestReconcileErrorsAreExcusedByFaultsOnly(t *testing.T) {
 		"no fault":           {sample(0, nil), host(1, "up", "h1"), sample(10, some)},
 		"before the history": {sample(0, some), sample(10, some)},
 		"a fault long ago":   {sample(0, nil), fault(1, "added"), fault(2, "removed"), sample(30, nil), sample(60, some)},
+		"a moment long ago":  {sample(0, nil), fault(1, "fired"), sample(30, nil), sample(60, some)},
 		"a fault afterwards": {sample(0, nil), sample(10, some), fault(100, "added"), fault(101, "removed")},
 		"a manager that was started again": {
 			sample(0, nil), fault(1, "added"), sample(2, map[string]float64{"machine": 5}), fault(3, "removed"), sample(50, map[string]float64{"machine": 5}), sample(60, map[string]float64{"machine": 1}),
