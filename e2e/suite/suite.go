@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -91,12 +92,9 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := clear(dir); err != nil {
-		return err
-	}
 	// What the specs and the libraries say of their steps goes to a file; the
 	// terminal shows phases and figures.
-	log, err := os.Create(filepath.Join(dir, suiteLog))
+	log, err := takeLog(dir)
 	if err != nil {
 		return err
 	}
@@ -171,13 +169,35 @@ func Run(title, command string, o Options, describe func(*Site)) error {
 	return nil
 }
 
-// clear removes what an earlier run, known by its log, has left in the directory:
-// logs are appended to, and a run that is killed must not leave another one's
-// verdict.
-func clear(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, suiteLog)); errors.Is(err, os.ErrNotExist) {
-		return nil
+// takeLog takes a directory for a run: it removes what an earlier run, known by its
+// log, has left there, and returns the log, which no other run can take as long as
+// it is open. Other logs are appended to, and a run that is killed must not leave
+// another one's verdict.
+func takeLog(dir string) (_ *os.File, err error) {
+	path := filepath.Join(dir, suiteLog)
+	_, err = os.Stat(path)
+	used := err == nil
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			_ = log.Close()
+		}
+	}()
+	if err := syscall.Flock(int(log.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("another suite is writing to %s; give this one another --out: %w", dir, err)
+	}
+	if used {
+		if err := clear(dir); err != nil {
+			return nil, err
+		}
+	}
+	return log, log.Truncate(0)
+}
+
+func clear(dir string) error {
 	for _, pattern := range []string{"report.html", "report.json", "report.xml", "audit.log", "audit-*.jsonl", "*-workers.yaml", "specs-left-out.txt", "clusterctl", "clusterctl.yaml", "history", "logs", "manifests", "repository", "artifacts", "tmp"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {

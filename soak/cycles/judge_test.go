@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"net/netip"
 	"testing"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
@@ -99,7 +100,7 @@ func TestClustersAtATimeHaveNetworksOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for n := range mostAtATime {
-		seen[networkOf("127.128.16.0/20", n)] = true
+		seen[networkOf(netip.MustParsePrefix("127.128.16.0/20"), n)] = true
 	}
 	if len(seen) != mostAtATime || !seen["127.128.16.0/24"] || !seen["127.128.31.0/24"] {
 		t.Errorf("the networks are %v", seen)

@@ -88,19 +88,19 @@ func (r *run) round(ctx context.Context, first, last int) {
 
 // cluster is the one of a cycle, with one of the networks for its own.
 func (r *run) cluster(cycle, network int) *cluster {
+	guests, err := netip.ParsePrefix(r.site.World.GuestNetwork())
+	Expect(err).NotTo(HaveOccurred())
 	s := shapeOf(cycle)
 	return &cluster{shape: s, Cluster: suite.Cluster{
 		Site: r.site, ControlPlanes: s.controlPlanes,
 		Key:       client.ObjectKey{Namespace: r.namespace, Name: fmt.Sprintf("cycle-%d", cycle)},
-		Variables: map[string]string{"ELEMENTO_NETWORK_CIDR": networkOf(r.site.World.GuestNetwork(), network)},
+		Variables: map[string]string{"ELEMENTO_NETWORK_CIDR": networkOf(guests, network)},
 	}}
 }
 
 // networkOf is the n-th network of 256 addresses in a range.
-func networkOf(guests string, n int) string {
-	prefix, err := netip.ParsePrefix(guests)
-	Expect(err).NotTo(HaveOccurred())
-	address := prefix.Addr().As4()
+func networkOf(guests netip.Prefix, n int) string {
+	address := guests.Addr().As4()
 	address[2] += byte(n)
 	return netip.PrefixFrom(netip.AddrFrom4(address), 24).String()
 }
