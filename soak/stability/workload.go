@@ -26,8 +26,10 @@ const patience = 20 * time.Minute
 // more workers, another template, fewer workers, no cluster.
 type lane struct {
 	name string
-	soak *soak
-	rand *rand.Rand
+	// number is that of its network, from 1.
+	number int
+	soak   *soak
+	rand   *rand.Rand
 	// turn counts its clusters.
 	turn int
 }
@@ -36,7 +38,11 @@ type lane struct {
 func (l *lane) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		l.turn++
-		if err := l.life(context.WithoutCancel(ctx)); err != nil {
+		err := l.life(context.WithoutCancel(ctx))
+		if errors.Is(err, errStopped) {
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("%s, turn %d: %w", l.name, l.turn, err)
 		}
 		l.soak.turns.Add(1)
@@ -44,17 +50,26 @@ func (l *lane) run(ctx context.Context) error {
 	return nil
 }
 
+// The kinds of steps.
+const (
+	createStep    = "create a cluster"
+	scaleUpStep   = "more workers"
+	rollStep      = "all workers anew"
+	scaleDownStep = "fewer workers"
+	deleteStep    = "delete a cluster"
+)
+
 // life is the life of one cluster.
 func (l *lane) life(ctx context.Context) error {
 	workers := 1 + l.rand.IntN(2)
-	c := l.soak.cluster(fmt.Sprintf("%s-%d", l.name, l.turn), l.soak.network(), 1)
 	more := workers + 1 + l.rand.IntN(2)
-	return l.soak.steps(ctx, c,
-		step{fmt.Sprintf("create with %d workers", workers), func(ctx context.Context) error { return c.apply(ctx, workers) }, c.has(workers)},
-		step{fmt.Sprintf("scale to %d", more), func(ctx context.Context) error { return c.scale(ctx, more) }, c.has(more)},
-		step{"roll the template", c.roll, c.rolled(more)},
-		step{"scale to 1", func(ctx context.Context) error { return c.scale(ctx, 1) }, c.has(1)},
-		step{"delete", c.delete, c.gone},
+	c := l.soak.cluster(fmt.Sprintf("%s-%d", l.name, l.turn), l.number, 1)
+	return l.soak.do(ctx, c,
+		step{createStep, func(ctx context.Context) error { return c.apply(ctx, workers) }, c.has(workers)},
+		step{scaleUpStep, func(ctx context.Context) error { return c.scale(ctx, more) }, c.has(more)},
+		step{rollStep, c.roll, c.rolled(more)},
+		step{scaleDownStep, func(ctx context.Context) error { return c.scale(ctx, 1) }, c.has(1)},
+		step{deleteStep, c.delete, c.gone},
 	)
 }
 
@@ -65,8 +80,8 @@ type step struct {
 	done func(context.Context) error
 }
 
-// steps takes one step after the other, each with an end.
-func (s *soak) steps(ctx context.Context, c *cluster, steps ...step) error {
+// do takes one step after the other, each with an end.
+func (s *soak) do(ctx context.Context, c *cluster, steps ...step) error {
 	for _, step := range steps {
 		name := c.Key.Name + ": " + step.name
 		started := time.Now()
@@ -84,6 +99,9 @@ func (s *soak) steps(ctx context.Context, c *cluster, steps ...step) error {
 	}
 	return nil
 }
+
+// errStopped ends a step of a run that is stopped; whoever stopped it says why.
+var errStopped = errors.New("the run was stopped")
 
 // await asks, and asks again while the management plane is away, and then waits.
 func (s *soak) await(ctx context.Context, ask, done func(context.Context) error) error {
@@ -105,7 +123,7 @@ func (s *soak) await(ctx context.Context, ask, done func(context.Context) error)
 		}
 		select {
 		case <-s.stopped:
-			return errors.New("the run was stopped")
+			return errStopped
 		case <-ctx.Done():
 			return fmt.Errorf("after %s: %w", patience, last)
 		case <-tick.C:

@@ -1,0 +1,91 @@
+// Stability runs a workload for as long as it is told: clusters that come, are
+// scaled, get new machines and go, beside one that stays. Without faults it answers
+// criterion R1, which asks for 24 hours; with a plan of faults it shows that the
+// invariants hold all the same.
+//
+//	go run ./soak/stability --duration 24h --out out/soak
+//	go run ./soak/stability --duration 1h --faults soak/faults/plan.yaml --out out/soak-faults
+//
+// A run that was killed goes on when it is started again with the same directory:
+// another process, whose report says that it is merged.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	"elemento.cloud/cluster-api-provider-elemento/soak/faults"
+)
+
+func main() {
+	s := &soak{}
+	var planFile string
+	var out string
+	suite.Program{
+		Name: "soak", Title: "Stability", AtomOS: site(), OwnWorld: true, Recorded: true,
+		Flags: func(flags *flag.FlagSet) {
+			flags.DurationVar(&s.duration, "duration", 24*time.Hour, "how long to go on")
+			flags.StringVar(&planFile, "faults", "", "plan `file` of what goes wrong meanwhile, such as soak/faults/plan.yaml; nothing when empty")
+			flags.Int64Var(&s.seed, "seed", 1, "`seed` of the workload's random choices")
+			flags.IntVar(&s.lanes, "lanes", 2, "`number` of clusters that come and go at the same time")
+			flags.StringVar(&s.metricsAddress, "metrics", "127.0.0.1:0", "`address` at which the progress is told as metrics")
+		},
+		Prepare: func(o *suite.Options) (err error) {
+			if s.duration <= 0 || s.lanes < 1 || s.lanes > 8 {
+				return fmt.Errorf("--duration %s --lanes %d: some time, and 1 to 8 lanes", s.duration, s.lanes)
+			}
+			if planFile != "" {
+				if s.plan, err = readPlan(planFile); err != nil {
+					return err
+				}
+				// What is killed comes back, and so does what ends because of it.
+				o.World.Elemento.Proxied, o.World.Respawn = true, true
+				// Their defaults are minutes, which is long beside faults of seconds.
+				o.World.Elemento.ManagerArgs = []string{"--unreachable-grace=15s", "--fencing-grace=15s"}
+			}
+			out = o.Out
+			if s.checkpoint, err = resume(out, settings{Duration: s.duration, Seed: s.seed, Lanes: s.lanes, Faults: planFile}); err != nil {
+				return err
+			}
+			o.Out = s.checkpoint.dir()
+			o.Lasts = s.checkpoint.left() + time.Hour
+			return nil
+		},
+		Describe: func(site *suite.Site) {
+			s.site = site
+			Describe("A long time", Ordered, func() {
+				if s.plan == nil {
+					site.Criterion("R1", s.examine)
+				} else {
+					It("with faults", s.endure)
+				}
+			})
+		},
+	}.Main()
+}
+
+func readPlan(file string) (*faults.Plan, error) {
+	content, err := os.ReadFile(filepath.Clean(file))
+	if err != nil {
+		return nil, fmt.Errorf("--faults: %w", err)
+	}
+	plan, err := faults.Parse(content)
+	if err != nil {
+		return nil, fmt.Errorf("--faults %s: %w", file, err)
+	}
+	return &plan, nil
+}
+
+// site has room for all the clusters on any two of its hosts.
+func site() world.AtomOS {
+	a := suite.Trial()
+	a.BootTime, a.StopTime = time.Second, time.Second
+	return a
+}

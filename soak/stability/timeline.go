@@ -1,0 +1,62 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	fakehistory "elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
+	"elemento.cloud/cluster-api-provider-elemento/soak/history"
+	"elemento.cloud/cluster-api-provider-elemento/soak/watch"
+)
+
+// most is how many points a series has at most: more cannot be seen.
+const most = 1500
+
+// timeLine is how the run went, all parts of it, as their histories tell.
+func (c *checkpoint) timeLine() (reports.TimeLine, error) {
+	line := reports.TimeLine{Name: "soak"}
+	for _, p := range c.Parts {
+		if !p.Begun.IsZero() {
+			line.Start = p.Begun
+			break
+		}
+	}
+	every := max(time.Duration(int64(c.Settings.Duration)/most), 0)
+	last := map[string]time.Time{}
+	began := map[string]time.Time{}
+	for n := range c.Parts {
+		file := filepath.Join(c.partDir(n+1), history.Dir, history.Harness)
+		_, err := fakehistory.Read(file, 0, func(e fakehistory.Event) error {
+			if e.Time.Before(line.Start) {
+				return nil
+			}
+			switch e.Kind {
+			case fakehistory.Sample:
+				var s watch.Sample
+				if json.Unmarshal(e.Detail, &s) != nil || e.Time.Sub(last[e.Name]) < every {
+					return nil
+				}
+				last[e.Name] = e.Time
+				line.Sample(e.Name+": memory", "MiB", e.Time, float64(s.ResidentMemory)/(1<<20))
+				line.Sample(e.Name+": goroutines", "goroutines", e.Time, float64(s.Goroutines))
+				line.Sample(e.Name+": open files", "files", e.Time, float64(s.OpenFiles))
+			case fakehistory.Fault:
+				if e.Event == "added" {
+					began[e.Name] = e.Time
+				} else if at, ok := began[e.Name]; ok && e.Event == "removed" {
+					line.Mark(e.Name, at, e.Time)
+					delete(began, e.Name)
+				}
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return line, err
+		}
+	}
+	return line, nil
+}
