@@ -190,14 +190,17 @@ func calls() []scenario {
 		{
 			name:    "no-room-anywhere",
 			answers: "c4: cancreate fails if capacity is exhausted; waiting is a condition and no error",
-			does:    "all hosts are full while a worker is wanted; then they have room again",
+			does:    "other clients fill all hosts while a worker is wanted, and leave them again",
 			during:  "the ElementoMachine says NoCapacity",
 			after:   "the worker is Ready",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				for _, h := range s.World.Hosts() {
-					s.breaks("host "+h.ID+" is full", func() error { return s.Fake.SetCapacity(ctx, h.ID, 1, 1) },
-						func(ctx context.Context) error { return s.Fake.SetCapacity(ctx, h.ID, 0, 0) })
+					var uid string
+					s.breaks("somebody else's VM fills host "+h.ID, func() (err error) {
+						uid, err = s.fill(ctx, h.ID)
+						return err
+					}, func(ctx context.Context) error { return s.unregister(ctx, h.ID, "someone-else", uid) })
 				}
 				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
 				s.within(ctx, cycle, "it says why it waits", s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.NoCapacityReason))

@@ -305,17 +305,35 @@ func (s *stage) changeWatched(ctx context.Context, keep vm) {
 	s.change("a worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
 }
 
-// foreignVM makes a VM on a host by C4, as anyone can who reaches it, and returns
-// its uniqueID.
+// foreignVM makes a small VM on a host by C4, as anyone can who reaches it, and
+// returns its uniqueID.
 func (s *stage) foreignVM(ctx context.Context, host, owner, name string) (uid string, err error) {
+	return s.register(ctx, host, owner, name, 1024)
+}
+
+// fill has another client take all the memory that a host has left.
+func (s *stage) fill(ctx context.Context, host string) (uid string, err error) {
+	hostClient, err := s.c4(host)
+	if err != nil {
+		return "", err
+	}
+	defer hostClient.Close()
+	info, err := hostClient.Info(ctx)
+	if err != nil {
+		return "", err
+	}
+	return s.register(ctx, host, "someone-else", "fills-"+host, info.Mem.Avail)
+}
+
+func (s *stage) register(ctx context.Context, host, owner, name string, memory int64) (uid string, err error) {
 	hostClient, err := s.c4(host)
 	if err != nil {
 		return "", err
 	}
 	defer hostClient.Close()
 	return hostClient.Register(ctx, c4.RegisterRequest{ClientUID: owner, Name: name, Pledge: c4.Pledge{
-		CPU: c4.CPUPledge{Slots: 1, MaxOverprovision: 1, Arch: []string{"X86_64"}},
-		Mem: c4.MemPledge{Capacity: 1024},
+		CPU: c4.CPUPledge{Slots: 1, MaxOverprovision: 10, MinFrequency: "0.5", Arch: []string{"X86_64"}},
+		Mem: c4.MemPledge{Capacity: memory},
 	}})
 }
 

@@ -74,7 +74,7 @@ func (t *troupe) cluster(name, flavor string, controlPlanes, workers int) *stand
 		Key: client.ObjectKey{Namespace: t.namespace, Name: name},
 		Variables: map[string]string{
 			"ELEMENTO_NETWORK_CIDR":       address(0) + "/24",
-			"CONTROL_PLANE_ENDPOINT_HOST": address(250),
+			"CONTROL_PLANE_ENDPOINT_HOST": address(254),
 		},
 	}}
 }
