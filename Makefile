@@ -53,6 +53,14 @@ latency: programs ## Measure our share of a Machine's life over 30 Machines.
 bench: programs ## Create and delete MACHINES workers and count the cost.
 	go run ./bench --out $(OUT)/bench --machines $(MACHINES) $(ARGS)
 
+.PHONY: scenarios
+scenarios: programs ## Make things go wrong, one at a time, and demand that all comes right.
+	go run ./e2e/scenarios --out $(OUT)/scenarios $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: scenario
+scenario: programs ## Repeat one scenario: NAME=… SEED=…; --list in ARGS lists them.
+	go run ./e2e/scenarios --out $(OUT)/scenario $(if $(NAME),--name $(NAME)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: iterations
 iterations: programs ## Live the life of a VM 100 times, without and with faults.
 	go run ./soak/iterations --out $(OUT)/iterations $(ARGS)
