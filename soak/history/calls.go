@@ -62,9 +62,9 @@ func callsOf(end string) func(path string, offset int64, each func(Event) error)
 			if !bytes.Contains(text, []byte(`"call"`)) && !bytes.Contains(text, []byte(`"audit"`)) {
 				return nil
 			}
-			var l line
 			// A log is for people too: what is no such line is not for us.
-			if json.Unmarshal(text, &l) != nil || l.Message != "call" && l.Message != "audit" || l.Method == "" || l.Began.IsZero() {
+			l, is := callIn(text)
+			if !is {
 				return nil
 			}
 			method := l.Method[strings.LastIndexByte(l.Method, '/')+1:]
@@ -75,6 +75,11 @@ func callsOf(end string) func(path string, offset int64, each func(Event) error)
 			})
 		})
 	}
+}
+
+func callIn(text []byte) (l line, is bool) {
+	err := json.Unmarshal(text, &l)
+	return l, err == nil && (l.Message == "call" || l.Message == "audit") && l.Method != "" && !l.Began.IsZero()
 }
 
 // lines calls each with every whole line of a file from the offset on, and returns

@@ -64,7 +64,7 @@ func try(ctx context.Context, dir string, m mutant, limit time.Duration) (t tria
 		followed <- err
 	}()
 	err = play(work, s, m.workload)
-	if context.Cause(work) == errCaught {
+	if errors.Is(context.Cause(work), errCaught) {
 		err = nil
 	}
 	stopWork(nil)

@@ -272,12 +272,9 @@ func (v *VMModel) check(key placed, c *calls) []Violation {
 func decisive(operations []porcupine.Operation) []Event {
 	sorted := slices.Clone(operations)
 	slices.SortStableFunc(sorted, func(a, b porcupine.Operation) int { return int(max(-1, min(1, a.Return-b.Return))) })
-	n, bad := len(sorted), len(sorted)
+	bad := len(sorted)
 	for good := 0; bad-good > 1; {
-		n = (good + bad) / 2
-		// What has not ended by then may have any outcome: it is left out, for what
-		// it may have done is little.
-		if porcupine.CheckOperationsTimeout(model, sorted[:n], decideWithin) == porcupine.Ok {
+		if n := (good + bad) / 2; porcupine.CheckOperationsTimeout(model, until(sorted, n), decideWithin) == porcupine.Ok {
 			good = n
 		} else {
 			bad = n
@@ -289,6 +286,21 @@ func decisive(operations []porcupine.Operation) []Event {
 		events = append(events, in.event)
 	}
 	return events
+}
+
+// until are the operations of which n have ended; what the others come to that have
+// begun is not known yet.
+func until(sorted []porcupine.Operation, n int) []porcupine.Operation {
+	begun := slices.Clone(sorted[:n])
+	end := sorted[n-1].Return
+	for _, o := range sorted[n:] {
+		if in, _ := o.Input.(operation); o.Call <= end && in.event.Kind == fake.RPC {
+			in.code, in.result = "Unknown", history.Result{Lost: true}
+			o.Input, o.Return = in, end
+			begun = append(begun, o)
+		}
+	}
+	return begun
 }
 
 // Finish implements [Validator].

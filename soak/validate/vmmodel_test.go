@@ -1,7 +1,6 @@
 package validate_test
 
 import (
-	"fmt"
 	"testing"
 
 	fake "elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
@@ -125,7 +124,7 @@ func TestAVMWithTooManyCallsIsUnknown(t *testing.T) {
 	v := validate.NewVMModel()
 	s := story{ensure(0, 1, "x", isOff)}
 	for i := range 6000 {
-		s = append(s, call(float64(2+i), float64(2+i), "AttachVolume", fmt.Sprint("REASON_IN_USE"), history.Result{}))
+		s = append(s, call(float64(2+i), float64(2+i), "AttachVolume", "REASON_IN_USE", history.Result{}))
 	}
 	if found := judge(t, v, s); len(found) > 0 {
 		t.Errorf("it says %v", found)
