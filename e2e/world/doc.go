@@ -20,6 +20,13 @@
 // all addresses. Every process dies with the one that started it, however that
 // one ends, and the state that a killed one leaves is removed by the next.
 //
+// For those who break things: what is proxied can be cut ([World.Partition]) and
+// slowed, processes are killed, stopped and paused ([World.Process]) and come back
+// ([World.Revive]), certificates are rotated and end ([World.RotateDaemon]), our
+// programs can be built from other content (Elemento.Overlay), and a second plane
+// stands beside the first ([World.Twin]). Options.History keeps what happened, and
+// [World.Resources] counts what processes hold.
+//
 // Options.Dir holds, when the world is gone: logs/ with a file for each process,
 // manifests/ as they were rendered, and audit.log. Keys, tokens and kubeconfigs
 // lie elsewhere and go with the world.

@@ -193,8 +193,9 @@ func (w *World) Process(name string) *Process { return w.processes.find(name) }
 // Revive starts a process again that was stopped or killed, or has ended, and
 // returns when it is of use: it answers, and what it serves is there. One that runs
 // is only waited for. The fake comes back as it was if it has an AtomOS.StateDir,
-// and not at all without. Etcd and kube-apiserver have their data; clients find
-// them again by themselves.
+// and not at all without. Etcd and kube-apiserver have their data. Controllers outlive
+// them and find them again by themselves, which after a long absence takes them up to
+// a minute: the longer nobody answers, the more seldom they ask.
 func (w *World) Revive(ctx context.Context, name string) error {
 	p, err := w.processes.revive(name)
 	if err != nil {

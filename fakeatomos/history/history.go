@@ -43,8 +43,8 @@ const (
 	// Name what people call it (its ID, if nothing), ID that of Faults, Detail the
 	// fault. Of one that fired: Call (empty at boot), Host, VM, Owner, UID.
 	Fault Kind = "fault"
-	// Process is a program that the run started: Event is started, stopped, killed
-	// or ended. Name.
+	// Process is a program that the run started: Event is started, stopped, killed,
+	// ended (by itself), paused or resumed. Name.
 	Process Kind = "process"
 	// RPC is a call over gRPC as one end saw it, from Time to Ended: Name is the
 	// method, End which end ("manager", "daemon" or "harness"), Peer the daemon's
