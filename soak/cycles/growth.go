@@ -22,10 +22,9 @@ type growth struct{ perCycle, low, high float64 }
 // grows estimates the growth by Theil and Sen: the median of the slopes between
 // all pairs of points, which a garbage collection at the wrong moment does not
 // move, and the interval that follows from the distribution of Kendall's S. Less
-// than three points tell nothing.
+// than four points have no interval of that confidence.
 func grows(points []point) (growth, bool) {
-	n := len(points)
-	if n < 3 {
+	if len(points) < 4 {
 		return growth{}, false
 	}
 	var slopes []float64
