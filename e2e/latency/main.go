@@ -115,6 +115,9 @@ func (m *measurement) measure(ctx context.Context, p2 *reports.Examination) {
 		reports.Measure("Machine created → VM running", life.Took(lives, life.Created, life.VMRunning)),
 		reports.Measure("ElementoMachine deleted → gone, verified", life.Took(lives, life.Deleted, life.Gone)).Limited(goneWithin),
 	)
+	if !m.site.Comparable() {
+		p2.Doubt("--quick lifts Cluster API's pace: these figures are not comparable")
+	}
 	for _, stages := range [][2]life.Stage{{life.BootstrapReady, life.RegisterArrived}, {life.VMRunning, life.Provisioned}, {life.Deleted, life.Gone}} {
 		Expect(life.Took(lives, stages[0], stages[1])).To(HaveLen(m.machines), "lives with %s and %s", stages[0], stages[1])
 	}
