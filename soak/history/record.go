@@ -34,7 +34,8 @@ var recorded = []schema.GroupVersionResource{
 // Record writes down every change of the objects of Cluster API and ours, in all
 // namespaces, until ctx ends. It returns once it knows all that are there. While
 // the API server is away it knows nothing, and tells afterwards what has become of
-// the objects. The returned function waits for the end.
+// the objects. The returned function waits for the end. It writes too that objects
+// are recorded from now on: where there are none, that tells something.
 func Record(ctx context.Context, config *rest.Config, to *history.Writer) (wait func(), err error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
@@ -43,22 +44,24 @@ func Record(ctx context.Context, config *rest.Config, to *history.Writer) (wait 
 		return nil, fmt.Errorf("recording objects: %w", err)
 	}
 	factory := dynamicinformer.NewDynamicSharedInformerFactory(client, 0)
+	var told []cache.InformerSynced
 	for _, resource := range recorded {
 		informer := factory.ForResource(resource).Informer()
 		if err := informer.SetTransform(strip); err != nil {
 			return nil, fmt.Errorf("recording %s: %w", resource.Resource, err)
 		}
-		if _, err := informer.AddEventHandler(handler(to)); err != nil {
+		registration, err := informer.AddEventHandler(handler(to))
+		if err != nil {
 			return nil, fmt.Errorf("recording %s: %w", resource.Resource, err)
 		}
+		told = append(told, registration.HasSynced)
 	}
 	factory.Start(ctx.Done())
-	for resource, synced := range factory.WaitForCacheSync(ctx.Done()) {
-		if !synced {
-			factory.Shutdown()
-			return nil, fmt.Errorf("recording %s: %w", resource.Resource, context.Cause(ctx))
-		}
+	if !cache.WaitForCacheSync(ctx.Done(), told...) {
+		factory.Shutdown()
+		return nil, fmt.Errorf("recording objects: %w", context.Cause(ctx))
 	}
+	to.Add(Event{Kind: history.Object, Event: "recorded", Name: "all that are there"})
 	return factory.Shutdown, nil
 }
 

@@ -60,6 +60,22 @@ func TestWhatHasAnOwnerMayStay(t *testing.T) {
 	}
 }
 
+// recorded tells that objects are told of from now on.
+func recorded(seconds float64) history.Event {
+	return history.Event{Time: at(seconds), Kind: fake.Object, Event: "recorded"}
+}
+
+func TestWhatIsLeftIsUnknownWhereNobodyTellsOfItsOwners(t *testing.T) {
+	t.Parallel()
+	v := validate.NewNothingLeft(validate.Limits{})
+	if found := judge(t, v, story{vm(1, "made", "h1", "a", "1"), later(600)}); len(found) > 0 {
+		t.Errorf("it says %v", found)
+	}
+	if _, unknown := v.Judged(); unknown == "" {
+		t.Error("it does not say that it cannot tell")
+	}
+}
+
 func TestWhatOutlivesItsOwnerIsFound(t *testing.T) {
 	t.Parallel()
 	made := story{
@@ -93,7 +109,7 @@ func TestWhatOutlivesItsOwnerIsFound(t *testing.T) {
 		"a cleanup whose host is back": {
 			story{vm(0, "made", "h1", "x", "1"), vm(0, "removed", "h1", "x", "1"), host(1, "down", "h1"), cleanup(2, "added", "a", "h1"), host(3, "up", "h1"), later(600)}, "ElementoCleanup",
 		},
-		"at the end only: what nobody ever owned": {story{vm(1, "made", "h1", "a", "1"), later(600)}, "nobody has ever owned it"},
+		"at the end only: what nobody ever owned": {story{recorded(0), vm(1, "made", "h1", "a", "1"), later(600)}, "nobody has ever owned it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -26,6 +26,10 @@ type NothingLeft struct {
 	back   map[string]time.Time // when the hosts came back
 	swept  time.Time
 	judged int
+	// recorded tells that the history tells of objects at all, and untold how much
+	// is left of which it does not tell whose it is.
+	recorded bool
+	untold   int
 }
 
 // thing is something on a host.
@@ -54,13 +58,19 @@ func NewNothingLeft(l Limits) *NothingLeft {
 func (*NothingLeft) Name() string { return "NothingLeft" }
 
 // Judged implements [Validator].
-func (v *NothingLeft) Judged() (int, string) { return v.judged, "" }
+func (v *NothingLeft) Judged() (int, string) {
+	if v.untold > 0 {
+		return v.judged, fmt.Sprintf("%d VMs and volumes are left, and the history tells of no objects, that may own them", v.untold)
+	}
+	return v.judged, ""
+}
 
 // Observe implements [Validator].
 func (v *NothingLeft) Observe(e Event) []Violation {
 	found := v.pass(e)
 	switch e.Kind {
 	case fake.Object:
+		v.recorded = true
 		s := v.observe(e)
 		if s.cleanup != nil && !s.cleanup.gone.IsZero() || s.machine != nil && !s.machine.gone.IsZero() {
 			v.forget(v.now.Add(-kept))
@@ -171,7 +181,10 @@ func (v *NothingLeft) complain(at time.Time, after time.Duration, end bool) (fou
 		if l.told || l.orphan.IsZero() || at.Sub(l.orphan) < after || !l.known && !never {
 			continue
 		}
-		l.told = true
+		if l.told = true; never && !v.recorded {
+			v.untold++
+			continue
+		}
 		why := "its owner is gone"
 		if never {
 			why = "nobody has ever owned it"
