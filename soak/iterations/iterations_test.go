@@ -113,7 +113,7 @@ func TestLifeThatFailedGoesOnWithItsDeletionAndCountsWhatItSkipped(t *testing.T)
 		t.Fatal(err)
 	}
 	defer log.Close()
-	l := &life{iterations: &iterations{log: log}, run: "without faults", iteration: 1, vm: 1}
+	l := &life{iterations: &iterations{log: log}, run: "without faults", number: 1, vm: 1}
 	fails := errors.New("no")
 	l.do(t.Context(), create, func(context.Context, *int) error { return nil })
 	l.do(t.Context(), attachVolume, func(context.Context, *int) error { return fails })

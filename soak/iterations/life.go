@@ -29,8 +29,8 @@ import (
 // operation.
 type life struct {
 	*iterations
-	run           string
-	iteration, vm int
+	run        string
+	number, vm int // of the iteration, and of the VM in it
 
 	name     string // of the Machine
 	host, on string // the VM's host and name
@@ -43,7 +43,7 @@ type life struct {
 const dataVolume = "extra"
 
 func (l *life) live(ctx context.Context) {
-	l.name = fmt.Sprintf("%s-%d-%d", map[bool]string{false: "f", true: "q"}[l.run == "without faults"], l.iteration, l.vm)
+	l.name = fmt.Sprintf("%s-%d-%d", map[bool]string{false: "f", true: "q"}[l.run == "without faults"], l.number, l.vm)
 	l.make(ctx)
 	l.do(ctx, attachVolume, l.attachVolume)
 	l.do(ctx, attachNetwork, l.attachNetwork)
@@ -59,7 +59,7 @@ func (l *life) live(ctx context.Context) {
 
 // do does one operation, unless one before it has failed, and writes it down.
 func (l *life) do(ctx context.Context, what kind, operate func(ctx context.Context, attempts *int) error) {
-	o := operation{Run: l.run, Iteration: l.iteration, VM: l.vm, Machine: l.name, Operation: what, Begin: time.Now(), Outcome: skippedOutcome}
+	o := operation{Run: l.run, Iteration: l.number, VM: l.vm, Machine: l.name, Operation: what, Begin: time.Now(), Outcome: skippedOutcome}
 	o.Deadline = o.Begin.Add(deadlines[what])
 	if l.begun() {
 		within, cancel := context.WithDeadline(ctx, o.Deadline)

@@ -7,11 +7,12 @@
 //
 // The life of a VM is a Machine with bootstrap data of its own that is applied and
 // in the end deleted, and in between what an operator asks of a daemon; see life.go.
-// The VMs of an iteration live at the same time. Every operation has a deadline and
+// The VMs of an iteration live at the same time, and so do a few iterations. Every operation has a deadline and
 // a terminal outcome, and is a line of operations.jsonl.
 package main
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"flag"
@@ -25,6 +26,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/utils/ptr"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
@@ -51,6 +53,7 @@ func main() {
 		Flags: func(flags *flag.FlagSet) {
 			flags.IntVar(&i.count, "iterations", 100, "`number` of iterations, without faults and with faults")
 			flags.IntVar(&i.vms, "vms", 3, "`number` of VMs that live at the same time in an iteration")
+			flags.IntVar(&i.atATime, "at-a-time", 3, "`number` of iterations that go on at the same time")
 			flags.StringVar(&i.file, "faults", "", "`file` of the faults in the background instead of the one in soak/iterations")
 			flags.Int64Var(&i.seed, "seed", 0, "`seed` of the faults instead of the one in their file")
 		},
@@ -75,6 +78,7 @@ func atomOS() world.AtomOS {
 type iterations struct {
 	site       *suite.Site
 	count, vms int
+	atATime    int // iterations
 	file       string
 	seed       int64
 	faults     []fakeatomos.Fault
@@ -86,8 +90,8 @@ type iterations struct {
 }
 
 func (i *iterations) prepare(o *suite.Options) error {
-	if i.count < 1 || i.vms < 1 {
-		return fmt.Errorf("--iterations %d --vms %d: at least one of one", i.count, i.vms)
+	if i.count < 1 || i.vms < 1 || i.atATime < 1 {
+		return fmt.Errorf("--iterations %d --vms %d --at-a-time %d: at least one of each", i.count, i.vms, i.atATime)
 	}
 	text := background
 	if i.file != "" {
@@ -166,6 +170,7 @@ func (i *iterations) examine(ctx context.Context, r2 *reports.Examination) {
 	r2.Figure(
 		reports.Figure{Name: reports.Iterations, Value: float64(i.count)},
 		reports.Figure{Name: "VMs in an iteration", Value: float64(i.vms)},
+		reports.Figure{Name: "iterations at a time", Value: float64(i.atATime)},
 		reports.Figure{Name: "operations", Value: float64(len(all))},
 		succeeded,
 	)
@@ -174,25 +179,17 @@ func (i *iterations) examine(ctx context.Context, r2 *reports.Examination) {
 // run lives all iterations and returns their operations.
 func (i *iterations) run(ctx context.Context, r2 *reports.Examination, name string) (done []operation) {
 	r2.Step(fmt.Sprintf("%d iterations of %d VMs %s", i.count, i.vms, name), func() {
-		for n := range i.count {
-			Expect(i.site.World.Err()).NotTo(HaveOccurred())
-			lives := make([]*life, i.vms)
-			var alive sync.WaitGroup
-			for v := range lives {
-				lives[v] = &life{iterations: i, run: name, iteration: n + 1, vm: v + 1}
-				alive.Go(func() { lives[v].live(ctx) })
-			}
-			alive.Wait()
-			Expect(ctx.Err()).NotTo(HaveOccurred())
-			before := succeeded(done)
-			for _, l := range lives {
-				done = append(done, l.done...)
-			}
-			if succeeded(done) == before {
-				last := done[len(done)-1]
-				Fail(fmt.Sprintf("nothing has succeeded in iteration %d, the rest is left out; %s: %s", n+1, last.Operation, last.Detail))
-			}
+		each := make([][]operation, i.count)
+		group, running := errgroup.WithContext(ctx)
+		group.SetLimit(i.atATime)
+		for n := range each {
+			group.Go(func() (err error) {
+				each[n], err = i.iteration(running, name, n+1)
+				return err
+			})
 		}
+		Expect(group.Wait()).To(Succeed())
+		done = slices.Concat(each...)
 	})
 	repeated := 0
 	for _, o := range done {
@@ -218,6 +215,29 @@ func (i *iterations) run(ctx context.Context, r2 *reports.Examination, name stri
 		r2.Latency(reports.Measure(string(kind)+", "+name, took))
 	}
 	return done
+}
+
+// iteration lives the lives of its VMs. It is an error when nothing succeeds: the
+// rest can be left out then.
+func (i *iterations) iteration(ctx context.Context, run string, number int) (done []operation, err error) {
+	lives := make([]*life, i.vms)
+	var alive sync.WaitGroup
+	for v := range lives {
+		lives[v] = &life{iterations: i, run: run, number: number, vm: v + 1}
+		alive.Go(func() { lives[v].live(ctx) })
+	}
+	alive.Wait()
+	if err := cmp.Or(ctx.Err(), i.site.World.Err()); err != nil {
+		return nil, err
+	}
+	for _, l := range lives {
+		done = append(done, l.done...)
+	}
+	if succeeded(done) == 0 {
+		last := done[len(done)-1]
+		return nil, fmt.Errorf("nothing has succeeded in iteration %d, the rest is left out; %s: %s", number, last.Operation, last.Detail)
+	}
+	return done, nil
 }
 
 func succeeded(all []operation) (n int) {
