@@ -40,7 +40,7 @@ func mutants() []mutant {
 			}},
 		},
 		{
-			name: "a manager that takes another host after a lost reply", catches: "OneVM", workload: []act{lostRegister, cluster(1)},
+			name: "a manager that takes another host after a lost reply", catches: "OneVM", workload: []act{lostRegister, cluster(1, 0)},
 			edits: []edit{
 				{
 					"provider/controllers/machine_create.go", "	case rpc.Reason_REASON_NO_CAPACITY, rpc.Reason_REASON_LICENSE_REQUIRED:\n",
@@ -54,11 +54,11 @@ func mutants() []mutant {
 			},
 		},
 		{
-			name: "a manager that drops its finalizer early", catches: "NothingLeft", workload: []act{cluster(1), deletion},
+			name: "a manager that drops its finalizer early", catches: "NothingLeft", workload: []act{cluster(1, 0), deletion},
 			edits: []edit{{"provider/controllers/machine_delete.go", "	if !gone {\n", "	if !gone && len(remaining) == 0 {\n"}},
 		},
 		{
-			name: "a manager that removes a VM which is only off", catches: "NoLivingDeleted", workload: []act{cluster(1), crash},
+			name: "a manager that removes a VM which is only off", catches: "NoLivingDeleted", workload: []act{cluster(1, 1), crash},
 			edits: []edit{{
 				"provider/controllers/machine_observe.go",
 				"	if err := s.member.SetVMPower(ctx, s.object.Spec.Host, s.object.Spec.VMName, rpc.PowerAction_POWER_ACTION_ON); err != nil {\n",
@@ -66,18 +66,18 @@ func mutants() []mutant {
 			}},
 		},
 		{
-			name: "a manager that goes on making a VM which was deleted", catches: "NothingForTheDead", workload: []act{cluster(1), deletion},
+			name: "a manager that goes on making a VM which was deleted", catches: "NothingForTheDead", workload: []act{cluster(1, 0), deletion},
 			edits: []edit{{"provider/controllers/machine.go", "r.remove, r.release)", "r.remove, r.release, r.awaitBootstrapData, r.create)"}},
 		},
 		{
-			name: "a manager to which waiting is an error", catches: "NoReconcileErrors", workload: []act{cluster(1)},
+			name: "a manager to which waiting is an error", catches: "NoReconcileErrors", workload: []act{cluster(1, 0)},
 			edits: []edit{{
 				"provider/controllers/machine.go", "\"The bootstrap provider has not written the data yet\")\n		return stop(0), nil\n",
 				"\"The bootstrap provider has not written the data yet\")\n		return nil, apierrors.NewBadRequest(\"not yet\")\n",
 			}},
 		},
 		{
-			name: "a guest whose API answers without a quorum", catches: "APIAnswers", workload: []act{cluster(3), quorumLoss},
+			name: "a guest whose API answers without a quorum", catches: "APIAnswers", workload: []act{cluster(3, 0), quorumLoss},
 			edits: []edit{{
 				"fakeatomos/guest/simulated/cluster.go", "			n.control.setAPI(ctx, runsEtcd && c.quorum))\n", "			n.control.setAPI(ctx, runsEtcd))\n",
 			}},
@@ -88,5 +88,5 @@ func mutants() []mutant {
 // control is everything that the mutants go through, for programs as they are.
 var control = mutant{
 	name:     "no mutant",
-	workload: []act{repeatedCreation, pretendedRemoval, wholeLife, lostRegister, cluster(3), crash, quorumLoss, deletion},
+	workload: []act{repeatedCreation, pretendedRemoval, wholeLife, lostRegister, cluster(3, 1), crash, quorumLoss, deletion},
 }

@@ -145,10 +145,9 @@ func (s *stage) cutOff(ctx context.Context, fault string) error {
 	return errors.New("no machine has a host")
 }
 
-// cluster makes a workload cluster of so many control planes and one worker.
-func cluster(controlPlanes int) act {
+// cluster makes a workload cluster of so many control planes and workers.
+func cluster(controlPlanes, workers int) act {
 	return func(ctx context.Context, s *stage) error {
-		const workers = 1
 		repository, err := world.Repository(ctx)
 		if err != nil {
 			return err
