@@ -44,6 +44,11 @@ func (s *site) cleanups() []infrav1.ElementoCleanup {
 	return list.Items
 }
 
+// paused keeps a cleanup from being worked off.
+func paused(c *infrav1.ElementoCleanup) {
+	c.Annotations = map[string]string{clusterv1.PausedAnnotation: ""}
+}
+
 // awaitNoCleanups waits until all are worked off.
 func (s *site) awaitNoCleanups() {
 	s.t.Helper()
@@ -55,12 +60,15 @@ func (s *site) awaitNoCleanups() {
 	})
 }
 
-// cleanup makes one by hand.
-func (s *site) cleanup(spec infrav1.ElementoCleanupSpec) *infrav1.ElementoCleanup {
+// cleanup makes one by hand; edit may change it before.
+func (s *site) cleanup(spec infrav1.ElementoCleanupSpec, edits ...func(*infrav1.ElementoCleanup)) *infrav1.ElementoCleanup {
 	s.t.Helper()
 	spec.IdentityRef.Name, spec.ClientUID = "elemento-identity", s.clientUID
 	spec.Owner = infrav1.CleanupOwner{Kind: "ElementoMachine", Name: "somebody"}
 	c := &infrav1.ElementoCleanup{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "by-hand-" + uuid.NewString()[:6]}, Spec: spec}
+	for _, e := range edits {
+		e(c)
+	}
 	s.create(c)
 	return c
 }
@@ -285,21 +293,13 @@ func TestAMachineIsNotPlacedWhereACleanupOfItsNameWaits(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 2})
 	cluster, _ := s.provisionedCluster()
-	for range 3 { // so that chance does not do it
+	for here, there := range map[string]string{"host-1": "host-2", "host-2": "host-1"} { // chance cannot do both
 		_, m := s.machine(cluster, func(_ *clusterv1.Machine, m *infrav1.ElementoMachine) {
 			m.Spec.VMName = "vm-" + uuid.NewString()[:6]
-			c := s.cleanup(infrav1.ElementoCleanupSpec{Host: "host-1", VMName: m.Spec.VMName})
-			edit(s, c, func(c *infrav1.ElementoCleanup) {
-				c.Annotations = map[string]string{clusterv1.PausedAnnotation: ""}
-			})
+			s.cleanup(infrav1.ElementoCleanupSpec{Host: here, VMName: m.Spec.VMName}, paused)
 		})
-		_ = m
-	}
-	list := &infrav1.ElementoMachineList{}
-	must(0, s.List(s.ctx(), list, client.InNamespace(s.namespace)))
-	for _, m := range list.Items {
-		s.awaitProvisioned(&m)
-		if m.Spec.Host != "host-2" {
+		s.awaitProvisioned(m)
+		if m.Spec.Host != there {
 			t.Errorf("machine %s is on %s, where a cleanup of its name waits", m.Name, m.Spec.Host)
 		}
 	}
@@ -352,14 +352,9 @@ func TestACleanupRemovesNothingForAnotherClient(t *testing.T) {
 	s := newSite(t, hosts{"d1": 1})
 	cluster, _ := s.provisionedCluster()
 	_, m := s.provisionedMachine(cluster)
-	c := &infrav1.ElementoCleanup{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "of-another"},
-		Spec: infrav1.ElementoCleanupSpec{
-			IdentityRef: infrav1.IdentityReference{Name: "elemento-identity"}, ClientUID: uuid.NewString(),
-			Host: "host-1", VMName: "vm-of-another", Owner: infrav1.CleanupOwner{Kind: "ElementoMachine", Name: "somebody"},
-		},
-	}
-	s.create(c)
+	c := s.cleanup(infrav1.ElementoCleanupSpec{Host: "host-1", VMName: "vm-of-another"}, func(c *infrav1.ElementoCleanup) {
+		c.Spec.ClientUID = uuid.NewString()
+	})
 	condition := awaitCondition(s, c, infrav1.ReadyCondition, infrav1.ClientChangedReason)
 	if !strings.Contains(condition.Message, s.clientUID) || !strings.Contains(condition.Message, c.Spec.ClientUID) {
 		t.Errorf("message is %q", condition.Message)
@@ -373,14 +368,7 @@ func TestACleanupRemovesNothingForAnotherClient(t *testing.T) {
 func TestAPausedCleanupIsLeftAloneUntilItIsNot(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1})
-	c := &infrav1.ElementoCleanup{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "paused", Annotations: map[string]string{clusterv1.PausedAnnotation: ""}},
-		Spec: infrav1.ElementoCleanupSpec{
-			IdentityRef: infrav1.IdentityReference{Name: "elemento-identity"}, ClientUID: s.clientUID,
-			Host: "host-1", VMName: "vm-paused", Owner: infrav1.CleanupOwner{Kind: "ElementoMachine", Name: "somebody"},
-		},
-	}
-	s.create(c)
+	c := s.cleanup(infrav1.ElementoCleanupSpec{Host: "host-1", VMName: "vm-paused"}, paused)
 	awaitCondition(s, c, infrav1.PausedCondition, clusterv1.PausedReason)
 	s.wantIdentityHeld(false)
 	edit(s, c, func(c *infrav1.ElementoCleanup) { c.Annotations = nil })
