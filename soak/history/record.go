@@ -101,11 +101,27 @@ func objectEvent(event string, o *unstructured.Unstructured, at time.Time) Event
 // lastApplied repeats an object in an annotation of its own.
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
-// strip takes away what nobody judges.
+// strip takes away what nobody judges: who manages which field, what Cluster API
+// tells a second time for old clients, and when each condition changed, which the
+// history tells better.
 func strip(object any) (any, error) {
-	if o, is := object.(*unstructured.Unstructured); is {
-		o.SetManagedFields(nil)
-		unstructured.RemoveNestedField(o.Object, "metadata", "annotations", lastApplied)
+	o, is := object.(*unstructured.Unstructured)
+	if !is {
+		return object, nil
+	}
+	o.SetManagedFields(nil)
+	unstructured.RemoveNestedField(o.Object, "metadata", "annotations", lastApplied)
+	unstructured.RemoveNestedField(o.Object, "status", "deprecated")
+	status, _ := o.Object["status"].(map[string]any)
+	conditions, _ := status["conditions"].([]any)
+	for _, c := range conditions {
+		if condition, is := c.(map[string]any); is {
+			delete(condition, "lastTransitionTime")
+			delete(condition, "observedGeneration")
+			if condition["message"] == "" {
+				delete(condition, "message")
+			}
+		}
 	}
 	return object, nil
 }
