@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -38,6 +39,9 @@ type Cluster struct {
 	ControlPlanes int
 	// Variables are values for the template that are this cluster's own.
 	Variables map[string]string
+	// Offline has the manifest made without a look at the management plane, which
+	// may be away; it is not for flavors with a class, that may be there already.
+	Offline bool
 
 	// generated are all objects that any manifest had: a class that is there
 	// already is left out of the later ones.
@@ -50,12 +54,22 @@ func (c *Cluster) Manifest(workers int) string {
 	return fmt.Sprintf("%s-%d-workers.yaml", c.Key.Name, workers)
 }
 
+// generating is held while a manifest is made: what clusterctl reads of its
+// configuration is one for the whole process.
+var generating sync.Mutex
+
 // Generate has clusterctl make the manifest, keeps it and returns its objects.
 func (c *Cluster) Generate(ctx context.Context, workers int) []unstructured.Unstructured {
+	kubeconfig := c.Site.World.AdminKubeconfig()
+	if c.Offline {
+		kubeconfig = ""
+	}
+	generating.Lock()
+	defer generating.Unlock()
 	text := clusterctl.ConfigCluster(ctx, clusterctl.ConfigClusterInput{
 		LogFolder:                filepath.Join(c.Site.Dir, "clusterctl"),
 		ClusterctlConfigPath:     c.Site.Clusterctl,
-		KubeconfigPath:           c.Site.World.AdminKubeconfig(),
+		KubeconfigPath:           kubeconfig,
 		InfrastructureProvider:   c.Site.Provider,
 		Flavor:                   c.Flavor,
 		Namespace:                c.Key.Namespace,
