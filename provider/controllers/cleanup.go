@@ -75,7 +75,7 @@ func (r *CleanupReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 		return ctrl.Result{RequeueAfter: conflictDelay}, nil
 	}
 	s := &cleanupScope{object: object, stored: object.DeepCopy()}
-	before := conditions.Get(object, infrav1.ReadyCondition)
+	before := conditions.Get(object, infrav1.ReadyCondition).DeepCopy() // it is changed in place
 	defer func() {
 		if s.gone {
 			return

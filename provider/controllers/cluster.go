@@ -93,7 +93,7 @@ func (r *ClusterReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 		return ctrl.Result{}, nil // its Cluster will claim it
 	}
 	s := &clusterScope{cluster: cluster, object: object, stored: object.DeepCopy()}
-	before := conditions.Get(object, infrav1.ReadyCondition)
+	before := conditions.Get(object, infrav1.ReadyCondition).DeepCopy() // it is changed in place
 	deleting := !object.DeletionTimestamp.IsZero()
 	defer func() {
 		if s.gone {

@@ -97,7 +97,7 @@ func (r *MachineReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	if s.machine == nil && !deleting {
 		return ctrl.Result{}, nil // its Machine will claim it
 	}
-	before := conditions.Get(object, infrav1.ReadyCondition)
+	before := conditions.Get(object, infrav1.ReadyCondition).DeepCopy() // it is changed in place
 	defer func() {
 		if s.gone {
 			return
