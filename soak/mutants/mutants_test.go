@@ -71,6 +71,17 @@ func TestEveryValidatorHasAMutantAndNoOtherIsNamed(t *testing.T) {
 	}
 }
 
+func TestTheControlRunGoesThroughAllThatTheMutantsGoThrough(t *testing.T) {
+	t.Parallel()
+	for _, m := range mutants() {
+		for _, a := range m.workload {
+			if !slices.ContainsFunc(control.workload, func(c act) bool { return c.name == a.name }) {
+				t.Errorf("%s: the control run leaves out %s", m.name, a.name)
+			}
+		}
+	}
+}
+
 func TestATextThatOccursNotOnceIsNoEdit(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"this text is nowhere in the file", "return"} {

@@ -57,7 +57,13 @@ func newStage(ctx context.Context, dir string, overlay map[string]string) (_ *st
 		return nil, fmt.Errorf("bringing a world up: %w", err)
 	}
 	s := &stage{World: w, dir: dir}
-	if err := errors.Join(s.connect(), s.dial(), s.record(ctx)); err != nil {
+	if err = s.connect(); err == nil {
+		err = s.dial()
+	}
+	if err == nil {
+		err = s.record(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.end(context.WithoutCancel(ctx)))
 	}
 	return s, nil

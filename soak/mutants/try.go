@@ -86,8 +86,8 @@ func try(ctx context.Context, dir string, m mutant, limit time.Duration) (t tria
 // play does the acts of a workload, and rests.
 func play(ctx context.Context, s *stage, workload []act) error {
 	for _, act := range workload {
-		if err := act(ctx, s); err != nil {
-			return err
+		if err := act.do(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w", act.name, err)
 		}
 	}
 	over := time.Now().Add(rest)

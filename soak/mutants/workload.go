@@ -25,13 +25,31 @@ import (
 )
 
 // act is a step of a workload.
-type act func(context.Context, *stage) error
+type act struct {
+	name string
+	do   func(context.Context, *stage) error
+}
+
+var (
+	repeatedCreation = act{"creation again and again", createRepeatedly}
+	pretendedRemoval = act{"a removal that is none", pretendToRemove}
+	wholeLife        = act{"a whole life", live}
+	lostRegister     = act{"a lost reply", loseRegister}
+	crash            = act{"a crash", crashWorker}
+	quorumLoss       = act{"a lost quorum", loseQuorum}
+	deletion         = act{"the deletion of the cluster", deleteCluster}
+)
+
+// cluster makes a workload cluster of so many control planes and workers.
+func cluster(controlPlanes, workers int) act {
+	return act{"a cluster", func(ctx context.Context, s *stage) error { return makeCluster(ctx, s, controlPlanes, workers) }}
+}
 
 // key is the one workload cluster.
 var key = client.ObjectKey{Namespace: "default", Name: "mutant"}
 
-// repeatedCreation asks for a VM again, as one does who has lost the reply.
-func repeatedCreation(ctx context.Context, s *stage) error {
+// createRepeatedly asks for a VM again, as one does who has lost the reply.
+func createRepeatedly(ctx context.Context, s *stage) error {
 	const vm = "repeated-vm"
 	for range 3 {
 		if err := ensure(ctx, s, vm); err != nil {
@@ -41,8 +59,8 @@ func repeatedCreation(ctx context.Context, s *stage) error {
 	return remove(ctx, s, vm)
 }
 
-// wholeLife makes a VM, looks at it, and removes it.
-func wholeLife(ctx context.Context, s *stage) error {
+// live makes a VM, looks at it, and removes it.
+func live(ctx context.Context, s *stage) error {
 	const vm = "whole-life"
 	if err := errors.Join(ensure(ctx, s, vm), look(ctx, s, vm)); err != nil {
 		return err
@@ -56,8 +74,8 @@ func wholeLife(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// pretendedRemoval has the next VM's host say that it is removed, and do nothing.
-func pretendedRemoval(ctx context.Context, s *stage) error {
+// pretendToRemove has the next VM's host say that it is removed, and do nothing.
+func pretendToRemove(ctx context.Context, s *stage) error {
 	_, err := s.Fake().AddFault(ctx, fakeatomos.Fault{Name: "pretended removal", Call: "DELETE matcher/unregister", Times: 1, Effect: fakeatomos.Pretend})
 	return err
 }
@@ -92,9 +110,9 @@ func remove(ctx context.Context, s *stage, vm string) error {
 	})
 }
 
-// lostRegister cuts a host off that is about to make a VM, so that the reply is
+// loseRegister cuts a host off that is about to make a VM, so that the reply is
 // lost, and lets it come back when the VM is there.
-func lostRegister(ctx context.Context, s *stage) error {
+func loseRegister(ctx context.Context, s *stage) error {
 	id, err := s.Fake().AddFault(ctx, fakeatomos.Fault{Name: "slow register", Call: "POST matcher/register", Times: 1, Effect: fakeatomos.DelayBefore, Delay: 3 * time.Second})
 	if err != nil {
 		return err
@@ -145,42 +163,39 @@ func (s *stage) cutOff(ctx context.Context, fault string) error {
 	return errors.New("no machine has a host")
 }
 
-// cluster makes a workload cluster of so many control planes and workers.
-func cluster(controlPlanes, workers int) act {
-	return func(ctx context.Context, s *stage) error {
-		repository, err := world.Repository(ctx)
-		if err != nil {
-			return err
-		}
-		template, err := os.ReadFile(filepath.Join(repository, "provider", "templates", "cluster-template.yaml"))
-		if err != nil {
-			return err
-		}
-		values := map[string]string{
-			"CLUSTER_NAME": key.Name, "NAMESPACE": key.Namespace, "KUBERNETES_VERSION": world.KubernetesVersion,
-			"CONTROL_PLANE_MACHINE_COUNT": strconv.Itoa(controlPlanes), "WORKER_MACHINE_COUNT": strconv.Itoa(workers),
-			"ELEMENTO_NETWORK_CIDR": s.GuestNetwork(),
-		}
-		manifest, err := yamlprocessor.NewSimpleProcessor().Process(template, func(name string) (string, error) {
-			if value, is := values[name]; is {
-				return value, nil
-			}
-			return "", fmt.Errorf("the template has a variable %s", name)
-		})
-		if err != nil {
-			return err
-		}
-		objects, err := utilyaml.ToUnstructured(manifest)
-		if err != nil {
-			return err
-		}
-		for i := range objects {
-			if err := s.admin.Create(ctx, &objects[i]); err != nil {
-				return fmt.Errorf("making the cluster: %w", err)
-			}
-		}
-		return s.ready(ctx, controlPlanes+workers)
+func makeCluster(ctx context.Context, s *stage, controlPlanes, workers int) error {
+	repository, err := world.Repository(ctx)
+	if err != nil {
+		return err
 	}
+	template, err := os.ReadFile(filepath.Join(repository, "provider", "templates", "cluster-template.yaml"))
+	if err != nil {
+		return err
+	}
+	values := map[string]string{
+		"CLUSTER_NAME": key.Name, "NAMESPACE": key.Namespace, "KUBERNETES_VERSION": world.KubernetesVersion,
+		"CONTROL_PLANE_MACHINE_COUNT": strconv.Itoa(controlPlanes), "WORKER_MACHINE_COUNT": strconv.Itoa(workers),
+		"ELEMENTO_NETWORK_CIDR": s.GuestNetwork(),
+	}
+	manifest, err := yamlprocessor.NewSimpleProcessor().Process(template, func(name string) (string, error) {
+		if value, is := values[name]; is {
+			return value, nil
+		}
+		return "", fmt.Errorf("the template has a variable %s", name)
+	})
+	if err != nil {
+		return err
+	}
+	objects, err := utilyaml.ToUnstructured(manifest)
+	if err != nil {
+		return err
+	}
+	for i := range objects {
+		if err := s.admin.Create(ctx, &objects[i]); err != nil {
+			return fmt.Errorf("making the cluster: %w", err)
+		}
+	}
+	return s.ready(ctx, controlPlanes+workers)
 }
 
 // ready waits until so many Machines are.
@@ -207,8 +222,8 @@ func (s *stage) machines(ctx context.Context) ([]infrav1.ElementoMachine, error)
 	return list.Items, err
 }
 
-// crash takes a worker's power and waits until it has it again.
-func crash(ctx context.Context, s *stage) error {
+// crashWorker takes a worker's power and waits until it has it again.
+func crashWorker(ctx context.Context, s *stage) error {
 	machines, err := s.machines(ctx)
 	if err != nil {
 		return err
@@ -235,9 +250,9 @@ func crash(ctx context.Context, s *stage) error {
 // outage is for how long hosts are without power.
 const outage = 10 * time.Second
 
-// quorumLoss takes the power of all hosts but that of the cluster's endpoint, for a
+// loseQuorum takes the power of all hosts but that of the cluster's endpoint, for a
 // while.
-func quorumLoss(ctx context.Context, s *stage) error {
+func loseQuorum(ctx context.Context, s *stage) error {
 	infrastructure := &infrav1.ElementoCluster{}
 	if err := s.admin.Get(ctx, key, infrastructure); err != nil {
 		return err
@@ -270,8 +285,8 @@ func quorumLoss(ctx context.Context, s *stage) error {
 	return s.ready(ctx, len(machines))
 }
 
-// deletion deletes the cluster and waits until it is gone.
-func deletion(ctx context.Context, s *stage) error {
+// deleteCluster deletes the cluster and waits until it is gone.
+func deleteCluster(ctx context.Context, s *stage) error {
 	if err := s.admin.Delete(ctx, &clusterv1.Cluster{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}); err != nil {
 		return err
 	}
