@@ -23,13 +23,11 @@ func main() {
 			flags.IntVar(&r.atATime, "at-a-time", 3, "`number` of clusters to make and delete at a time; resources are measured when none is there")
 			flags.IntVar(&r.warmUp, "warm-up", 9, "`number` of cycles after which growth is looked for")
 		},
-		Prepare: func(o *suite.Options) error {
+		Prepare: func(*suite.Options) error {
 			if r.cycles < 1 || r.atATime < 1 || r.atATime > mostAtATime || r.warmUp < 0 {
 				return fmt.Errorf("--cycles %d --at-a-time %d --warm-up %d: at least one cycle, one to %d at a time, and no negative number to warm up",
 					r.cycles, r.atATime, r.warmUp, mostAtATime)
 			}
-			// What is measured here does not depend on the pace of Cluster API.
-			o.World.QuickReconciles = true
 			return nil
 		},
 		Describe: func(site *suite.Site) {
