@@ -267,13 +267,13 @@ func calls() []scenario {
 		{
 			name:    "boot-hangs",
 			answers: "CAPI: a Machine whose node does not come up in time is for the health check's nodeStartupTimeout",
-			does:    "the first boot of a new worker hangs; its health check allows 20 s for a start",
+			does:    "the first boot of a new worker hangs; its health check allows 30 s for a start",
 			during:  "no VM is on AtomOS twice",
 			after:   "the Machine that hung is replaced, and the new worker is Ready",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
-				s.impatient(ctx, 20)
+				s.impatient(ctx, 30)
 				s.fault(ctx, fakeatomos.Fault{Effect: fakeatomos.HangBoot, Times: 1})
 				s.grows(ctx, 1)
 			},

@@ -94,11 +94,17 @@ func (s *stage) within(ctx context.Context, limit time.Duration, what string, ho
 func (s *stage) await(ctx context.Context, what string, limit time.Duration, holds check) {
 	GinkgoHelper()
 	By(what)
+	said := time.Now()
 	Eventually(func() error {
 		if err := s.World.Err(); err != nil {
 			return StopTrying(err.Error())
 		}
-		return errors.Join(holds(ctx), s.broke())
+		err := holds(ctx)
+		if err != nil && time.Since(said) > 30*time.Second {
+			said = time.Now()
+			fmt.Fprintf(GinkgoWriter, "%s waits: %s: %v\n", said.Format(time.TimeOnly), what, err)
+		}
+		return errors.Join(err, s.broke())
 	}, limit, 250*time.Millisecond).WithContext(ctx).Should(Succeed(), what)
 }
 

@@ -28,6 +28,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/cluster-api/test/framework"
 	"sigs.k8s.io/cluster-api/test/framework/clusterctl"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -264,6 +265,7 @@ func (s *Site) up(ctx context.Context) {
 	})).To(Succeed())
 	scheme := runtime.NewScheme()
 	framework.TryAddDefaultSchemes(scheme)
+	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	Expect(infrav1.AddToScheme(scheme)).To(Succeed())
 	s.Proxy = proxy{framework.NewClusterProxy("management", s.World.AdminKubeconfig(), scheme)}
 	succeeded(s.keepTemporaryFiles())
