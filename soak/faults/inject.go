@@ -18,8 +18,8 @@ type Injector struct {
 	// Workers are the names of the VMs of which one may vanish: workers whose node
 	// has joined, so that what they are can be replaced.
 	Workers func(context.Context) ([]string, error)
-	// Told is told of each event when it begins, and when it ends.
-	Told func(what string, begins bool)
+	// Told, which may be nil, is told of each event that has begun.
+	Told func(what string)
 }
 
 // chance is what an action has in hand.
@@ -55,77 +55,75 @@ var actions = map[Action]action{
 	Rotate:        {do: rotate},
 }
 
+// Prefix is what the steps begin with by which the history tells of events: from
+// when it breaks something to when that is mended. What befalls processes, ways,
+// hosts and VMs meanwhile it tells besides.
+const Prefix = "fault: "
+
+// prompt is how long it may take to break something, and mended to mend it: many
+// times what it takes.
+const (
+	prompt = time.Minute
+	mended = 4 * time.Minute
+)
+
 // Run carries the plan out until ctx ends, and mends then what is still broken. An
 // error is one of the harness: that something could not be broken or mended.
 func (i *Injector) Run(ctx context.Context, p Plan) error {
 	fake := i.World.Fake()
-	for _, f := range p.Background {
+	for _, f := range p.background() {
 		if _, err := fake.AddFault(ctx, f); err != nil {
 			return fmt.Errorf("background fault %q: %w", f.Name, err)
 		}
 	}
 	err := i.events(ctx, p)
-	return errors.Join(err, fake.RemoveFaults(context.WithoutCancel(ctx), ""))
+	removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), prompt)
+	defer cancel()
+	return errors.Join(err, fake.RemoveFaults(removing, ""))
 }
 
+// events has one event happen after the other. One that is late, because another
+// went on for longer, happens next, and the rest keeps its time.
 func (i *Injector) events(ctx context.Context, p Plan) error {
 	if len(p.Events) == 0 {
 		<-ctx.Done()
 		return nil
 	}
 	c := chance{i, rand.New(rand.NewPCG(uint64(p.Seed), 0))}
-	next := make([]time.Duration, len(p.Events)) // from the beginning
-	for n, e := range p.Events {
-		next[n] = c.pause(e)
-	}
-	begun := time.Now()
-	for {
-		n := 0
-		for m := range next {
-			if next[m] < next[n] {
-				n = m
-			}
-		}
-		e := p.Events[n]
-		if !sleep(ctx, time.Until(begun.Add(next[n]))) {
+	table := p.timetable()
+	for begun := time.Now(); ; {
+		e, due := table.draw()
+		if !sleep(ctx, max(time.Until(begun.Add(due)), 0)) {
 			return nil
 		}
 		if err := i.event(ctx, c, e); err != nil {
 			return fmt.Errorf("%s: %w", e.Do, err)
 		}
-		next[n] = max(next[n]+c.pause(e), time.Since(begun))
 	}
 }
 
-// pause is the time to the next event of its kind.
-func (c chance) pause(e Event) time.Duration {
-	return time.Duration(c.rand.ExpFloat64() * float64(e.Every))
-}
-
+// event breaks something and mends it again; both wholly, also where ctx ends.
 func (i *Injector) event(ctx context.Context, c chance, e Event) error {
-	what, undo, err := actions[e.Do].do(ctx, c)
+	breaking, cancel := context.WithTimeout(context.WithoutCancel(ctx), prompt)
+	defer cancel()
+	began := time.Now()
+	what, undo, err := actions[e.Do].do(breaking, c)
 	if err != nil || what == "" {
 		return err
 	}
-	tell := func(event string, begins bool) {
-		i.World.History().Add(history.Event{Kind: history.Fault, Event: event, Name: what})
-		if i.Told != nil {
-			i.Told(what, begins)
+	i.World.History().Add(history.Event{Time: began, Kind: history.Step, Event: "begin", Name: Prefix + what})
+	if i.Told != nil {
+		i.Told(what)
+	}
+	if undo != nil {
+		sleep(ctx, time.Duration(e.For))
+		mending, cancel := context.WithTimeout(context.WithoutCancel(ctx), mended)
+		defer cancel()
+		if err := undo(mending); err != nil {
+			return fmt.Errorf("%s: mending it: %w", what, err)
 		}
 	}
-	tell("added", true)
-	if undo == nil {
-		tell("removed", false)
-		return nil
-	}
-	sleep(ctx, time.Duration(e.For))
-	// It is mended even where the run is at its end.
-	mending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
-	defer cancel()
-	if err := undo(mending); err != nil {
-		return fmt.Errorf("mending it: %w", err)
-	}
-	tell("removed", false)
+	i.World.History().Add(history.Event{Kind: history.Step, Event: "end", Name: Prefix + what})
 	return nil
 }
 

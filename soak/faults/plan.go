@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -19,10 +20,10 @@ import (
 
 // Plan says what goes wrong.
 type Plan struct {
-	// Seed is that of all chance.
+	// Seed is that of all chance: when something happens, and what it befalls.
 	Seed int64 `json:"seed"`
 	// Background are faults of the fake that are there from the beginning to the
-	// end. One without a seed of its own gets one from the plan's.
+	// end. What befalls them follows from the plan's seed, and so they have none.
 	Background []fakeatomos.Fault `json:"background,omitempty"`
 	// Events happen now and then.
 	Events []Event `json:"events,omitempty"`
@@ -86,9 +87,9 @@ func Parse(file []byte) (Plan, error) {
 	if len(p.Background) == 0 && len(p.Events) == 0 {
 		return p, errors.New("the plan has neither background nor events: nothing would go wrong")
 	}
-	for i := range p.Background {
-		if p.Background[i].Seed == 0 {
-			p.Background[i].Seed = p.Seed + int64(i) + 1
+	for i, f := range p.Background {
+		if f.Seed != 0 {
+			return p, fmt.Errorf("background[%d].seed of %q: leave it out, it follows from the plan's", i, f.Name)
 		}
 	}
 	for i, e := range p.Events {
@@ -103,4 +104,42 @@ func Parse(file []byte) (Plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// background are the faults that are always there, each with a seed.
+func (p Plan) background() []fakeatomos.Fault {
+	all := slices.Clone(p.Background)
+	for i := range all {
+		all[i].Seed = p.Seed*int64(len(all)) + int64(i) + 1
+	}
+	return all
+}
+
+// timetable tells when what happens. It depends on nothing but the plan.
+type timetable struct {
+	events []Event
+	rand   []*rand.Rand
+	next   []time.Duration
+}
+
+func (p Plan) timetable() *timetable {
+	t := &timetable{events: p.Events, next: make([]time.Duration, len(p.Events))}
+	for n := range p.Events {
+		t.rand = append(t.rand, rand.New(rand.NewPCG(uint64(p.Seed), uint64(n)+1)))
+		t.next[n] = t.pause(n)
+	}
+	return t
+}
+
+// pause is the time to the next event of its kind.
+func (t *timetable) pause(n int) time.Duration {
+	return time.Duration(t.rand[n].ExpFloat64() * float64(t.events[n].Every))
+}
+
+// draw returns the next event, and when it is due from the beginning.
+func (t *timetable) draw() (Event, time.Duration) {
+	n := slices.Index(t.next, slices.Min(t.next))
+	due := t.next[n]
+	t.next[n] += t.pause(n)
+	return t.events[n], due
 }

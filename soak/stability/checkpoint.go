@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/reports"
@@ -37,45 +39,88 @@ type checkpoint struct {
 	Parts    []part   `json:"parts"`
 
 	out string
+	// lock is the directory, which no other process takes as long as it is open.
+	lock *os.File
 }
 
 const checkpointFile = "soak.json"
 
-// resume reads how far a run has come that another process began, and begins its
-// next part; a run that has ended, or none, is begun anew.
-func resume(out string, s settings) (*checkpoint, error) {
+// resume takes the directory of a run. Where another process was cut short, its
+// next part begins, and what that process has left is put aside; a run that has
+// ended, or none, is begun anew.
+func resume(out string, s settings) (_ *checkpoint, err error) {
 	c := &checkpoint{Settings: s, out: out}
-	content, err := os.ReadFile(filepath.Join(out, checkpointFile))
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-	case err != nil:
-		return nil, fmt.Errorf("reading how far the run has come: %w", err)
-	default:
-		was := &checkpoint{}
-		if err := json.Unmarshal(content, was); err != nil {
-			return nil, fmt.Errorf("%s: %w; remove it to begin anew", filepath.Join(out, checkpointFile), err)
-		}
-		if n := len(was.Parts); n > 0 && !was.Parts[n-1].Ended {
-			if was.Settings != s {
-				return nil, fmt.Errorf("%s has a run that was cut short, with other settings (%+v); go on with those, or remove the directory", out, was.Settings)
-			}
-			c.Parts = was.Parts
-		}
+	if err := c.take(); err != nil {
+		return nil, err
 	}
-	if len(c.Parts) == 0 { // what an older run has left
-		if err := removeParts(out); err != nil {
-			return nil, err
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.lock.Close())
 		}
+	}()
+	was, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	if was == nil || was.ended() {
+		err = c.removeParts()
+	} else {
+		if was.Settings != s {
+			return nil, fmt.Errorf("%s has a run that was cut short, with other settings (%s); go on with those, or remove the directory", out, was.Settings)
+		}
+		c.Parts = was.Parts
+		err = c.putAside()
+	}
+	if err != nil {
+		return nil, err
 	}
 	c.Parts = append(c.Parts, part{})
-	if c.left() <= 0 {
-		return nil, fmt.Errorf("the run in %s has had its %s; remove the directory to begin anew", out, s.Duration)
-	}
 	return c, c.save()
 }
 
-func removeParts(out string) error {
-	old, err := filepath.Glob(filepath.Join(out, "part-*"))
+func (s settings) String() string {
+	text := fmt.Sprintf("--duration %s --seed %d --lanes %d", s.Duration, s.Seed, s.Lanes)
+	if s.Faults != "" {
+		text += " --faults " + s.Faults
+	}
+	return text
+}
+
+// take locks the directory until this process ends.
+func (c *checkpoint) take() (err error) {
+	if err := os.MkdirAll(c.out, 0o755); err != nil {
+		return err
+	}
+	if c.lock, err = os.Open(c.out); err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(c.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return errors.Join(fmt.Errorf("another run is going on in %s; give this one another --out: %w", c.out, err), c.lock.Close())
+	}
+	return nil
+}
+
+// read returns what was kept of the run that the directory has, or nil.
+func (c *checkpoint) read() (*checkpoint, error) {
+	file := filepath.Join(c.out, checkpointFile)
+	content, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading how far the run has come: %w", err)
+	}
+	was := &checkpoint{}
+	if err := json.Unmarshal(content, was); err != nil {
+		return nil, fmt.Errorf("%s: %w; remove it to begin anew", file, err)
+	}
+	return was, nil
+}
+
+func (c *checkpoint) ended() bool { return len(c.Parts) == 0 || c.now().Ended }
+
+func (c *checkpoint) removeParts() error {
+	old, err := filepath.Glob(filepath.Join(c.out, "part-*"))
 	if err != nil {
 		return err
 	}
@@ -87,21 +132,64 @@ func removeParts(out string) error {
 	return nil
 }
 
-// dir is where the part that goes on leaves what it leaves.
-func (c *checkpoint) dir() string { return c.partDir(len(c.Parts)) }
+// putAside moves what the last part has left to a directory of its own.
+func (c *checkpoint) putAside() error {
+	there, err := os.ReadDir(c.out)
+	if err != nil {
+		return err
+	}
+	to := c.partDir(len(c.Parts))
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	for _, entry := range there {
+		name := entry.Name()
+		if name == checkpointFile || strings.HasPrefix(name, "part-") {
+			continue
+		}
+		if err := os.Rename(filepath.Join(c.out, name), filepath.Join(to, name)); err != nil {
+			return fmt.Errorf("putting aside what was left when the run was cut short: %w", err)
+		}
+	}
+	return nil
+}
 
+// partDir is where the n-th part, from 1, that was cut short has left what it left.
 func (c *checkpoint) partDir(n int) string { return filepath.Join(c.out, fmt.Sprintf("part-%d", n)) }
+
+// dirs are where the parts have left what they left: the last one, which is this
+// process's, in the directory of the run itself.
+func (c *checkpoint) dirs() (dirs []string) {
+	for n := range len(c.Parts) - 1 {
+		dirs = append(dirs, c.partDir(n+1))
+	}
+	return append(dirs, c.out)
+}
+
+// least is how long the workload goes on at least: a run that was cut short when
+// its time was over, but not all of it at its end, is still to come to one.
+const least = 30 * time.Second
+
+// elapsed is how long the workload has run, in all parts together.
+func (c *checkpoint) elapsed() (all time.Duration) {
+	for _, p := range c.Parts {
+		all += p.lasted()
+	}
+	return all
+}
 
 // left is how much of the run is still to come.
 func (c *checkpoint) left() time.Duration {
-	left := c.Settings.Duration
-	for _, p := range c.Parts {
-		left -= p.lasted()
-	}
-	return left
+	return max(c.Settings.Duration-c.elapsed(), min(least, c.Settings.Duration))
 }
 
 func (c *checkpoint) now() *part { return &c.Parts[len(c.Parts)-1] }
+
+// end writes down that the run has come to its end, however that is.
+func (c *checkpoint) end() error {
+	c.now().Ended = true
+	return c.save()
+}
 
 // mark writes down that the part goes on.
 func (c *checkpoint) mark() error {
@@ -114,9 +202,6 @@ func (c *checkpoint) mark() error {
 }
 
 func (c *checkpoint) save() error {
-	if err := os.MkdirAll(c.out, 0o755); err != nil {
-		return err
-	}
 	content, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return err

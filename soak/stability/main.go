@@ -7,10 +7,12 @@
 //	go run ./soak/stability --duration 1h --faults soak/faults/plan.yaml --out out/soak-faults
 //
 // A run that was killed goes on when it is started again with the same directory:
-// another process, whose report says that it is merged.
+// in another process, whose report says that it is merged. What the process that was
+// killed has left is put aside there, in part-1 and so on.
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -27,39 +29,43 @@ import (
 func main() {
 	s := &soak{}
 	var planFile string
-	var out string
+	var seed int64
 	suite.Program{
 		Name: "soak", Title: "Stability", AtomOS: site(), OwnWorld: true, Recorded: true,
 		Flags: func(flags *flag.FlagSet) {
 			flags.DurationVar(&s.duration, "duration", 24*time.Hour, "how long to go on")
 			flags.StringVar(&planFile, "faults", "", "plan `file` of what goes wrong meanwhile, such as soak/faults/plan.yaml; nothing when empty")
-			flags.Int64Var(&s.seed, "seed", 1, "`seed` of the workload's random choices")
+			flags.Int64Var(&seed, "seed", 0, "`seed` of all random choices; without, that of the plan, or 1")
 			flags.IntVar(&s.lanes, "lanes", 2, "`number` of clusters that come and go at the same time")
 			flags.StringVar(&s.metricsAddress, "metrics", "127.0.0.1:0", "`address` at which the progress is told as metrics")
 		},
-		Prepare: func(o *suite.Options) (err error) {
+		Prepare: func(o *suite.Options) error {
 			if s.duration <= 0 || s.lanes < 1 || s.lanes > 8 {
 				return fmt.Errorf("--duration %s --lanes %d: some time, and 1 to 8 lanes", s.duration, s.lanes)
 			}
 			if planFile != "" {
-				if s.plan, err = readPlan(planFile); err != nil {
+				plan, err := readPlan(planFile)
+				if err != nil {
 					return err
 				}
+				s.plan = plan
 				// What is killed comes back, and so does what ends because of it.
 				o.World.Elemento.Proxied, o.World.Respawn = true, true
 				// Their defaults are minutes, which is long beside faults of seconds.
 				o.World.Elemento.ManagerArgs = []string{"--unreachable-grace=15s", "--fencing-grace=15s"}
 			}
-			out = o.Out
-			if s.checkpoint, err = resume(out, settings{Duration: s.duration, Seed: s.seed, Lanes: s.lanes, Faults: planFile}); err != nil {
+			base := cmp.Or(seed, s.planSeed(), 1)
+			var err error
+			if s.checkpoint, err = resume(o.Out, settings{Duration: s.duration, Seed: base, Lanes: s.lanes, Faults: planFile}); err != nil {
 				return err
 			}
-			o.Out = s.checkpoint.dir()
-			o.Lasts = s.checkpoint.left() + time.Hour
+			s.seed = base + int64(len(s.checkpoint.Parts)) - 1 // another part does other things
+			o.Lasts = s.checkpoint.left() + 2*patience
 			return nil
 		},
 		Describe: func(site *suite.Site) {
 			s.site = site
+			site.Report.Seed(fmt.Sprint(s.seed))
 			Describe("A long time", Ordered, func() {
 				if s.plan == nil {
 					site.Criterion("R1", s.examine)
@@ -81,6 +87,14 @@ func readPlan(file string) (*faults.Plan, error) {
 		return nil, fmt.Errorf("--faults %s: %w", file, err)
 	}
 	return &plan, nil
+}
+
+// planSeed is that of the plan of faults, or 0.
+func (s *soak) planSeed() int64 {
+	if s.plan == nil {
+		return 0
+	}
+	return s.plan.Seed
 }
 
 // site has room for all the clusters on any two of its hosts.

@@ -60,10 +60,9 @@ func (p *progress) close() {
 }
 
 func (p *progress) update(s *soak, violations int) {
-	duration := s.checkpoint.Settings.Duration
-	elapsed := duration - s.checkpoint.left()
+	duration, elapsed := s.checkpoint.Settings.Duration, s.checkpoint.elapsed()
 	s.mu.Lock()
-	failed, faults := s.errors, s.faultsSet
+	failed, faults := s.failed, s.faultsSet
 	s.mu.Unlock()
 	p.elapsed.Set(elapsed.Seconds())
 	p.duration.Set(duration.Seconds())

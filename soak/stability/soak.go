@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,7 +38,8 @@ const (
 
 // soak is a part of a run, that of this process.
 type soak struct {
-	duration       time.Duration
+	duration time.Duration
+	// seed is that of this part.
 	seed           int64
 	lanes          int
 	plan           *faults.Plan
@@ -51,9 +55,12 @@ type soak struct {
 	turns   atomic.Int64
 
 	mu sync.Mutex
-	// spans are how long steps took, by kind; errors the failed loops of our manager.
-	spans     map[string][]time.Duration
-	errors    float64
+	// spans are how long steps took, by kind.
+	spans map[string][]time.Duration
+	// failed are the failed loops of our manager since its start; sampled tells that
+	// it was asked.
+	failed    float64
+	sampled   bool
 	faultsSet int
 	failure   error
 }
@@ -67,17 +74,15 @@ type outcome struct {
 // examine is the run without faults.
 func (s *soak) examine(ctx context.Context, r1 *reports.Examination) {
 	var o outcome
-	r1.Step(fmt.Sprintf("the workload, for %s", s.checkpoint.left().Round(time.Second)), func() { o = s.run(ctx) })
-	hours := 0.0
-	if p := s.checkpoint.now(); !p.Begun.IsZero() {
-		hours = p.lasted().Hours()
-	}
+	r1.Step(s.workload(), func() { o = s.run(ctx) })
 	r1.Figure(
-		reports.Figure{Name: reports.Hours, Value: hours, Unit: "h"},
+		reports.Figure{Name: reports.Hours, Value: s.checkpoint.now().lasted().Hours(), Unit: "h"},
 		reports.Figure{Name: reports.FaultsSet, Value: 0},
-		reports.Figure{Name: reports.FailedReconciles, Value: s.errors, Command: "controller_runtime_reconcile_errors_total"},
-		reports.Figure{Name: "clusters that came and went", Value: float64(s.turns.Load())},
+		s.clusters(),
 	)
+	if s.sampled {
+		r1.Figure(reports.Figure{Name: reports.FailedReconciles, Value: s.failed, Command: "controller_runtime_reconcile_errors_total"})
+	}
 	r1.Latency(s.latencies()...)
 	r1.Validator(watch.ForReport(o.results)...)
 	s.tellParts()
@@ -87,152 +92,185 @@ func (s *soak) examine(ctx context.Context, r1 *reports.Examination) {
 // endure is the run with faults. It answers no criterion: R1 asks for none.
 func (s *soak) endure(ctx SpecContext) {
 	var o outcome
-	s.site.Report.Step(fmt.Sprintf("the workload and %d kinds of faults, for %s", len(s.plan.Background)+len(s.plan.Events), s.checkpoint.left().Round(time.Second)),
+	s.site.Report.Step(fmt.Sprintf("%s, with %d faults in the background and %d kinds of events", s.workload(), len(s.plan.Background), len(s.plan.Events)),
 		func() { o = s.run(ctx) })
 	s.site.Report.Figure(
 		reports.Figure{Name: reports.Hours, Value: s.checkpoint.now().lasted().Hours(), Unit: "h"},
 		reports.Figure{Name: reports.FaultsSet, Value: float64(s.faultsSet)},
-		reports.Figure{Name: "clusters that came and went", Value: float64(s.turns.Load())},
+		s.clusters(),
 	)
 	s.site.Report.Validator(watch.ForReport(o.results)...)
 	s.tellParts()
 	Expect(o.err).NotTo(HaveOccurred())
 }
 
+func (s *soak) workload() string {
+	return fmt.Sprintf("the workload, for %s", s.checkpoint.left().Round(time.Second))
+}
+
+func (s *soak) clusters() reports.Figure {
+	return reports.Figure{Name: "clusters that came and went", Value: float64(s.turns.Load())}
+}
+
 // tellParts tells the report which processes the run was made of, and how it went.
 func (s *soak) tellParts() {
 	s.site.Report.Parts(s.checkpoint.parts()...)
+	for n := range len(s.checkpoint.Parts) - 1 {
+		dir := filepath.Base(s.checkpoint.partDir(n + 1))
+		s.site.Report.Evidence(reports.Evidence{Title: "what was left when the run was cut short", Path: dir})
+	}
 	line, err := s.checkpoint.timeLine()
 	Expect(err).NotTo(HaveOccurred())
 	s.site.Report.TimeLine(line)
 }
 
-// run runs the workload until its time is over, something is wrong, or ctx ends;
-// then it takes all down that the workload has made, and has the history judged.
+// run runs the workload until its time is over, something is wrong, or ctx ends,
+// and has the history judged. Where all is well it takes all down first that the
+// workload has made; otherwise it is left as it is, for the evidence.
 func (s *soak) run(ctx context.Context) (o outcome) {
-	seed := s.seed + int64(len(s.checkpoint.Parts)) - 1 // another part does other things
-	s.site.Report.Seed(fmt.Sprint(seed))
 	s.history, s.stopped, s.spans = s.site.World.History(), make(chan struct{}), map[string][]time.Duration{}
 	var err error
 	s.before, err = s.site.Hosts.Take(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	s.namespace = s.site.Namespace(ctx, "soak")
-	w, err := watch.Begin(ctx, s.site, validate.Limits{}, s.sampled)
+	w, err := watch.Begin(ctx, s.site, validate.Limits{}, s.sample)
 	Expect(err).NotTo(HaveOccurred())
 	tell, err := serveProgress(s.metricsAddress)
 	Expect(err).NotTo(HaveOccurred())
 	defer tell.close()
 
-	steady := s.cluster("steady", 0, steadyControlPlanes)
-	o.err = s.do(ctx, steady, step{"create the cluster that stays", func(ctx context.Context) error { return steady.apply(ctx, steadyWorkers) }, steady.has(steadyWorkers)})
-	if o.err == nil {
-		o.err = s.work(ctx, w, tell, seed)
+	var running sync.WaitGroup
+	ended := make(chan struct{})
+	running.Go(func() { s.supervise(ctx, w, ended) })
+	o.err = s.live(ctx, tell, w)
+	close(ended)
+	running.Wait()
+	if o.err != nil || s.failure != nil {
+		s.keep(ctx)
 	}
-	// From here on nothing goes wrong any more: what is there must come to rest.
-	ending := context.WithoutCancel(ctx)
-	o.err = errors.Join(o.err, s.end(ending))
 	var judged error
 	o.results, judged = w.End()
-	o.err = errors.Join(o.err, judged)
+	o.err = errors.Join(o.err, s.failure, judged)
 	if ctx.Err() == nil {
-		s.checkpoint.now().Ended = true
-		o.err = errors.Join(o.err, s.checkpoint.save())
+		o.err = errors.Join(o.err, s.checkpoint.end())
 	}
 	return o
 }
 
-// work has the lanes work, and something go wrong meanwhile, until the time is over.
-func (s *soak) work(ctx context.Context, w *watch.Watch, tell *progress, seed int64) error {
-	Expect(s.checkpoint.mark()).To(Succeed())
+// live is the life of all clusters: that of the one that stays, and meanwhile those
+// of the others.
+func (s *soak) live(ctx context.Context, tell *progress, w *watch.Watch) error {
+	steady := s.cluster("steady", 0, steadyControlPlanes)
+	if err := s.do(ctx, steady, step{"create the cluster that stays", func(ctx context.Context) error { return steady.apply(ctx, steadyWorkers) }, steady.has(steadyWorkers)}); err != nil {
+		return ignoreStopped(err)
+	}
+	if err := s.work(ctx, tell, w); err != nil {
+		return err
+	}
+	// From here on nothing goes wrong any more, and what there is comes to rest.
+	return ignoreStopped(s.do(ctx, steady,
+		step{"the cluster that stays is whole", func(context.Context) error { return nil }, steady.has(steadyWorkers)},
+		step{"delete the cluster that stays", steady.delete, steady.gone},
+		step{"nothing is left", func(context.Context) error { return nil }, s.empty},
+	))
+}
+
+// work has the lanes work, and things go wrong meanwhile, until the time is over.
+func (s *soak) work(ctx context.Context, tell *progress, w *watch.Watch) error {
+	if err := s.checkpoint.mark(); err != nil {
+		return err
+	}
 	working, stop := context.WithTimeout(ctx, s.checkpoint.left())
 	defer stop()
-	var doing sync.WaitGroup
+	var lanes, injecting sync.WaitGroup
 	for n := range s.lanes {
-		l := &lane{name: fmt.Sprintf("lane-%d", n+1), number: n + 1, soak: s, rand: rand.New(rand.NewPCG(uint64(seed), uint64(n)))}
-		doing.Go(func() {
+		l := &lane{name: fmt.Sprintf("lane-%d", n+1), number: n + 1, soak: s, rand: rand.New(rand.NewPCG(uint64(s.seed), uint64(n)))}
+		lanes.Go(func() {
 			defer GinkgoRecover()
-			s.fail(l.run(working))
+			s.halt(l.run(working))
 		})
 	}
-	breaking, mend := context.WithCancel(context.WithoutCancel(ctx))
-	var injecting sync.WaitGroup
+	breaking, mend := context.WithCancel(ctx)
+	defer mend()
 	if s.plan != nil {
 		injector := &faults.Injector{World: s.site.World, Workers: s.joinedWorkers, Told: s.fault}
 		plan := *s.plan
-		plan.Seed += seed - s.seed
-		injecting.Go(func() { s.fail(injector.Run(breaking, plan)) })
+		plan.Seed = s.seed
+		injecting.Go(func() { s.halt(injector.Run(breaking, plan)) })
 	}
-	err := s.supervise(working, w, tell)
-	stop()
-	doing.Wait() // each lane ends its turn, with the faults that there are
+	err := s.count(working, tell, w)
+	lanes.Wait() // each ends its turn, with the faults that there are
 	mend()
 	injecting.Wait()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return errors.Join(err, s.failure)
+	return err
 }
 
-// supervise marks how far the run has come, tells it, and ends it where something
-// is wrong.
-func (s *soak) supervise(ctx context.Context, w *watch.Watch, tell *progress) error {
+// count writes down how far the run has come, and tells it, until its time is over
+// or it is stopped.
+func (s *soak) count(ctx context.Context, tell *progress, w *watch.Watch) error {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
 	for {
+		tell.update(s, len(w.Violations()))
 		select {
+		case <-tick.C:
+		case <-s.stopped:
+			return nil
 		case <-ctx.Done():
 			return s.checkpoint.mark()
-		case <-w.Violated():
-			s.halt(nil)
-			return fmt.Errorf("an invariant is broken, the run was stopped: %v", w.Violations())
-		case <-s.stopped:
-			return nil // whoever stopped it says why
-		case <-s.site.World.Failed():
-			s.halt(nil)
-			return s.site.World.Err()
-		case <-tick.C:
-			if err := s.checkpoint.mark(); err != nil {
-				return err
-			}
-			tell.update(s, len(w.Violations()))
-			if s.plan == nil && s.failedLoops() > 0 {
-				s.halt(nil)
-				return fmt.Errorf("%v reconcile loops of our manager have failed although nothing was broken, the run was stopped; logs and history tell which", s.failedLoops())
-			}
+		}
+		if err := s.checkpoint.mark(); err != nil {
+			return err
 		}
 	}
 }
 
-// fail stops the run because of an error.
-func (s *soak) fail(err error) {
-	if err != nil {
-		s.halt(err)
+// supervise stops the run where something is wrong, or it is interrupted, until it
+// has ended.
+func (s *soak) supervise(ctx context.Context, w *watch.Watch, ended <-chan struct{}) {
+	select {
+	case <-ended:
+	case <-s.stopped:
+	case <-ctx.Done():
+		s.halt(context.Cause(ctx))
+	case <-w.Violated():
+		s.halt(fmt.Errorf("an invariant is broken, and the run was stopped: %v", w.Violations()))
+	case <-s.site.World.Failed():
+		s.halt(s.site.World.Err())
 	}
 }
 
+// halt stops the run because of an error; the first one counts.
 func (s *soak) halt(err error) {
+	if err == nil || errors.Is(err, errStopped) {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failure = errors.Join(s.failure, err)
-	select {
-	case <-s.stopped:
-	default:
+	if s.failure == nil {
+		s.failure = err
 		close(s.stopped)
 	}
 }
 
-// end deletes what is still there and demands that nothing of it stays.
-func (s *soak) end(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// keep keeps what AtomOS has when the run is stopped. The rest of the evidence is
+// there: the history and the logs.
+func (s *soak) keep(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	if err := s.site.Admin.DeleteAllOf(ctx, &clusterv1.Cluster{}, client.InNamespace(s.namespace)); err != nil {
-		return fmt.Errorf("deleting the clusters: %w", err)
+	const name = "atomos.json"
+	there, err := s.site.Fake.Inventory(ctx)
+	if err == nil {
+		var content []byte
+		if content, err = json.MarshalIndent(there, "", "  "); err == nil {
+			err = os.WriteFile(filepath.Join(s.site.Dir, name), content, 0o644)
+		}
 	}
-	s.stopped = nil // from here on nobody stops
-	none := func(context.Context) error { return nil }
-	if err := s.await(ctx, none, s.empty); err != nil {
-		return fmt.Errorf("deleting the clusters: %w", err)
+	if err != nil {
+		s.site.Report.Explain("what AtomOS had when the run was stopped is not known: " + err.Error())
+		return
 	}
-	return nil
+	s.site.Report.Evidence(reports.Evidence{Title: "what AtomOS had when the run was stopped", Path: name})
 }
 
 // empty holds when there is no cluster and no record, and AtomOS is as it was.
@@ -254,23 +292,32 @@ func (s *soak) empty(ctx context.Context) error {
 	return nil
 }
 
-// cluster is one of a name, in the n-th network.
+// cluster is one of a name, in the n-th network. One with several control planes
+// has an address that they hold in turn, and others a forward.
 func (s *soak) cluster(name string, network, controlPlanes int) *cluster {
-	return &cluster{Cluster: suite.Cluster{
-		Site: s.site, ControlPlanes: controlPlanes, Key: client.ObjectKey{Namespace: s.namespace, Name: name},
-		Variables: map[string]string{"ELEMENTO_NETWORK_CIDR": subnet(s.site.World.GuestNetwork(), network)},
+	cidr := subnet(s.site.World.GuestNetwork(), network)
+	c := &cluster{Cluster: suite.Cluster{
+		Site: s.site, ControlPlanes: controlPlanes, Offline: true,
+		Key:       client.ObjectKey{Namespace: s.namespace, Name: name},
+		Variables: map[string]string{"ELEMENTO_NETWORK_CIDR": cidr.String()},
 	}}
+	if controlPlanes > 1 {
+		address := cidr.Addr().As4()
+		address[3] = 254
+		c.Flavor, c.Variables["CONTROL_PLANE_ENDPOINT_HOST"] = "vip", netip.AddrFrom4(address).String()
+	}
+	return c
 }
 
 // subnet is the n-th /24 of a network.
-func subnet(network string, n int) string {
+func subnet(network string, n int) netip.Prefix {
 	first := netip.MustParsePrefix(network).Addr().As4()
 	first[2] += byte(n)
-	return netip.PrefixFrom(netip.AddrFrom4(first), 24).String()
+	return netip.PrefixFrom(netip.AddrFrom4(first), 24)
 }
 
-// sampled is told of each sample of a process.
-func (s *soak) sampled(sample watch.Sample) {
+// sample is told of each sample of a process.
+func (s *soak) sample(sample watch.Sample) {
 	if sample.Process != world.ElementoProvider {
 		return
 	}
@@ -280,23 +327,14 @@ func (s *soak) sampled(sample watch.Sample) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.errors = sum
-}
-
-func (s *soak) failedLoops() float64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.errors
+	s.failed, s.sampled = sum, true
 }
 
 // fault is told of each fault.
-func (s *soak) fault(what string, begins bool) {
-	if !begins {
-		return
-	}
+func (s *soak) fault(what string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.faultsSet++
+	s.mu.Unlock()
 	fmt.Fprintf(GinkgoWriter, "%s fault: %s\n", time.Now().Format(time.TimeOnly), what)
 }
 

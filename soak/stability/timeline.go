@@ -5,10 +5,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	fakehistory "elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
+	"elemento.cloud/cluster-api-provider-elemento/soak/faults"
 	"elemento.cloud/cluster-api-provider-elemento/soak/history"
 	"elemento.cloud/cluster-api-provider-elemento/soak/watch"
 )
@@ -28,8 +30,8 @@ func (c *checkpoint) timeLine() (reports.TimeLine, error) {
 	every := max(time.Duration(int64(c.Settings.Duration)/most), 0)
 	last := map[string]time.Time{}
 	began := map[string]time.Time{}
-	for n := range c.Parts {
-		file := filepath.Join(c.partDir(n+1), history.Dir, history.Harness)
+	for _, dir := range c.dirs() {
+		file := filepath.Join(dir, history.Dir, history.Harness)
 		_, err := fakehistory.Read(file, 0, func(e fakehistory.Event) error {
 			if e.Time.Before(line.Start) {
 				return nil
@@ -44,12 +46,16 @@ func (c *checkpoint) timeLine() (reports.TimeLine, error) {
 				line.Sample(e.Name+": memory", "MiB", e.Time, float64(s.ResidentMemory)/(1<<20))
 				line.Sample(e.Name+": goroutines", "goroutines", e.Time, float64(s.Goroutines))
 				line.Sample(e.Name+": open files", "files", e.Time, float64(s.OpenFiles))
-			case fakehistory.Fault:
-				if e.Event == "added" {
-					began[e.Name] = e.Time
-				} else if at, ok := began[e.Name]; ok && e.Event == "removed" {
-					line.Mark(e.Name, at, e.Time)
-					delete(began, e.Name)
+			case fakehistory.Step:
+				name, is := strings.CutPrefix(e.Name, faults.Prefix)
+				if !is {
+					return nil
+				}
+				if e.Event == "begin" {
+					began[name] = e.Time
+				} else if at, ok := began[name]; ok {
+					line.Mark(name, at, e.Time)
+					delete(began, name)
 				}
 			}
 			return nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -38,12 +40,8 @@ type lane struct {
 func (l *lane) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		l.turn++
-		err := l.life(context.WithoutCancel(ctx))
-		if errors.Is(err, errStopped) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%s, turn %d: %w", l.name, l.turn, err)
+		if err := l.life(context.WithoutCancel(ctx)); err != nil {
+			return err
 		}
 		l.soak.turns.Add(1)
 	}
@@ -64,13 +62,17 @@ func (l *lane) life(ctx context.Context) error {
 	workers := 1 + l.rand.IntN(2)
 	more := workers + 1 + l.rand.IntN(2)
 	c := l.soak.cluster(fmt.Sprintf("%s-%d", l.name, l.turn), l.number, 1)
-	return l.soak.do(ctx, c,
+	err := l.soak.do(ctx, c,
 		step{createStep, func(ctx context.Context) error { return c.apply(ctx, workers) }, c.has(workers)},
 		step{scaleUpStep, func(ctx context.Context) error { return c.scale(ctx, more) }, c.has(more)},
 		step{rollStep, c.roll, c.rolled(more)},
 		step{scaleDownStep, func(ctx context.Context) error { return c.scale(ctx, 1) }, c.has(1)},
 		step{deleteStep, c.delete, c.gone},
 	)
+	if err != nil {
+		return err
+	}
+	return c.forget(workers)
 }
 
 // step is something that is asked for, and when it has come true.
@@ -86,22 +88,25 @@ func (s *soak) do(ctx context.Context, c *cluster, steps ...step) error {
 		name := c.Key.Name + ": " + step.name
 		started := time.Now()
 		s.history.Add(history.Event{Kind: history.Step, Event: "begin", Name: name})
-		err := s.await(ctx, step.ask, step.done)
-		event := "end"
-		if err != nil {
-			event = "failed"
-		}
-		s.history.Add(history.Event{Kind: history.Step, Event: event, Name: name})
-		if err != nil {
+		if err := s.await(ctx, step.ask, step.done); err != nil {
+			s.history.Add(history.Event{Kind: history.Step, Event: "failed", Name: name})
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		s.history.Add(history.Event{Kind: history.Step, Event: "end", Name: name})
 		s.took(step.name, time.Since(started))
 	}
 	return nil
 }
 
-// errStopped ends a step of a run that is stopped; whoever stopped it says why.
+// errStopped ends a step of a run that is stopped; whoever stopped it has said why.
 var errStopped = errors.New("the run was stopped")
+
+func ignoreStopped(err error) error {
+	if errors.Is(err, errStopped) {
+		return nil
+	}
+	return err
+}
 
 // await asks, and asks again while the management plane is away, and then waits.
 func (s *soak) await(ctx context.Context, ask, done func(context.Context) error) error {
@@ -140,6 +145,17 @@ type cluster struct {
 }
 
 func (c *cluster) admin() client.Client { return c.Site.Admin }
+
+// forget removes the manifest of a cluster that came and went: all are alike, and
+// those of a cluster that did not stay.
+func (c *cluster) forget(workers int) error {
+	for _, name := range []string{c.Manifest(workers), "clusterctl-upgrade-config-" + c.Key.Name + ".yaml"} {
+		if err := os.Remove(filepath.Join(c.Site.Dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
 
 func (c *cluster) apply(ctx context.Context, workers int) error {
 	return suite.Apply(ctx, c.admin(), "soak", c.Generate(ctx, workers))

@@ -21,6 +21,9 @@ import (
 // every is how often the processes are sampled.
 const every = 15 * time.Second
 
+// patience is how long a process may take to tell of itself.
+const patience = 10 * time.Second
+
 // Watch is a history that is being written and judged. Its suite must be one that
 // is recorded.
 type Watch struct {
@@ -110,28 +113,32 @@ func (w *Watch) End() ([]validate.Result, error) {
 	return w.results, nil
 }
 
-// sample writes down what the processes hold, those that run and answer.
+// sample writes down what the processes hold, those that run and answer, now and
+// then and at the end.
 func (w *Watch) sample(ctx context.Context) {
+	processes := []string{world.ElementoProvider, world.FakeProcess}
+	for n := range w.site.World.Endpoints() {
+		processes = append(processes, world.DaemonProcess(n+1))
+	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for {
-		processes := []string{world.ElementoProvider, world.FakeProcess}
-		for n := range w.site.World.Endpoints() {
-			processes = append(processes, world.DaemonProcess(n+1))
-		}
+	for last := false; ; {
 		for _, process := range processes {
-			w.sampleOne(ctx, process)
+			w.sampleOne(process)
+		}
+		if last {
+			return
 		}
 		select {
 		case <-ctx.Done():
-			return
+			last = true // what has come about since the tick before
 		case <-tick.C:
 		}
 	}
 }
 
-func (w *Watch) sampleOne(ctx context.Context, process string) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+func (w *Watch) sampleOne(process string) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s := Sample{At: time.Now(), Process: process}
 	var err error
@@ -143,12 +150,7 @@ func (w *Watch) sampleOne(ctx context.Context, process string) {
 		if err != nil {
 			return
 		}
-		s.Errors = map[string]float64{}
-		for _, m := range families["controller_runtime_reconcile_errors_total"].GetMetric() {
-			for _, l := range m.GetLabel() {
-				s.Errors[l.GetValue()] += m.GetCounter().GetValue()
-			}
-		}
+		s.Errors = history.CountErrors(families)
 	}
 	w.site.World.History().Add(fakehistory.Event{Time: s.At, Kind: fakehistory.Sample, Name: process, Detail: fakehistory.Detail(s)})
 	if w.sampled != nil {
