@@ -51,8 +51,8 @@ const (
 	// address; Host, VM, Owner, Code, ID, and Detail of the result.
 	RPC Kind = "rpc"
 	// Object is one of Kubernetes: Event is added, modified or deleted, Detail the
-	// object without what nobody judges; or recorded, of none, when all that are
-	// there have been told.
+	// object without what nobody judges; or of none: recorded, when all that are
+	// there have been told, and unrecorded, when nothing is told any more.
 	Object Kind = "object"
 	// Cluster is what a workload cluster's guests know: Event is majority or
 	// minority (of etcd), serving or silent (an API server, of VM with UID), or

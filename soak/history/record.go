@@ -34,8 +34,8 @@ var recorded = []schema.GroupVersionResource{
 // Record writes down every change of the objects of Cluster API and ours, in all
 // namespaces, until ctx ends. It returns once it knows all that are there. While
 // the API server is away it knows nothing, and tells afterwards what has become of
-// the objects. The returned function waits for the end. It writes too that objects
-// are recorded from now on: where there are none, that tells something.
+// the objects. The returned function waits for the end. It writes too from when
+// to when objects are recorded, which tells something where there are none.
 func Record(ctx context.Context, config *rest.Config, to *history.Writer) (wait func(), err error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
@@ -62,7 +62,10 @@ func Record(ctx context.Context, config *rest.Config, to *history.Writer) (wait 
 		return nil, fmt.Errorf("recording objects: %w", context.Cause(ctx))
 	}
 	to.Add(Event{Kind: history.Object, Event: "recorded", Name: "all that are there"})
-	return factory.Shutdown, nil
+	return func() {
+		factory.Shutdown()
+		to.Add(Event{Kind: history.Object, Event: "unrecorded", Name: "what happens from now on"})
+	}, nil
 }
 
 func handler(to *history.Writer) cache.ResourceEventHandler {

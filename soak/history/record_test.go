@@ -113,11 +113,12 @@ func TestWhatBecomesOfObjectsIsRecorded(t *testing.T) {
 	if err := writer.Close(); err != nil {
 		t.Fatal(err)
 	}
+	last := ""
 	if !slices.Equal(got, want) {
 		t.Errorf("recorded is %q, want %q", got, want)
 	}
 	if _, err := fake.Read(path, 0, func(e history.Event) error {
-		if e.Event == "recorded" {
+		if last = e.Event; e.Event == "recorded" || e.Event == "unrecorded" {
 			return nil
 		}
 		o, err := history.ObjectOf(e)
@@ -135,5 +136,8 @@ func TestWhatBecomesOfObjectsIsRecorded(t *testing.T) {
 		return nil
 	}); err != nil {
 		t.Fatal(err)
+	}
+	if last != "unrecorded" {
+		t.Errorf("the last event is %s", last)
 	}
 }

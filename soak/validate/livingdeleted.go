@@ -58,7 +58,7 @@ func (v *NoLivingDeleted) Observe(e Event) []Violation {
 // judge decides about a VM that was removed.
 func (v *NoLivingDeleted) judge(removed Event) []Violation {
 	m := v.lives(removed.VM, removed.Time)
-	if m == nil || m.host(removed.Time) != removed.Host || v.owed(removed.VM, removed.Host, removed.Time) {
+	if m == nil || !v.sees(removed.Time) || m.host(removed.Time) != removed.Host || v.owed(removed.VM, removed.Host, removed.Time) {
 		return nil
 	}
 	return []Violation{{

@@ -177,7 +177,7 @@ func (v *NothingLeft) owes(at time.Time, about func(*cleanup) bool) bool {
 func (v *NothingLeft) complain(at time.Time, after time.Duration, end bool) (found []Violation) {
 	for _, key := range slices.SortedFunc(maps.Keys(v.things), thing.compare) {
 		l := v.things[key]
-		never := end && !l.known && (key.kind == fake.VM || key.kind == fake.Volume)
+		never := end && !l.known && v.sees(l.made.Time) && (key.kind == fake.VM || key.kind == fake.Volume)
 		if l.told || l.orphan.IsZero() || at.Sub(l.orphan) < after || !l.known && !never {
 			continue
 		}

@@ -16,6 +16,15 @@ type objects struct {
 	// byVM are the machines of a VM: several, where they were moved to another
 	// management plane.
 	byVM map[string][]*machine
+	// recorders is how many tell of objects, and blind since when none does any
+	// more: a run may go on a while after it is not recorded.
+	recorders int
+	blind     time.Time
+}
+
+// sees tells whether it was told of objects at a time.
+func (o *objects) sees(at time.Time) bool {
+	return o.recorders > 0 || o.blind.IsZero() || at.Before(o.blind.Add(-slack))
 }
 
 // life is that of an object. What has not happened is zero.
@@ -82,6 +91,16 @@ type seen struct {
 // observe takes down an event of kind object.
 func (o *objects) observe(e Event) (s seen) {
 	if e.Kind != fake.Object {
+		return s
+	}
+	switch e.Event {
+	case "recorded":
+		o.recorders++
+		return s
+	case "unrecorded":
+		if o.recorders--; o.recorders == 0 {
+			o.blind = e.Time
+		}
 		return s
 	}
 	object, err := history.ObjectOf(e)

@@ -64,6 +64,9 @@ const kept = 15 * time.Minute
 
 // judge decides about several VMs that were there at a time.
 func (v *OneVM) judge(at time.Time, all []Event) []Violation {
+	if !v.sees(at) {
+		return nil
+	}
 	free := 0
 	var hosts []string
 	for _, vm := range all {

@@ -84,6 +84,9 @@ func TestVMsWhoseMachinesLiveAreLeftAlone(t *testing.T) {
 		"its machine is deleted, and the news come a moment late": {
 			machine(1, "added", "a", "h1"), vm(2, "made", "h1", "a", "1"), vm(11, "removed", "h1", "a", "1"), machine(12, "modified", "a", "h1", 10), later(60),
 		},
+		"nobody tells of machines any more": {
+			recorded(0), machine(1, "added", "a", "h1"), vm(2, "made", "h1", "a", "1"), {Time: at(10), Kind: fake.Object, Event: "unrecorded"}, vm(11, "removed", "h1", "a", "1"), later(60),
+		},
 		"it has no machine": {vm(2, "made", "h1", "a", "1"), vm(3, "removed", "h1", "a", "1"), later(60)},
 		"its machine has gone elsewhere": {
 			machine(1, "added", "a", "h1"), vm(2, "made", "h1", "a", "1"), machine(10, "modified", "a", "h2"), vm(11, "removed", "h1", "a", "1"), later(60),
