@@ -8,6 +8,10 @@ SHELL := /bin/bash
 
 # Where suites leave their reports.
 OUT ?= out
+# How long make soak goes on, and the plan of what goes wrong meanwhile, such as
+# soak/faults/plan.yaml; nothing when empty.
+DURATION ?= 24h
+FAULTS ?=
 # Workers of make bench.
 MACHINES ?= 300
 # Directories of the runs of make signoff; empty for all below OUT.
@@ -68,6 +72,10 @@ iterations: programs ## Live the life of a VM 100 times, without and with faults
 .PHONY: cycles
 cycles: programs ## Make and delete 50 whole clusters, and look for what leaks.
 	go run ./soak/cycles --out $(OUT)/cycles $(ARGS)
+
+.PHONY: soak
+soak: programs ## Run a workload for DURATION, with FAULTS or without; it goes on where it was killed.
+	go run ./soak/stability --out $(OUT)/soak$(if $(FAULTS),-faults) --duration $(DURATION) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: validate
 validate: ## Judge the history that a run has left; RUN=its directory.
