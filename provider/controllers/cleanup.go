@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -110,13 +109,10 @@ func (r *CleanupReconciler) claim(ctx context.Context, s *cleanupScope) (*ctrl.R
 
 // connect finds the daemons, if they act for the client that owns what is left.
 func (r *CleanupReconciler) connect(ctx context.Context, s *cleanupScope) (*ctrl.Result, error) {
-	member, wrong, err := r.Identities.member(ctx, cleanupUser(client.ObjectKeyFromObject(s.object)), s.object.Spec.IdentityRef, true)
+	spec := &s.object.Spec
+	member, wrong, err := r.Identities.member(ctx, cleanupUser(client.ObjectKeyFromObject(s.object)), spec.IdentityRef, spec.ClientUID, true)
 	if err != nil {
 		return nil, err
-	}
-	if wrong == nil && member.ClientUID() != s.object.Spec.ClientUID {
-		wrong = &problem{status: "False", reason: infrav1.ClientChangedReason, again: time.Minute, message: fmt.Sprintf(
-			"The identity acts for client UUID %s by now, and what is left belongs to %s; give it back its identity, or remove by hand what the host has and then the finalizer", member.ClientUID(), s.object.Spec.ClientUID)}
 	}
 	if wrong != nil {
 		setProblem(s.object, infrav1.IdentityAvailableCondition, *wrong)
@@ -234,6 +230,8 @@ func (r *CleanupReconciler) takeAway(ctx context.Context, s *cleanupScope) (rema
 // finish lets the identity and the cleanup go. If it ends half way, all is proven
 // once more.
 func (r *CleanupReconciler) finish(ctx context.Context, s *cleanupScope) (*ctrl.Result, error) {
+	r.Cleanups.mu.Lock()
+	defer r.Cleanups.mu.Unlock()
 	if err := r.Cleanups.letGo(ctx, s.object); err != nil {
 		return nil, err
 	}

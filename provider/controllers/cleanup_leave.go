@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,11 +30,17 @@ type Cleanups struct {
 	Client client.Client
 	// Live reads from the API server itself.
 	Live client.Reader
+
+	// mu lets one at a time begin or end to keep an identity: of two that end at
+	// once each would see the other and leave the identity to it.
+	mu sync.Mutex
 }
 
 // leave writes down what is left. When it returns without a problem, the record
 // is stored and its identity kept; doing it twice is doing it once.
 func (c *Cleanups) leave(ctx context.Context, cleanup *infrav1.ElementoCleanup) (*problem, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	err := c.Client.Create(ctx, cleanup)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return &problem{
@@ -41,7 +48,10 @@ func (c *Cleanups) leave(ctx context.Context, cleanup *infrav1.ElementoCleanup) 
 			message: fmt.Sprintf("Host %s cannot be asked, and namespace %s is being deleted, so that no ElementoCleanup can be made; bring the host back, or remove the finalizer and then by hand what the host has", cleanup.Spec.Host, cleanup.Namespace),
 		}, nil
 	}
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+	if apierrors.IsAlreadyExists(err) { // maybe with another identity
+		err = c.Live.Get(ctx, client.ObjectKeyFromObject(cleanup), cleanup)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("making ElementoCleanup %s: %w", client.ObjectKeyFromObject(cleanup), err)
 	}
 	return nil, c.hold(ctx, cleanup)
@@ -66,7 +76,8 @@ func (c *Cleanups) hold(ctx context.Context, cleanup *infrav1.ElementoCleanup) e
 	})
 }
 
-// letGo ends that, if no other cleanup names the Secret.
+// letGo ends that, if no other cleanup names the Secret. The caller holds mu until
+// the cleanup's own finalizer is gone.
 func (c *Cleanups) letGo(ctx context.Context, cleanup *infrav1.ElementoCleanup) error {
 	all := &infrav1.ElementoCleanupList{}
 	if err := c.Live.List(ctx, all, client.InNamespace(cleanup.Namespace)); err != nil {

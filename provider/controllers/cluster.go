@@ -132,7 +132,8 @@ func (r *ClusterReconciler) connect(ctx context.Context, s *clusterScope) (*ctrl
 	if deleting && s.object.Spec.EndpointHost == "" && !hasManagedNetwork(s.object) {
 		return nil, nil // nothing was made, so there is no one to ask
 	}
-	member, wrong, err := r.Identities.member(ctx, clusterUser(client.ObjectKeyFromObject(s.object)), s.object.Spec.IdentityRef, deleting)
+	spec := &s.object.Spec
+	member, wrong, err := r.Identities.member(ctx, clusterUser(client.ObjectKeyFromObject(s.object)), spec.IdentityRef, spec.ClientUID, deleting)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +155,12 @@ func (r *ClusterReconciler) connect(ctx context.Context, s *clusterScope) (*ctrl
 		return stop(p.again), nil
 	}
 	setTrue(s.object, infrav1.IdentityAvailableCondition, infrav1.AvailableReason, "")
-	return nil, nil
+	if spec.ClientUID != "" || deleting {
+		return nil, nil
+	}
+	// The daemons let it act for this client, and nothing is made before it is known
+	// to whom it belongs.
+	return nil, r.persist(ctx, s, func(c *infrav1.ElementoCluster) { c.Spec.ClientUID = member.ClientUID() })
 }
 
 // provisioned tells Cluster API that machines can be made.

@@ -42,9 +42,21 @@ func clusterUser(key client.ObjectKey) fleet.User {
 }
 
 // member returns the member of the fleet that acts for a user with the identity
-// that it names, or what is wrong with that. To clean up, the member that there is
-// will do when the Secret is gone: it goes first when its namespace is deleted.
-func (i *Identities) member(ctx context.Context, user fleet.User, ref infrav1.IdentityReference, cleaningUp bool) (*fleet.Member, *problem, error) {
+// that it names, or what is wrong with that. If a client owns what the user has, no
+// other will do: hosts show it nothing of that, and all would seem to be gone.
+func (i *Identities) member(ctx context.Context, user fleet.User, ref infrav1.IdentityReference, owner string, cleaningUp bool) (*fleet.Member, *problem, error) {
+	member, wrong, err := i.current(ctx, user, ref, cleaningUp)
+	if err != nil || wrong != nil || owner == "" || member.ClientUID() == owner {
+		return member, wrong, err
+	}
+	return nil, &problem{status: metav1.ConditionFalse, reason: infrav1.ClientChangedReason, again: identityAgain, message: fmt.Sprintf(
+		"The identity acts for client UUID %s by now, and what is on the hosts belongs to %s; give it back its identity, or remove by hand what the hosts have and then the finalizer", member.ClientUID(), owner)}, nil
+}
+
+// current is the member for whomever the identity acts now. To clean up, the one
+// that there is will do when the Secret is gone: it goes first when its namespace is
+// deleted.
+func (i *Identities) current(ctx context.Context, user fleet.User, ref infrav1.IdentityReference, cleaningUp bool) (*fleet.Member, *problem, error) {
 	member, joined := i.Fleet.Of(user)
 	if member != nil && time.Since(joined) < cmp.Or(i.MaxAge, identityAge) {
 		return member, nil, nil

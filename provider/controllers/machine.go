@@ -171,7 +171,8 @@ func (r *MachineReconciler) connect(ctx context.Context, s *machineScope) (*ctrl
 	}
 	if s.infrastructure != nil {
 		var err error
-		if s.member, wrong, err = r.Identities.member(ctx, clusterUser(client.ObjectKeyFromObject(s.infrastructure)), s.infrastructure.Spec.IdentityRef, deleting); err != nil {
+		spec := &s.infrastructure.Spec
+		if s.member, wrong, err = r.Identities.member(ctx, clusterUser(client.ObjectKeyFromObject(s.infrastructure)), spec.IdentityRef, spec.ClientUID, deleting); err != nil {
 			return nil, err
 		}
 	}

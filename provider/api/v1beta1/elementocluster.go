@@ -21,6 +21,15 @@ type ElementoClusterSpec struct {
 	// +optional
 	IdentityRef IdentityReference `json:"identityRef,omitempty,omitzero"`
 
+	// clientUID is the client UUID that owns what the cluster has on the hosts: that
+	// of the identity when the cluster was first worked on. The provider writes it,
+	// once, before anything is created. While the identity acts for another one
+	// nothing is done for the cluster and its machines.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	ClientUID string `json:"clientUID,omitempty"`
+
 	// domains are the AtomOS domains (sets of hosts that fail together) over
 	// which the cluster may spread; each becomes a failure domain of the
 	// cluster. All that the daemons know if empty.
@@ -220,6 +229,7 @@ type ElementoCluster struct {
 
 	// spec is what is wanted.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.clientUID) || (has(self.clientUID) && self.clientUID == oldSelf.clientUID)",fieldPath=".clientUID",message="cannot be changed once it is set: it owns what is on the hosts"
 	// +kubebuilder:validation:XValidation:rule="self.endpointMode == oldSelf.endpointMode",fieldPath=".endpointMode",message="cannot be changed: nodes and kubeconfigs point at the endpoint that there is"
 	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.controlPlaneEndpoint) || (has(self.controlPlaneEndpoint) && self.controlPlaneEndpoint == oldSelf.controlPlaneEndpoint)",fieldPath=".controlPlaneEndpoint",message="cannot be changed once it is set: nodes and kubeconfigs point at it"
 	// +kubebuilder:validation:XValidation:rule="!has(oldSelf.endpointHost) || (has(self.endpointHost) && self.endpointHost == oldSelf.endpointHost)",fieldPath=".endpointHost",message="cannot be changed once it is set: the forward lives there"

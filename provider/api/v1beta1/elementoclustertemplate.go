@@ -20,7 +20,7 @@ type ElementoClusterTemplateResource struct {
 
 	// spec is copied to the ElementoCluster.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="!has(self.controlPlaneEndpoint) && !has(self.endpointHost)",message="controlPlaneEndpoint and endpointHost belong to one cluster; remove them from the template"
+	// +kubebuilder:validation:XValidation:rule="!has(self.controlPlaneEndpoint) && !has(self.endpointHost) && !has(self.clientUID)",message="controlPlaneEndpoint, endpointHost and clientUID belong to one cluster; remove them from the template"
 	// +kubebuilder:validation:XValidation:rule="!has(self.network.managed) || !has(self.network.name)",message="a managed network belongs to one cluster; remove its name from the template"
 	Spec ElementoClusterSpec `json:"spec,omitempty,omitzero"`
 }

@@ -126,6 +126,7 @@ func TestWrongObjectsAreRefusedWithAReasonThatHelps(t *testing.T) {
 		{"an identity that the admission policy would not know", "ElementoCluster", leastCluster, machine("identityRef", map[string]any{"name": "credentials"}), []string{"spec.identityRef.name", "must be elemento-identity or end in -elemento-identity"}},
 
 		{"an endpoint in a template", "ElementoClusterTemplate", leastCluster, machine("controlPlaneEndpoint", map[string]any{"host": "a", "port": 6443}), []string{"spec.template.spec", "belong to one cluster"}},
+		{"a client UUID in a template", "ElementoClusterTemplate", leastCluster, machine("clientUID", "a"), []string{"spec.template.spec", "belong to one cluster"}},
 		{"a managed network with a name in a template", "ElementoClusterTemplate", leastCluster, machine("network.name", "a"), []string{"spec.template.spec", "belongs to one cluster"}},
 
 		{"a cleanup of nothing", "ElementoCleanup", leastCleanup, machine("vmName", nil), []string{"spec", "exactly one"}},
@@ -313,6 +314,10 @@ func TestAClustersEndpointIsWrittenOnce(t *testing.T) {
 	}
 	wantRefused(t, change(t, c, func() { c.Spec.ControlPlaneEndpoint.Port = 6444 }), "spec.controlPlaneEndpoint", "cannot be changed once it is set")
 	wantRefused(t, change(t, c, func() { c.Spec.ControlPlaneEndpoint = infrav1.APIEndpoint{} }), "spec.controlPlaneEndpoint", "cannot be changed once it is set")
+	if err := change(t, c, func() { c.Spec.ClientUID = "a" }); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, change(t, c, func() { c.Spec.ClientUID = "b" }), "spec.clientUID", "cannot be changed once it is set")
 	wantRefused(t, change(t, c, func() { c.Spec.EndpointHost = "host-b" }), "spec.endpointHost", "cannot be changed once it is set")
 	wantRefused(t, change(t, c, func() { c.Spec.EndpointMode = infrav1.EndpointModeExternal }), "spec.endpointMode", "cannot be changed")
 }
