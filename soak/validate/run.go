@@ -2,6 +2,7 @@ package validate
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -31,6 +32,19 @@ func Follow(ctx context.Context, dir string, tell func(Violation), validators ..
 		return nil, err
 	}
 	return panel.Finish(), nil
+}
+
+// Parts are the histories in the directory of a run: its own, after those of the
+// processes before it where it was resumed. Each is judged by itself.
+func Parts(dir string) ([]string, error) {
+	parts, err := filepath.Glob(filepath.Join(dir, "part-*", history.Dir))
+	if err != nil {
+		return nil, fmt.Errorf("finding the parts of a run: %w", err)
+	}
+	if own := historyOf(dir); len(parts) == 0 || own != dir {
+		parts = append(parts, own)
+	}
+	return parts, nil
 }
 
 func historyOf(dir string) string {

@@ -2,7 +2,9 @@ package validate_test
 
 import (
 	"context"
+	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	fake "elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
@@ -72,6 +74,25 @@ func TestARunIsJudgedTheSameWhileItGoesOnAndAfterwards(t *testing.T) {
 		results, err = validate.Follow(ctx, dir, func(validate.Violation) { told++ }, validate.All(validate.Limits{})...)
 		if err != nil || validate.Verdict(results) != want || (told > 0) != (want == reports.Failed) {
 			t.Errorf("while it goes on the verdict is %s, %v, and %d are told; want %s", validate.Verdict(results), err, told, want)
+		}
+	}
+}
+
+func TestTheHistoriesOfARunThatWasResumedAreFound(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, inside := range []string{"part-1/history", "part-2/history", "history", "logs"} {
+		if err := os.MkdirAll(filepath.Join(dir, inside), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parts, err := validate.Parts(dir)
+	if want := []string{filepath.Join(dir, "part-1/history"), filepath.Join(dir, "part-2/history"), filepath.Join(dir, "history")}; err != nil || !slices.Equal(parts, want) {
+		t.Errorf("the parts are %q, %v; want %q", parts, err, want)
+	}
+	for _, alone := range []string{filepath.Join(dir, "history"), filepath.Join(dir, "logs")} {
+		if parts, err := validate.Parts(alone); err != nil || !slices.Equal(parts, []string{alone}) {
+			t.Errorf("the parts of %s are %q, %v", alone, parts, err)
 		}
 	}
 }

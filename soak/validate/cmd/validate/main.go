@@ -32,19 +32,40 @@ func main() {
 		flags.Usage()
 		os.Exit(2)
 	}
-	results, err := validate.Run(flags.Arg(0), validate.All(limits)...)
+	verdict, err := judge(flags.Arg(0), limits, *events)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	show(results, *events)
-	switch validate.Verdict(results) {
+	switch verdict {
 	case reports.Passed:
 	case reports.Failed:
 		os.Exit(1)
 	default:
 		os.Exit(2)
 	}
+}
+
+func judge(dir string, limits validate.Limits, events bool) (reports.Verdict, error) {
+	parts, err := validate.Parts(dir)
+	if err != nil {
+		return reports.Unknown, err
+	}
+	var verdicts []reports.Verdict
+	for _, part := range parts {
+		results, err := validate.Run(part, validate.All(limits)...)
+		if err != nil {
+			return reports.Unknown, err
+		}
+		if len(parts) > 1 {
+			fmt.Println(part)
+		}
+		show(results, events)
+		verdicts = append(verdicts, validate.Verdict(results))
+	}
+	verdict := reports.Sum(verdicts...)
+	fmt.Printf("\n%s\n", verdict)
+	return verdict, nil
 }
 
 func show(results []validate.Result, events bool) {
@@ -62,5 +83,4 @@ func show(results []validate.Result, events bool) {
 			fmt.Printf("         and %d more\n", r.More)
 		}
 	}
-	fmt.Printf("\n%s\n", validate.Verdict(results))
 }
