@@ -75,11 +75,7 @@ type outcome struct {
 func (s *soak) examine(ctx context.Context, r1 *reports.Examination) {
 	var o outcome
 	r1.Step(s.workload(), func() { o = s.run(ctx) })
-	r1.Figure(
-		reports.Figure{Name: reports.Hours, Value: s.checkpoint.now().lasted().Hours(), Unit: "h"},
-		reports.Figure{Name: reports.FaultsSet, Value: 0},
-		s.clusters(),
-	)
+	r1.Figure(s.figures()...)
 	if s.sampled {
 		r1.Figure(reports.Figure{Name: reports.FailedReconciles, Value: s.failed, Command: "controller_runtime_reconcile_errors_total"})
 	}
@@ -94,11 +90,7 @@ func (s *soak) endure(ctx SpecContext) {
 	var o outcome
 	s.site.Report.Step(fmt.Sprintf("%s, with %d faults in the background and %d kinds of events", s.workload(), len(s.plan.Background), len(s.plan.Events)),
 		func() { o = s.run(ctx) })
-	s.site.Report.Figure(
-		reports.Figure{Name: reports.Hours, Value: s.checkpoint.now().lasted().Hours(), Unit: "h"},
-		reports.Figure{Name: reports.FaultsSet, Value: float64(s.faultsSet)},
-		s.clusters(),
-	)
+	s.site.Report.Figure(s.figures()...)
 	s.site.Report.Validator(watch.ForReport(o.results)...)
 	s.tellParts()
 	Expect(o.err).NotTo(HaveOccurred())
@@ -108,8 +100,17 @@ func (s *soak) workload() string {
 	return fmt.Sprintf("the workload, for %s", s.checkpoint.left().Round(time.Second))
 }
 
-func (s *soak) clusters() reports.Figure {
-	return reports.Figure{Name: "clusters that came and went", Value: float64(s.turns.Load())}
+// figures are those of a run with faults or without.
+func (s *soak) figures() []reports.Figure {
+	all := []reports.Figure{
+		{Name: reports.Hours, Value: s.checkpoint.now().lasted().Hours(), Unit: "h"},
+		{Name: reports.FaultsSet, Value: float64(s.faultsSet)},
+		{Name: "clusters that came and went", Value: float64(s.turns.Load())},
+	}
+	if len(s.checkpoint.parts()) > 1 {
+		all = append(all, reports.Figure{Name: "hours of all processes together", Value: s.checkpoint.elapsed().Hours(), Unit: "h"})
+	}
+	return all
 }
 
 // tellParts tells the report which processes the run was made of, and how it went.

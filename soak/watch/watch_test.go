@@ -1,0 +1,52 @@
+package watch
+
+import (
+	"testing"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/reports"
+	"elemento.cloud/cluster-api-provider-elemento/soak/validate"
+)
+
+func TestTheFirstViolationIsToldAtOnceAndAllAreKept(t *testing.T) {
+	t.Parallel()
+	w := &Watch{violated: make(chan struct{})}
+	select {
+	case <-w.Violated():
+		t.Fatal("an invariant is said to be broken before one is")
+	default:
+	}
+	w.violation(validate.Violation{Validator: "OneVM", What: "twice"})
+	select {
+	case <-w.Violated():
+	default:
+		t.Fatal("nobody is told of a violation")
+	}
+	w.violation(validate.Violation{Validator: "OneVM", What: "thrice"})
+	if found := w.Violations(); len(found) != 2 || found[0].What != "twice" || found[1].What != "thrice" {
+		t.Errorf("the violations are %v", found)
+	}
+}
+
+func TestAReportShowsWhatWasJudged(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	shown := ForReport([]validate.Result{
+		{Validator: "OneVM", Verdict: reports.Passed, Judged: 3},
+		{Validator: "APIAnswers", Verdict: reports.NotRun, Explanation: "there was nothing"},
+		{Validator: "VMModel", Verdict: reports.Unknown, Judged: 2, Explanation: "not in time"},
+		{Validator: "NothingLeft", Verdict: reports.Failed, Judged: 5, Violations: []validate.Violation{{Validator: "NothingLeft", Time: at, What: "a volume"}}},
+	})
+	if len(shown) != 3 {
+		t.Fatalf("%d validators are shown, want those three that had something to judge", len(shown))
+	}
+	if v := shown[0]; v.Name != "OneVM" || v.Verdict != reports.Passed || v.Checked != 3 {
+		t.Errorf("one that passed is shown as %+v", v)
+	}
+	if v := shown[1]; v.Verdict != reports.Unknown || v.Rule != "not in time" {
+		t.Errorf("one that does not know is shown as %+v", v)
+	}
+	if v := shown[2]; v.Verdict != reports.Failed || len(v.Violations) != 1 || v.Violations[0] != "03:04:05.000 NothingLeft: a volume" {
+		t.Errorf("one that failed is shown as %+v", v)
+	}
+}
