@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
@@ -236,7 +237,7 @@ func kill(which func(chance) []string) func(context.Context, chance) (string, fu
 		for _, name := range names {
 			errs = append(errs, c.World.Process(name).Kill())
 		}
-		return fmt.Sprintf("%v killed", names), func(ctx context.Context) error {
+		return strings.Join(names, " and ") + " killed", func(ctx context.Context) error {
 			var errs []error
 			for _, name := range names {
 				errs = append(errs, c.World.Revive(ctx, name))
