@@ -172,6 +172,7 @@ func drift() []scenario {
 					return err
 				}, func(ctx context.Context) error { return s.unregister(ctx, host, s.World.ClientUID(), uid) })
 				s.converges(ctx, "the metric counts it", s.metric("elemento_unexpected_vms", 1))
+				s.within(ctx, cycle, "it runs", s.runsAs("made-by-hand", uid))
 				s.stays(ctx, never, "nobody touches it", s.runsAs("made-by-hand", uid))
 				s.heals(ctx, "it is removed by hand")
 				s.converges(ctx, "the metric does not count it", s.metric("elemento_unexpected_vms", 0))
@@ -193,6 +194,7 @@ func drift() []scenario {
 					uid, err = s.foreignVM(ctx, v.host(), "someone-else", v.name())
 					return err
 				}, func(ctx context.Context) error { return s.unregister(ctx, v.host(), "someone-else", uid) })
+				s.within(ctx, cycle, "it runs", s.runsAs(v.name(), uid))
 				s.condemnNewest(ctx, 1)
 				s.change("the worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
 				s.converges(ctx, "it is gone, and the other VM runs", each(s.replaced(v), s.runsAs(v.name(), uid)))
