@@ -236,9 +236,11 @@ func (h *host) deleteNetwork(ctx context.Context, clientUID, name string) (gone 
 	return false, nil // shown still
 }
 
-// unreachable tells a host that cannot be asked from one that failed.
+// unreachable tells a host that cannot be asked, be it that we do not trust each
+// other, from one that failed.
 func unreachable(err error) bool {
-	return reasonOf(err) == rpc.Reason_REASON_HOST_UNREACHABLE
+	reason := reasonOf(err)
+	return reason == rpc.Reason_REASON_HOST_UNREACHABLE || reason == rpc.Reason_REASON_HOST_UNTRUSTED
 }
 
 func (s *service) EnsureNetwork(ctx context.Context, req *rpc.EnsureNetworkRequest) (*rpc.EnsureNetworkResponse, error) {

@@ -65,6 +65,28 @@ func TestManagedNetworkIsOnEveryHostAndThenOnNone(t *testing.T) {
 	wantReason(t, err, rpc.Reason_REASON_DOMAIN_UNKNOWN)
 }
 
+func TestHostThatIsNotTrustedDoesNotHoldUpTheNetworksOfOthers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 2)
+	trusted := s.config.Hosts[1].Fingerprint
+	s.config.Hosts[1].Fingerprint = s.config.Hosts[0].Fingerprint
+	p := s.daemon().provider()
+	made, err := p.EnsureNetwork(within(t, soon), &rpc.EnsureNetworkRequest{ClientUid: owner, Network: nat("cluster"), Domains: []string{"d1"}})
+	if err != nil || !slices.Equal(made.MissingHosts, []string{"host-2"}) {
+		t.Fatalf("got %v, %v; want it to be missing from the host that is not trusted", made, err)
+	}
+	remove := &rpc.DeleteNetworkRequest{ClientUid: owner, NetworkName: "cluster", Domains: []string{"d1"}}
+	gone, err := p.DeleteNetwork(within(t, soon), remove)
+	if err != nil || !slices.Equal(gone.RemainingHosts, []string{"host-2"}) {
+		t.Fatalf("got %v, %v; want it to remain where nobody can be asked", gone, err)
+	}
+	s.config.Hosts[1].Fingerprint = trusted
+	if gone, err = s.daemon().provider().DeleteNetwork(within(t, soon), remove); err != nil || len(gone.RemainingHosts) != 0 {
+		t.Fatalf("got %v, %v", gone, err)
+	}
+	s.wantNothingLeft()
+}
+
 func TestTwoDaemonsThatMakeTheSameNetworkAtOnceUseOne(t *testing.T) {
 	t.Parallel()
 	const making = "POST network/create"
