@@ -182,7 +182,7 @@ func (r *CleanupReconciler) owner(ctx context.Context, c *infrav1.ElementoCleanu
 	}
 	for _, e := range append(clusters.Items, elsewhere.Items...) {
 		forward := c.Spec.ForwardPort != 0 && e.Spec.EndpointHost == c.Spec.Host && e.Spec.ControlPlaneEndpoint.Port == c.Spec.ForwardPort
-		network := c.Spec.NetworkName != "" && e.Namespace == c.Namespace && e.Spec.Network.Name == c.Spec.NetworkName
+		network := c.Spec.NetworkName != "" && e.Spec.Network.Name == c.Spec.NetworkName && (e.Namespace == c.Namespace || e.Spec.ClientUID == c.Spec.ClientUID)
 		if forward || network {
 			return "ElementoCluster " + client.ObjectKeyFromObject(&e).String(), nil
 		}

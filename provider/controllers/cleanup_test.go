@@ -440,3 +440,24 @@ func TestTwoRecordsOfTheSameAreOne(t *testing.T) {
 	edit(s, m, func(m *infrav1.ElementoMachine) { m.Finalizers = nil })
 	s.awaitGone(m)
 }
+
+func TestAClockThatWentBackDoesNotProlongTheGrace(t *testing.T) {
+	t.Parallel()
+	s := impatientSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	_, m := s.provisionedMachine(cluster)
+	s.host(m.Spec.Host).Isolate()
+	awaitCondition(s, m, infrav1.HostAvailableCondition, infrav1.HostUnreachableReason)
+	awaitCondition(s, infra, infrav1.HostsAvailableCondition, infrav1.HostUnreachableReason)
+	s.stopManager()
+	ahead := metav1.NewTime(time.Now().Add(time.Hour))
+	editStatus(s, m, func(m *infrav1.ElementoMachine) {
+		conditions.Get(m, infrav1.HostAvailableCondition).LastTransitionTime = ahead
+	})
+	editStatus(s, infra, func(c *infrav1.ElementoCluster) {
+		conditions.Get(c, infrav1.HostsAvailableCondition).LastTransitionTime = ahead
+	})
+	s.startManager()
+	s.remove(m)
+	s.remove(infra)
+}

@@ -59,6 +59,9 @@ func (r *ClusterReconciler) removeNetwork(ctx context.Context, s *clusterScope) 
 	if !hasManagedNetwork(s.object) {
 		return nil, nil
 	}
+	if shared, err := r.sharesNetwork(ctx, s.object); err != nil || shared {
+		return nil, err
+	}
 	what := "network " + s.object.Spec.Network.Name
 	remaining, err := s.member.DeleteNetwork(ctx, s.object.Spec.Network.Name, domainNames(s.known))
 	if err != nil {
@@ -73,6 +76,19 @@ func (r *ClusterReconciler) removeNetwork(ctx context.Context, s *clusterScope) 
 		return stop(2 * time.Second), nil
 	}
 	return r.leave(ctx, s, message, leftNetworks(s.object, s.member, remaining)...)
+}
+
+// sharesNetwork tells that another cluster of the client, which stays, has the same
+// managed network, and will take it away. Of two that go the last one finds none.
+func (r *ClusterReconciler) sharesNetwork(ctx context.Context, c *infrav1.ElementoCluster) (bool, error) {
+	all := &infrav1.ElementoClusterList{}
+	if err := r.Client.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(all.Items, func(other infrav1.ElementoCluster) bool {
+		return other.UID != c.UID && other.DeletionTimestamp.IsZero() && controllerutil.ContainsFinalizer(&other, infrav1.ClusterFinalizer) &&
+			hasManagedNetwork(&other) && other.Spec.Network.Name == c.Spec.Network.Name && other.Spec.ClientUID == c.Spec.ClientUID
+	}), nil
 }
 
 // leave waits for hosts that cannot be asked, and after the grace has cleanups

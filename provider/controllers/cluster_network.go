@@ -49,7 +49,8 @@ func (r *ClusterReconciler) settleNetwork(ctx context.Context, s *clusterScope) 
 		setFalse(s.object, infrav1.NetworkReadyCondition, infrav1.NATSpansHostsReason, fmt.Sprintf(
 			"spec.network.managed.mode NAT needs domains with one host in all, and %s have %d: guests of a NAT network are reachable from their own host only; use mode Bridged, or name a domain of one host in spec.domains",
 			names(s.domains), hosts))
-		if !ptr.Deref(s.object.Status.Initialization.Provisioned, false) {
+		// The status is not moved to another management cluster, the endpoint is.
+		if !ptr.Deref(s.object.Status.Initialization.Provisioned, false) && s.object.Spec.EndpointHost == "" {
 			return stop(meanings[rpc.Reason_REASON_DOMAIN_UNKNOWN].again), nil
 		}
 		return nil, nil // its machines live on, where they are

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/cluster-api/util/conditions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"elemento.cloud/cluster-api-provider-elemento/daemon"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
@@ -456,4 +457,43 @@ func TestATemplateTellsWhatANodeWillHave(t *testing.T) {
 	if info := template.Status.NodeInfo; info.Architecture != "arm64" || info.OperatingSystem != "linux" {
 		t.Errorf("nodeInfo is %+v", info)
 	}
+}
+
+func TestANATClusterLivesOnWhereItIsMovedThoughItsDomainHasGrown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 2})
+	all := s.config.Hosts
+	restart := func(hosts []daemon.Host) {
+		for _, d := range s.daemons {
+			d.stop()
+		}
+		s.config.Hosts = hosts
+		s.daemons = []*running{s.daemon(), s.daemon()}
+		s.renewIdentity()
+	}
+	restart(all[:1])
+	_, infra := s.provisionedCluster(func(c *infrav1.ElementoCluster) {
+		c.Spec.Network.Managed = infrav1.ManagedNetwork{CIDR: "127.89.0.0/24", Mode: infrav1.NetworkModeNAT}
+	})
+	s.stopManager()
+	editStatus(s, infra, func(c *infrav1.ElementoCluster) { c.Status = infrav1.ElementoClusterStatus{} }) // it does not move
+	restart(all)
+	awaitCondition(s, infra, infrav1.NetworkReadyCondition, infrav1.NATSpansHostsReason)
+	eventually(s, infra, "the cluster is provisioned", func() bool { return infra.Status.Initialization.Provisioned != nil })
+}
+
+func TestANetworkThatTwoClustersHaveGoesWithTheLast(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	shared := func(c *infrav1.ElementoCluster) { c.Spec.Network.Name = "shared" }
+	_, first := s.provisionedCluster(shared)
+	cluster, second := s.provisionedCluster(shared)
+	_, m := s.provisionedMachine(cluster)
+	s.remove(first)
+	if left := s.fake.Inventory().Resources(); !slices.ContainsFunc(left, func(r string) bool { return strings.Contains(r, "shared") }) {
+		t.Errorf("the network of a cluster that lives is gone: %q", left)
+	}
+	s.remove(m)
+	s.remove(second)
+	s.wantNothingLeft()
 }

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,10 +28,17 @@ func isSilent(member *fleet.Member, host string) bool {
 }
 
 // graceLeft is what is left of a grace that began when the condition became
-// Unknown; all of it while the condition is not.
-func graceLeft(object conditions.Getter, condition string, grace time.Duration) time.Duration {
+// Unknown; all of it while the condition is not. What would have begun in time to
+// come, by a clock that went back since, begins now.
+func graceLeft(object conditions.Setter, condition string, grace time.Duration) time.Duration {
 	c := conditions.Get(object, condition)
 	if c == nil || c.Status != metav1.ConditionUnknown {
+		return max(grace, time.Millisecond)
+	}
+	if now := metav1.Now(); c.LastTransitionTime.After(now.Time) {
+		all := slices.Clone(object.GetConditions())
+		all[slices.IndexFunc(all, func(c metav1.Condition) bool { return c.Type == condition })].LastTransitionTime = now
+		object.SetConditions(all)
 		return max(grace, time.Millisecond)
 	}
 	return max(0, grace-time.Since(c.LastTransitionTime.Time))
