@@ -81,7 +81,7 @@ func hosts() []scenario {
 			after:   "the worker is replaced on another host; its cleanup record is worked off when the host is back",
 			on:      wide,
 			play: func(ctx context.Context, s *stage) {
-				v := s.anyWorker(ctx)
+				v := s.workerApart(ctx, s.Cluster)
 				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
 					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
 				s.converges(ctx, "the worker is replaced", s.replaced(v))
@@ -153,17 +153,18 @@ func hosts() []scenario {
 		{
 			name:    "majority-lost",
 			answers: "etcd: without a majority nothing is written; it must come back by itself",
-			does:    "two of three hosts lose power for 15 s",
+			does:    "the hosts of two of three control planes lose power for 15 s",
 			during:  "the API does not answer: etcd has no majority",
 			after:   "the API answers, and the cluster is whole",
 			on:      wide,
 			play: func(ctx context.Context, s *stage) {
 				workload := s.workload(ctx, s.Cluster)
-				keep := s.elementoCluster(ctx, s.Cluster).Spec.EndpointHost
-				for _, h := range s.World.Hosts() {
-					if h.ID != keep {
-						s.breaks("host "+h.ID+" loses power", func() error { return s.Fake.Down(ctx, h.ID) },
-							func(ctx context.Context) error { return s.Fake.Up(ctx, h.ID) })
+				keep, lost := s.elementoCluster(ctx, s.Cluster).Spec.EndpointHost, 0
+				for _, v := range s.controlPlanes(ctx) {
+					if v.host() != keep && lost < 2 {
+						lost++
+						s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
+							func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
 					}
 				}
 				s.within(ctx, cycle, "the API does not answer", not("the API answers without a majority", s.answers(workload)))
@@ -181,6 +182,10 @@ func hosts() []scenario {
 			on:      wide,
 			play: func(ctx context.Context, s *stage) {
 				s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Effect: fakeatomos.HangAfter, Times: 1})
+				// Without the forward's host no node could join.
+				forward := s.elementoCluster(ctx, s.Cluster).Spec.EndpointHost
+				s.breaks("nothing is placed on the forward's host", func() error { return s.Fake.SetMaintenance(ctx, forward, true) },
+					func(ctx context.Context) error { return s.Fake.SetMaintenance(ctx, forward, false) })
 				known := s.known(ctx)
 				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
 				v := s.placed(ctx, known)

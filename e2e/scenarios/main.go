@@ -60,10 +60,11 @@ func managerArgs() []string {
 	return []string{"--unreachable-grace=" + unreachableGrace.String(), "--fencing-grace=" + fencingGrace.String()}
 }
 
-// site is the AtomOS that things go wrong with: room for some clusters on any two
-// of its three hosts, each a domain of its own.
+// site is the AtomOS that things go wrong with: three domains of two hosts each, so
+// that what a host loses has another place in its domain.
 func site() world.AtomOS {
 	a := suite.Trial()
+	a.Hosts, a.Domains = 6, 3
 	a.BootTime, a.StopTime = time.Second, time.Second
 	return a
 }
