@@ -135,6 +135,7 @@ func (s *service) DetachVolume(ctx context.Context, req *rpc.DetachVolumeRequest
 func (t *tenant) removeDataVolume(ctx context.Context, vmName, volumeName string) error {
 	name := dataVolumeName(vmName, volumeName)
 	until := time.Now().Add(patience)
+	known := map[string]c4.Volume{} // those that this call has seen, by ID
 	for pause := quickest; ; pause = min(2*pause, slowest) {
 		seen, err := t.look(ctx)
 		if err != nil {
@@ -144,28 +145,39 @@ func (t *tenant) removeDataVolume(ctx context.Context, vmName, volumeName string
 		if err != nil {
 			return err
 		}
-		volumes := slices.DeleteFunc(slices.Clone(all), func(v c4.Volume) bool { return v.Name != name })
 		vm := seen.vms[vmName]
-		has := func(vm *seenVM) bool { return hasVolume(vm, name, volumes) }
+		for _, v := range all {
+			if v.Name == name {
+				known[v.VolumeID] = v
+			}
+		}
+		var held []c4.Volume
+		if vm != nil {
+			for _, v := range vm.vm.Volumes {
+				if _, is := known[v.VolumeID]; is || v.Name == name {
+					known[v.VolumeID] = v
+					held = append(held, v)
+				}
+			}
+		}
+		left, err := t.stillThere(ctx, known)
 		switch {
-		case len(volumes) == 0 && !has(vm) && t.unseen.may(name, landsLate):
+		case err != nil:
+			return err
+		case len(left) == 0 && len(held) == 0 && t.unseen.may(name, landsLate):
 			return notShown(t.host, name)
-		case len(volumes) == 0 && !has(vm):
+		case len(left) == 0 && len(held) == 0:
 			return nil
 		case !time.Now().Before(until):
 			return failf(rpc.Reason_REASON_OUTCOME_UNKNOWN, t.host.ID, "host %s still shows volume %s, which it was told to destroy", t.host.ID, name)
 		}
-		if vm != nil {
-			for _, v := range vm.vm.Volumes {
-				if v.Name != name && !slices.ContainsFunc(volumes, func(o c4.Volume) bool { return o.VolumeID == v.VolumeID }) {
-					continue
-				}
-				if err := t.detach(ctx, vm, c4.AttachRequest{VolumeID: v.VolumeID}, "data volume "+volumeName, func(vm *seenVM) bool { return hasVolume(vm, "", []c4.Volume{v}) }); err != nil {
-					return err
-				}
+		for _, v := range held {
+			has := func(vm *seenVM) bool { return hasVolume(vm, "", []c4.Volume{v}) }
+			if err := t.detach(ctx, vm, c4.AttachRequest{VolumeID: v.VolumeID}, "data volume "+volumeName, has); err != nil {
+				return err
 			}
 		}
-		if err := t.destroyVolumes(ctx, volumes); err != nil {
+		if err := t.destroyVolumes(ctx, left); err != nil {
 			return err
 		}
 		if !wait(ctx, pause) {

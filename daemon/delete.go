@@ -43,7 +43,7 @@ func (d *deleting) run(ctx context.Context) (remaining []string, err error) {
 				return nil, err
 			}
 			if volumes = volumesOf(d.name, volumes); len(volumes) == 0 && absent > 0 {
-				if volumes, err = d.stillThere(ctx); err != nil {
+				if volumes, err = d.stillThere(ctx, d.known); err != nil {
 					return nil, err
 				}
 			}
@@ -90,21 +90,6 @@ func (d *deleting) remember(vms []c4.VM, volumes []c4.Volume) {
 	for _, v := range volumes {
 		d.known[v.VolumeID] = v
 	}
-}
-
-// stillThere asks for each volume that this call has seen by its ID: a list that
-// does not have them is no proof, since no list at all reads as an empty one.
-func (d *deleting) stillThere(ctx context.Context) (left []c4.Volume, err error) {
-	for id := range d.known {
-		v, err := d.host.c4.Volume(ctx, id)
-		switch code := c4.CodeOf(err); {
-		case err == nil:
-			left = append(left, v)
-		case code != c4.NotFound && code != c4.Unsupported:
-			return nil, d.host.lookFailed("asking for volume "+d.known[id].Name, err)
-		}
-	}
-	return left, nil
 }
 
 // leftOver says for people what is left.

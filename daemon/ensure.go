@@ -161,6 +161,21 @@ func (t *tenant) destroyVolumes(ctx context.Context, volumes []c4.Volume) error 
 	})
 }
 
+// stillThere asks for volumes that were seen before, each by its ID: a list that
+// does not have them is no proof, since no list at all reads as an empty one.
+func (t *tenant) stillThere(ctx context.Context, known map[string]c4.Volume) (left []c4.Volume, err error) {
+	for id := range known {
+		v, err := t.host.c4.Volume(ctx, id)
+		switch code := c4.CodeOf(err); {
+		case err == nil:
+			left = append(left, v)
+		case code != c4.NotFound && code != c4.Unsupported:
+			return nil, t.host.lookFailed("asking for volume "+known[id].Name, err)
+		}
+	}
+	return left, nil
+}
+
 func (t *tenant) ref(vm c4.VM) c4.VMRef { return c4.VMRef{ClientUID: t.clientUID, VMUID: vm.UID} }
 
 // parts makes what the VM needs and is not there: volumes (in the order in

@@ -131,6 +131,11 @@ func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 	var names map[string]string
 	if changed {
 		names = t.namesFor(ctx, list)
+		for _, vm := range list {
+			for _, v := range vm.Volumes {
+				t.unseen.landed(v.Name, began)
+			}
+		}
 	}
 	t.mu.Lock()
 	news := t.failures > tolerated // the host's silence has ended

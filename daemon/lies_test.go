@@ -207,7 +207,7 @@ func TestHostThatHangsWhenAskedForRoomIsPassedOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.fault(fakeatomos.Fault{Call: "GET matcher/canallocate", Host: first.Host, Effect: fakeatomos.Hang})
-	second, err := p.PlaceVM(within(t, soon), place)
+	second, err := p.PlaceVM(within(t, 5*time.Second), place)
 	if err != nil || second.Host == first.Host {
 		t.Errorf("got %v, %v; want the other host", second, err)
 	}
@@ -385,6 +385,28 @@ func TestWhatIsAttachedAndDetachedIsSoWhenTheCallSaysSo(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestDetachedVolumeIsNotGoneBecauseAHostListsNone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.AttachVolume(within(t, soon), &rpc.AttachVolumeRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", Volume: &rpc.Volume{Name: "extra", SizeGib: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	// The first destroy only says yes, and then a list is missing.
+	s.fault(fakeatomos.Fault{Call: "POST storage/destroy", Times: 1, Effect: fakeatomos.Pretend})
+	s.fault(fakeatomos.Fault{Call: "POST storage/accessible", Skip: 1, Times: 1, Effect: fakeatomos.NoContent})
+	again(t, "the volume is detached", func() error {
+		_, err := p.DetachVolume(within(t, soon), &rpc.DetachVolumeRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", VolumeName: "extra"})
+		return err
+	})
+	if n := len(s.fake.Inventory().Hosts[0].Volumes); n != 2 {
+		t.Errorf("%d volumes, want those that the VM began with", n)
 	}
 }
 

@@ -124,7 +124,7 @@ func until(ctx context.Context, so func(context.Context) error) error {
 		if err == nil {
 			return nil
 		}
-		if p := (*permanent)(nil); errors.As(err, &p) {
+		if errors.As(err, new(*lost)) {
 			return err
 		}
 		if !wait(ctx, lookTime) {
@@ -133,10 +133,11 @@ func until(ctx context.Context, so func(context.Context) error) error {
 	}
 }
 
-// permanent is the error of what looking again does not help.
-type permanent struct{ error }
+// lost is the error of what was said to be done and is not. To look again does not
+// help.
+type lost struct{ error }
 
-func (p *permanent) Unwrap() error { return p.error }
+func (l *lost) Unwrap() error { return l.error }
 
 func wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
@@ -163,18 +164,12 @@ func (d *daemon) deleteNetwork(ctx context.Context, domains []string) error {
 	defer cancel()
 	var attempts int
 	return until(ctx, func(ctx context.Context) error {
-		var remaining []string
-		err := ask(ctx, &attempts, func(ctx context.Context) error {
+		return ask(ctx, &attempts, func(ctx context.Context) error {
 			res, err := d.networks.DeleteNetwork(ctx, &rpc.DeleteNetworkRequest{ClientUid: d.clientUID, NetworkName: dayTwo.Name, Domains: domains})
-			remaining = res.GetRemainingHosts()
+			if err == nil && len(res.RemainingHosts) > 0 {
+				err = fmt.Errorf("network %s is still on %q", dayTwo.Name, res.RemainingHosts)
+			}
 			return err
 		})
-		if err != nil {
-			return &permanent{err}
-		}
-		if len(remaining) > 0 {
-			return fmt.Errorf("network %s is still on %q", dayTwo.Name, remaining)
-		}
-		return nil
 	})
 }

@@ -100,7 +100,7 @@ func TestWhatDoesNotComeEndsWithItsDeadlineAndSaysWhy(t *testing.T) {
 	if err := until(ctx, func(context.Context) error { return notYet }); !errors.Is(err, notYet) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	never := &permanent{errors.New("never")}
+	never := &lost{errors.New("never")}
 	if err := until(t.Context(), func(context.Context) error { return never }); !errors.Is(err, never) {
 		t.Errorf("got %v", err)
 	}
@@ -125,7 +125,23 @@ func TestLifeThatFailedGoesOnWithItsDeletionAndCountsWhatItSkipped(t *testing.T)
 	if want := []string{succeededOutcome, failedOutcome, skippedOutcome}; !slices.Equal(outcomes, want) {
 		t.Errorf("outcomes %q, want %q", outcomes, want)
 	}
-	if n := succeeded(l.done); n != 1 {
+	if n := count(l.done, succeededOutcome); n != 1 {
 		t.Errorf("%d have succeeded, want 1 of 3", n)
+	}
+}
+
+func TestWorkThatWasSaidToBeDoneAndIsNotIsLost(t *testing.T) {
+	t.Parallel()
+	log, err := openLog(t.TempDir() + "/operations.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	l := &life{iterations: &iterations{log: log}}
+	l.do(t.Context(), detachVolume, func(ctx context.Context, attempts *int) error {
+		return l.askUntil(ctx, attempts, func(context.Context) error { return nil }, func(context.Context) error { return &lost{errors.New("it is still there")} })
+	})
+	if n := count(l.done, lostOutcome); n != 1 || l.done[0].Attempts != 1 {
+		t.Errorf("got %+v", l.done)
 	}
 }

@@ -70,6 +70,8 @@ func (l *life) do(ctx context.Context, what kind, operate func(ctx context.Conte
 			return // interrupted: it has no outcome
 		case err == nil:
 			o.Outcome = succeededOutcome
+		case errors.As(err, new(*lost)):
+			o.Outcome, o.Detail = lostOutcome, err.Error()
 		case within.Err() != nil:
 			o.Outcome, o.Detail = lateOutcome, err.Error()
 		default:
@@ -191,7 +193,7 @@ func (l *life) askUntil(ctx context.Context, attempts *int, call, so func(contex
 		patient, cancel := context.WithTimeout(ctx, effectTime)
 		err := until(patient, so)
 		cancel()
-		if p := (*permanent)(nil); err == nil || errors.As(err, &p) || ctx.Err() != nil {
+		if err == nil || errors.As(err, new(*lost)) || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -232,7 +234,7 @@ func (l *life) detachVolume(ctx context.Context, attempts *int) error {
 			}
 			left, err := l.cluster.left(ctx, l.on)
 			if err == nil && slices.ContainsFunc(left, func(s string) bool { return s == "volume "+l.on+"-data-"+dataVolume+" on "+l.host }) {
-				err = &permanent{errors.New("the volume was to be destroyed and is still there")}
+				err = &lost{errors.New("the volume was to be destroyed and is still there")}
 			}
 			return err
 		})
@@ -248,7 +250,7 @@ func (l *life) has(volumes, networks int) func(context.Context) error {
 			return err
 		}
 		if s.volumes != volumes || s.networks != networks {
-			return &permanent{fmt.Errorf("the host has the VM with %d volumes and %d networks, want %d and %d", s.volumes, s.networks, volumes, networks)}
+			return &lost{fmt.Errorf("the host has the VM with %d volumes and %d networks, want %d and %d", s.volumes, s.networks, volumes, networks)}
 		}
 		vm, err := l.daemon.get(ctx, l.host, l.on)
 		if err == nil && (len(vm.Volumes) != volumes || len(vm.Networks) != networks) {

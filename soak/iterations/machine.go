@@ -163,7 +163,7 @@ func (c *cluster) deleteMachine(ctx context.Context, name, vm string) error {
 	}
 	// It has said so; nothing may be left, and that is not waited for.
 	if left, err := c.left(ctx, vm); err != nil || len(left) > 0 {
-		return &permanent{fmt.Errorf("the Machine is gone; on AtomOS there is %q (%w)", left, err)}
+		return &lost{fmt.Errorf("the Machine is gone; on AtomOS there is %q (%w)", left, err)}
 	}
 	meta.Name += "-bootstrap"
 	return client.IgnoreNotFound(c.site.Admin.Delete(ctx, &corev1.Secret{ObjectMeta: meta}))
@@ -207,6 +207,6 @@ func (c *cluster) see(ctx context.Context, vm string) (sight, error) {
 		v := found[0]
 		return sight{running: !v.RunningSince.IsZero(), booted: v.BootedAt, volumes: len(v.Volumes), networks: len(v.Networks)}, nil
 	default:
-		return sight{}, &permanent{fmt.Errorf("there are %d VMs %s", len(found), vm)}
+		return sight{}, &lost{fmt.Errorf("there are %d VMs %s", len(found), vm)}
 	}
 }

@@ -51,7 +51,7 @@ func main() {
 	suite.Program{
 		Name: "iterations", Title: "Iterations of the VM life cycle", AtomOS: atomOS(), NeedsFake: true, OwnWorld: true, Recorded: true,
 		Flags: func(flags *flag.FlagSet) {
-			flags.IntVar(&i.count, "iterations", 100, "`number` of iterations, without faults and with faults")
+			flags.IntVar(&i.number, "iterations", 100, "`number` of iterations, without faults and with faults")
 			flags.IntVar(&i.vms, "vms", 3, "`number` of VMs that live at the same time in an iteration")
 			flags.IntVar(&i.atATime, "at-a-time", 3, "`number` of iterations that go on at the same time")
 			flags.StringVar(&i.file, "faults", "", "`file` of the faults in the background instead of the one in soak/iterations")
@@ -76,12 +76,12 @@ func atomOS() world.AtomOS {
 }
 
 type iterations struct {
-	site       *suite.Site
-	count, vms int
-	atATime    int // iterations
-	file       string
-	seed       int64
-	faults     []fakeatomos.Fault
+	site        *suite.Site
+	number, vms int // of iterations, and of VMs in each
+	atATime     int // iterations
+	file        string
+	seed        int64
+	faults      []fakeatomos.Fault
 
 	daemon  *daemon
 	cluster *cluster
@@ -90,8 +90,8 @@ type iterations struct {
 }
 
 func (i *iterations) prepare(o *suite.Options) error {
-	if i.count < 1 || i.vms < 1 || i.atATime < 1 {
-		return fmt.Errorf("--iterations %d --vms %d --at-a-time %d: at least one of each", i.count, i.vms, i.atATime)
+	if i.number < 1 || i.vms < 1 || i.atATime < 1 {
+		return fmt.Errorf("--iterations %d --vms %d --at-a-time %d: at least one of each", i.number, i.vms, i.atATime)
 	}
 	text := background
 	if i.file != "" {
@@ -107,7 +107,7 @@ func (i *iterations) prepare(o *suite.Options) error {
 	// What is counted is what succeeds; how long it takes at Cluster API's own pace
 	// is told by make latency.
 	o.World.QuickReconciles = true
-	o.Lasts = 30*time.Minute + time.Duration(i.count)*time.Minute
+	o.Lasts = 30*time.Minute + time.Duration(i.number)*time.Minute
 	return nil
 }
 
@@ -165,10 +165,10 @@ func (i *iterations) examine(ctx context.Context, r2 *reports.Examination) {
 	})
 
 	all := append(slices.Clone(without), with...)
-	succeeded := reports.Share(reports.SucceededOperations, succeeded(all), len(all))
+	succeeded := reports.Share(reports.SucceededOperations, count(all, succeededOutcome), len(all))
 	succeeded.AtLeast = ptr.To(target)
 	r2.Figure(
-		reports.Figure{Name: reports.Iterations, Value: float64(i.count)},
+		reports.Figure{Name: reports.Iterations, Value: float64(i.number)},
 		reports.Figure{Name: "VMs in an iteration", Value: float64(i.vms)},
 		reports.Figure{Name: "iterations at a time", Value: float64(i.atATime)},
 		reports.Figure{Name: "operations", Value: float64(len(all))},
@@ -178,8 +178,8 @@ func (i *iterations) examine(ctx context.Context, r2 *reports.Examination) {
 
 // run lives all iterations and returns their operations.
 func (i *iterations) run(ctx context.Context, r2 *reports.Examination, name string) (done []operation) {
-	r2.Step(fmt.Sprintf("%d iterations of %d VMs %s", i.count, i.vms, name), func() {
-		each := make([][]operation, i.count)
+	r2.Step(fmt.Sprintf("%d iterations of %d VMs %s", i.number, i.vms, name), func() {
+		each := make([][]operation, i.number)
 		group, running := errgroup.WithContext(ctx)
 		group.SetLimit(i.atATime)
 		for n := range each {
@@ -195,14 +195,15 @@ func (i *iterations) run(ctx context.Context, r2 *reports.Examination, name stri
 	for _, o := range done {
 		repeated += max(0, o.Attempts-1)
 		if o.Outcome != succeededOutcome {
-			i.site.Report.Explain(fmt.Sprintf("%s, iteration %d, VM %d: %s: %s: %s", name, o.Iteration, o.VM, o.Operation, o.Outcome, o.Detail))
+			fmt.Fprintf(GinkgoWriter, "%s, iteration %d, VM %d: %s: %s: %s\n", name, o.Iteration, o.VM, o.Operation, o.Outcome, o.Detail)
 		}
 	}
-	share := reports.Share(reports.SucceededOperations+", "+name, succeeded(done), len(done))
+	share := reports.Share(reports.SucceededOperations+", "+name, count(done, succeededOutcome), len(done))
 	share.AtLeast = ptr.To(target)
 	r2.Figure(
 		reports.Figure{Name: "operations, " + name, Value: float64(len(done))},
 		share,
+		reports.Figure{Name: "operations that were said to be done and were not, " + name, Value: float64(count(done, lostOutcome)), AtMost: ptr.To(0.0)},
 		reports.Figure{Name: "calls that were repeated, " + name, Value: float64(repeated)},
 	)
 	for _, kind := range kinds {
@@ -233,16 +234,16 @@ func (i *iterations) iteration(ctx context.Context, run string, number int) (don
 	for _, l := range lives {
 		done = append(done, l.done...)
 	}
-	if succeeded(done) == 0 {
+	if count(done, succeededOutcome) == 0 {
 		last := done[len(done)-1]
 		return nil, fmt.Errorf("nothing has succeeded in iteration %d, the rest is left out; %s: %s", number, last.Operation, last.Detail)
 	}
 	return done, nil
 }
 
-func succeeded(all []operation) (n int) {
+func count(all []operation, outcome string) (n int) {
 	for _, o := range all {
-		if o.Outcome == succeededOutcome {
+		if o.Outcome == outcome {
 			n++
 		}
 	}

@@ -47,6 +47,9 @@ const (
 	// failedOutcome is that of one which ended with an error that repeating does
 	// not help.
 	failedOutcome = "failed"
+	// lostOutcome is that of one which was said to be done and is not: lost work,
+	// which nothing excuses.
+	lostOutcome = "said to be done and is not"
 	// lateOutcome is that of one which its deadline has ended.
 	lateOutcome = "deadline passed"
 	// skippedOutcome is that of one which was not begun, because one before it has
