@@ -400,6 +400,17 @@ func TestAbsenceIsCountedByAnswers(t *testing.T) {
 	}
 }
 
+func TestAbsenceIsCountedThoughTheDaemonsClockWentBack(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	m := s.member()
+	s.daemons[0].tell(seen(up, 3600, "vm-1"))
+	s.eventually("vm-1 is there", func() bool { return m.Look("host-1", "vm-1").VM != nil })
+	s.daemons[0].tells <- &rpc.WatchVMsResponse{Epoch: "1", Event: &rpc.WatchVMsResponse_Change{Change: &rpc.HostChange{Host: host(up), ObservedAt: at(1), Removed: []string{"vm-1"}}}}
+	s.daemons[0].tells <- &rpc.WatchVMsResponse{Epoch: "1", Event: &rpc.WatchVMsResponse_Freshness{Freshness: &rpc.Freshness{ObservedAt: map[string]*timestamppb.Timestamp{"host-1": at(2)}}}}
+	s.eventually("two answers without it", func() bool { return m.Look("host-1", "vm-1").Absent == 2 })
+}
+
 func TestAVMThatGoesWhileItsHostAndTheStreamAreDownIsMissed(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)

@@ -50,7 +50,7 @@ type view struct {
 // answered counts an answer of the host, and returns the VMs whose absence it
 // proves: the host has been without them twice.
 func (v *view) answered(at time.Time) (proven []string) {
-	if !at.After(v.observedAt) {
+	if at.Equal(v.observedAt) { // told before; an earlier one is of a clock that went back
 		return nil
 	}
 	v.observedAt = at
