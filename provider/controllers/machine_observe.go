@@ -169,7 +169,7 @@ func (r *MachineReconciler) describe(ctx context.Context, s *machineScope) (*ctr
 }
 
 // bootPatience is how long a VM that was just made may be seen powered off: it
-// is on its way up.
+// is on its way up. By a host's clock that is further off than that nobody can tell.
 const bootPatience = time.Minute
 
 // keepRunning powers a VM on that is off.
@@ -186,7 +186,7 @@ func (r *MachineReconciler) keepRunning(ctx context.Context, s *machineScope) (*
 		setUnknown(s.object, infrav1.VMRunningCondition, infrav1.NotObservedReason, "The host does not tell whether the VM runs")
 		return stop(0), nil
 	}
-	if age := time.Since(s.vm.GetCreated().AsTime()); !wasRunning && s.vm.GetCreated() != nil && age < bootPatience {
+	if age := time.Since(s.vm.GetCreated().AsTime()); !wasRunning && s.vm.GetCreated() != nil && age.Abs() < bootPatience {
 		setFalse(s.object, infrav1.VMRunningCondition, infrav1.StartingReason, "The VM is starting")
 		return stop(bootPatience - max(0, age)), nil
 	}

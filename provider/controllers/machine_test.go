@@ -472,6 +472,22 @@ func TestAVMThatIsPoweredOffIsPoweredOn(t *testing.T) {
 	s.awaitEvent(m, infrav1.PoweredOffReason)
 }
 
+func TestAVMThatIsOffIsPoweredOnWhateverTheClockOfItsHost(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	s.host("host-1").ShiftClock(time.Hour)
+	cluster, _ := s.provisionedCluster()
+	_, m := s.provisionedMachine(cluster)
+	since := s.vms()[m.Spec.VMName][0].RunningSince
+	s.stopManager()
+	must(0, s.member().SetVMPower(s.ctx(), m.Spec.Host, m.Spec.VMName, rpc.PowerAction_POWER_ACTION_OFF))
+	editStatus(s, m, func(m *infrav1.ElementoMachine) { m.Status = infrav1.ElementoMachineStatus{} }) // it was moved
+	s.startManager()
+	s.await("the VM runs again", func() bool {
+		return s.vms()[m.Spec.VMName][0].RunningSince.After(since)
+	}, func() string { return describe(m) })
+}
+
 func TestAVMThatIsGoneBeforeItsNodeJoinedIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1})
