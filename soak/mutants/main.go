@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -32,7 +33,8 @@ import (
 func main() {
 	out := flag.String("out", "out/mutants", "`directory` for the report, the logs and the histories")
 	only := flag.String("only", "", "run only the mutants whose names match this `pattern`, and no control run unless it matches \"no mutant\"")
-	limit := flag.Duration("limit", 4*time.Minute, "how long one may take")
+	limit := flag.Duration("limit", 5*time.Minute, "how long one may take")
+	together := flag.Int("together", 2, "how many worlds there are at a time")
 	flag.Parse()
 	// The libraries talk of every connection that is cut on purpose.
 	klog.SetLogger(klog.Background().V(10))
@@ -41,7 +43,7 @@ func main() {
 	ctrl.SetLogger(klog.Background())
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	caught, err := run(ctx, *out, *only, *limit)
+	caught, err := run(ctx, *out, *only, *limit, *together)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
@@ -55,9 +57,9 @@ type discard struct{}
 
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
-// run runs all of them, one after the other, and tells whether each was caught and
-// the control run was not.
-func run(ctx context.Context, out, only string, limit time.Duration) (bool, error) {
+// run runs all of them, and tells whether each was caught and the control run was
+// not.
+func run(ctx context.Context, out, only string, limit time.Duration, together int) (bool, error) {
 	pattern, err := regexp.Compile(only)
 	if err != nil {
 		return false, fmt.Errorf("-only: %w", err)
@@ -72,28 +74,22 @@ func run(ctx context.Context, out, only string, limit time.Duration) (bool, erro
 	environment := reports.ThisMachine(ctx)
 	environment.Target, environment.Plane, environment.Guests = "fake", string(world.PlaneEmbedded), "simulated"
 	recorder.Describe(environment)
-	var trials []trial
-	for i, m := range append([]mutant{control}, mutants()...) {
-		if !pattern.MatchString(m.name) || ctx.Err() != nil {
-			continue
+	var chosen []mutant
+	for _, m := range append([]mutant{control}, mutants()...) {
+		if pattern.MatchString(m.name) {
+			chosen = append(chosen, m)
 		}
-		var t trial
-		dir := filepath.Join(out, strconv.Itoa(i))
-		func() {
-			defer func() { _ = recover() }() // the step has failed, and says so
-			recorder.Step(m.name, func() {
-				t = try(ctx, dir, m, limit)
-				if t.err != nil || !t.good() {
-					panic("not as it must be")
-				}
-			})
-		}()
-		trials = append(trials, t)
-		for _, v := range t.validators() {
-			recorder.Validator(v)
-		}
-		fmt.Printf("           %s\n", t)
 	}
+	trials := make([]trial, len(chosen))
+	var worlds errgroup.Group
+	worlds.SetLimit(max(1, together))
+	for i, m := range chosen {
+		worlds.Go(func() error {
+			trials[i] = tried(ctx, recorder, filepath.Join(out, strconv.Itoa(i)), m, limit)
+			return nil
+		})
+	}
+	_ = worlds.Wait() // what went wrong stands in the trials
 	report := recorder.Finish()
 	path, err := reports.Write(out, report)
 	if err != nil {
@@ -104,6 +100,23 @@ func run(ctx context.Context, out, only string, limit time.Duration) (bool, erro
 		return false, context.Cause(ctx)
 	}
 	return len(trials) > 0 && !slices.ContainsFunc(trials, func(t trial) bool { return t.err != nil || !t.good() }), nil
+}
+
+// tried is what became of one of them, taken down.
+func tried(ctx context.Context, recorder *reports.Recorder, dir string, m mutant, limit time.Duration) (t trial) {
+	defer func() {
+		_ = recover() // the step has failed, and says so
+		for _, v := range t.validators() {
+			recorder.Validator(v)
+		}
+		fmt.Printf("           %s: %s\n", t.name, t)
+	}()
+	recorder.Step(m.name, func() {
+		if t = try(ctx, dir, m, limit); t.err != nil || !t.good() {
+			panic("not as it must be")
+		}
+	})
+	return t
 }
 
 // trial is what became of a mutant, or of the control run.
