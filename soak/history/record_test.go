@@ -2,6 +2,7 @@ package history_test
 
 import (
 	"context"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
@@ -76,8 +78,20 @@ func TestWhatBecomesOfObjectsIsRecorded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// It comes to the API server by a way that can be cut.
+	config := rest.CopyConfig(server.Config)
+	at, err := url.Parse(config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	way, err := world.NewProxy("127.0.0.1:0", at.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = way.Close() })
+	config.Host, config.ServerName = "https://"+way.Address(), at.Hostname()
 	recording, stop := context.WithCancel(ctx)
-	wait, err := history.Record(recording, server.Config, writer)
+	wait, err := history.Record(recording, config, writer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,16 +112,31 @@ func TestWhatBecomesOfObjectsIsRecorded(t *testing.T) {
 	}
 	want := []string{"added default/before", "recorded all that are there", "added default/after", "modified default/after", "deleted default/after"}
 	var got []string
-	for len(got) < len(want) && ctx.Err() == nil {
-		time.Sleep(50 * time.Millisecond)
-		got = nil
-		if _, err := fake.Read(path, 0, func(e history.Event) error {
-			got = append(got, e.Event+" "+e.Name)
-			return nil
-		}); err != nil {
-			t.Fatal(err)
+	told := func() []string {
+		for got = nil; len(got) < len(want) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+			got = nil
+			if _, err := fake.Read(path, 0, func(e history.Event) error {
+				got = append(got, e.Event+" "+e.Name)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
 		}
+		return got
 	}
+	told()
+	heal := way.Cut(world.Refuse)
+	want = append(want, "unrecorded what happens from now on")
+	told()
+	if err := c.Create(ctx, left("meanwhile")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Delete(ctx, before); err != nil {
+		t.Fatal(err)
+	}
+	heal()
+	want = append(want, "added default/meanwhile", "deleted default/before", "recorded all that are there")
+	told()
 	stop()
 	wait()
 	if err := writer.Close(); err != nil {
@@ -127,6 +156,9 @@ func TestWhatBecomesOfObjectsIsRecorded(t *testing.T) {
 		}
 		if o.Kind != "ElementoCleanup" || o.Key() != e.Name || o.Metadata.UID != e.UID || o.Spec.VMName != e.VM || e.VM == "" || e.Host != "h1" || o.Metadata.CreationTimestamp.IsZero() {
 			t.Errorf("the event %+v tells of %+v", e, o)
+		}
+		if e.Event == "deleted" && e.Name == "default/before" && o.Metadata.DeletionTimestamp.IsZero() {
+			t.Error("what was gone when it was looked for again is not told to have been deleted")
 		}
 		for _, text := range []string{"managedFields", "all of it again"} {
 			if strings.Contains(string(e.Detail), text) {

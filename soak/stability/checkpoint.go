@@ -206,14 +206,24 @@ func (c *checkpoint) save() error {
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(c.out, checkpointFile)
-	if err := os.WriteFile(file+".new", append(content, '\n'), 0o644); err != nil {
-		return fmt.Errorf("writing how far the run has come: %w", err)
-	}
-	if err := os.Rename(file+".new", file); err != nil {
+	if err := replace(filepath.Join(c.out, checkpointFile), append(content, '\n')); err != nil {
 		return fmt.Errorf("writing how far the run has come: %w", err)
 	}
 	return nil
+}
+
+// replace writes a file that is whole, the old or the new one, whenever the machine
+// dies.
+func replace(path string, content []byte) error {
+	file, err := os.Create(path + ".new")
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
 }
 
 // parts are those that did something, as a report shows them.

@@ -52,7 +52,10 @@ func TestWhatHasAnOwnerMayStay(t *testing.T) {
 			machine(1, "added", "a", "h1"), vm(2, "made", "h1", "a", "1"),
 			object(3, "added", "ElementoMachine", "moved", map[string]any{"vmName": "a", "host": "h1"}), machine(4, "deleted", "a", "h1"), later(600),
 		},
-		"a network of somebody else":         {network(1, "made", "h1", "theirs"), vm(2, "made", "h1", "a", "1"), vm(3, "removed", "h1", "a", "1"), later(600)},
+		"a network of somebody else": {network(1, "made", "h1", "theirs"), vm(2, "made", "h1", "a", "1"), vm(3, "removed", "h1", "a", "1"), later(600)},
+		"a VM whose machine was given its host while nobody told of objects": {
+			recorded(0), machine(1, "added", "a", ""), unrecorded(2), vm(3, "made", "h1", "a", "1"), later(100), machine(101, "modified", "a", "h1"), recorded(101), later(600),
+		},
 		"what comes to be at the end":        {vm(1, "made", "h1", "a", "1"), later(3)},
 		"a VM without a Machine for a while": {vm(1, "made", "h1", "a", "1"), volume(1, "made", "h1", "a-boot"), vm(300, "removed", "h1", "a", "1"), volume(300, "removed", "h1", "a-boot"), later(600)},
 	} {
@@ -63,6 +66,11 @@ func TestWhatHasAnOwnerMayStay(t *testing.T) {
 // recorded tells that objects are told of from now on.
 func recorded(seconds float64) history.Event {
 	return history.Event{Time: at(seconds), Kind: fake.Object, Event: "recorded"}
+}
+
+// unrecorded tells that they are not any more.
+func unrecorded(seconds float64) history.Event {
+	return history.Event{Time: at(seconds), Kind: fake.Object, Event: "unrecorded"}
 }
 
 func TestWhatIsLeftIsUnknownWhereNobodyTellsOfItsOwners(t *testing.T) {
@@ -108,6 +116,9 @@ func TestWhatOutlivesItsOwnerIsFound(t *testing.T) {
 		},
 		"a cleanup whose host is back": {
 			story{vm(0, "made", "h1", "x", "1"), vm(0, "removed", "h1", "x", "1"), host(1, "down", "h1"), cleanup(2, "added", "a", "h1"), host(3, "up", "h1"), later(600)}, "ElementoCleanup",
+		},
+		"what was left while nobody told of objects": {
+			story{recorded(0), machine(1, "added", "a", "h1"), vm(2, "made", "h1", "a", "1"), unrecorded(3), machine(50, "deleted", "a", "h1"), recorded(51), later(100)}, "vm a is on h1",
 		},
 		"at the end only: what nobody ever owned": {story{recorded(0), vm(1, "made", "h1", "a", "1"), later(600)}, "nobody has ever owned it"},
 	} {
