@@ -82,7 +82,9 @@ func (s *soak) examine(ctx context.Context, r1 *reports.Examination) {
 	r1.Latency(s.latencies()...)
 	r1.Validator(watch.ForReport(o.results)...)
 	s.tellParts()
-	Expect(o.err).NotTo(HaveOccurred())
+	if o.err != nil {
+		Fail(o.err.Error())
+	}
 }
 
 // endure is the run with faults. It answers no criterion: R1 asks for none.
@@ -93,7 +95,9 @@ func (s *soak) endure(ctx SpecContext) {
 	s.site.Report.Figure(s.figures()...)
 	s.site.Report.Validator(watch.ForReport(o.results)...)
 	s.tellParts()
-	Expect(o.err).NotTo(HaveOccurred())
+	if o.err != nil {
+		Fail(o.err.Error())
+	}
 }
 
 func (s *soak) workload() string {
@@ -235,7 +239,7 @@ func (s *soak) supervise(ctx context.Context, w *watch.Watch, ended <-chan struc
 	case <-ctx.Done():
 		s.halt(context.Cause(ctx))
 	case <-w.Violated():
-		s.halt(fmt.Errorf("an invariant is broken, and the run was stopped: %v", w.Violations()))
+		s.halt(fmt.Errorf("an invariant is broken, and the run was stopped: %s", w.Violations()[0]))
 	case <-s.site.World.Failed():
 		s.halt(s.site.World.Err())
 	}
@@ -340,25 +344,24 @@ func (s *soak) fault(what string) {
 }
 
 // joinedWorkers are the VMs of workers whose nodes have joined and that nobody
-// deletes.
-func (s *soak) joinedWorkers(ctx context.Context) ([]string, error) {
+// deletes; none while the management plane is away.
+func (s *soak) joinedWorkers(ctx context.Context) (names []string) {
 	machines, objects := &clusterv1.MachineList{}, &infrav1.ElementoMachineList{}
 	if err := errors.Join(s.site.Admin.List(ctx, machines, client.InNamespace(s.namespace)), s.site.Admin.List(ctx, objects, client.InNamespace(s.namespace))); err != nil {
-		return nil, err
+		return nil
 	}
 	joined := map[string]bool{}
 	for _, m := range machines.Items {
 		_, controlPlane := m.Labels[clusterv1.MachineControlPlaneLabel]
 		joined[m.Spec.InfrastructureRef.Name] = !controlPlane && m.Status.NodeRef.Name != "" && m.DeletionTimestamp == nil
 	}
-	var names []string
 	for _, o := range objects.Items {
 		if joined[o.Name] {
 			names = append(names, o.Spec.VMName)
 		}
 	}
 	slices.Sort(names)
-	return names, nil
+	return names
 }
 
 // took takes down how long a step took.

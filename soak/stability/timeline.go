@@ -39,8 +39,11 @@ func (c *checkpoint) timeLine() (reports.TimeLine, error) {
 			switch e.Kind {
 			case fakehistory.Sample:
 				var s watch.Sample
-				if json.Unmarshal(e.Detail, &s) != nil || e.Time.Sub(last[e.Name]) < every {
+				if e.Time.Sub(last[e.Name]) < every {
 					return nil
+				}
+				if err := json.Unmarshal(e.Detail, &s); err != nil {
+					return err
 				}
 				last[e.Name] = e.Time
 				line.Sample(e.Name+": memory", "MiB", e.Time, float64(s.ResidentMemory)/(1<<20))
