@@ -334,16 +334,29 @@ func TestACleanupSparesTheForwardAndNetworkOfAClusterThatLives(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1})
 	cluster, infra := s.provisionedCluster()
-	s.provisionedMachine(cluster, controlPlane)
+	_, m := s.provisionedMachine(cluster, controlPlane)
 	awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.ReadyReason)
+	var waiting []*infrav1.ElementoCleanup
 	for _, spec := range []infrav1.ElementoCleanupSpec{
 		{Host: infra.Spec.EndpointHost, ForwardPort: infra.Spec.ControlPlaneEndpoint.Port},
 		{Host: "host-1", NetworkName: infra.Spec.Network.Name},
 	} {
-		awaitCondition(s, s.cleanup(spec), infrav1.ReadyCondition, infrav1.OwnerLivesReason)
+		c := s.cleanup(spec)
+		awaitCondition(s, c, infrav1.ReadyCondition, infrav1.OwnerLivesReason)
+		waiting = append(waiting, c)
 	}
 	if s.forwardTarget() == "" || len(s.fake.Inventory().Hosts[0].Networks) == 0 {
 		t.Errorf("AtomOS has %v", s.fake.Inventory().Resources())
+	}
+
+	s.remove(m)
+	s.remove(infra)
+	gone := time.Now()
+	for _, c := range waiting {
+		s.awaitGone(c)
+	}
+	if took := time.Since(gone); took > 10*time.Second {
+		t.Errorf("the cleanups ended %s after their cluster", took)
 	}
 }
 

@@ -335,6 +335,29 @@ func TestANamespaceThatIsDeletedTakesItsIdentityFirst(t *testing.T) {
 	s.wantNothingLeft()
 }
 
+func TestTheDefaultIdentityStandsInForOneThatWentWithItsNamespace(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	_, m := s.provisionedMachine(cluster)
+	s.stopManager() // forgets what it knew
+	must(0, s.Delete(s.ctx(), s.identity(infra.Spec.IdentityRef.Name)))
+	must(0, s.Delete(s.ctx(), m))
+	must(0, s.Delete(s.ctx(), infra))
+	spare := s.identity("spare-elemento-identity")
+	s.create(spare)
+	s.defaultIdentity = client.ObjectKeyFromObject(spare)
+	s.startManager()
+	c := awaitCondition(s, m, infrav1.DeletingCondition, infrav1.IdentityNotFoundReason)
+	if !strings.Contains(c.Message, "--default-identity") {
+		t.Errorf("message is %q, which does not say what to do where no Secret can be made", c.Message)
+	}
+	edit(s, infra, func(c *infrav1.ElementoCluster) { c.Spec.IdentityRef = infrav1.IdentityReference{} })
+	s.awaitGone(m)
+	s.awaitGone(infra)
+	s.wantNothingLeft()
+}
+
 func TestAnIdentityThatIsGoneMakesNothingNew(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1})

@@ -75,8 +75,12 @@ func (i *Identities) current(ctx context.Context, user fleet.User, ref infrav1.I
 	if err := i.Secrets.Get(ctx, from, secret); apierrors.IsNotFound(err) && cleaningUp && member != nil {
 		return member, nil, nil
 	} else if apierrors.IsNotFound(err) {
-		return nil, wrong(infrav1.IdentityNotFoundReason, "Secret %s does not exist; create it with the keys %s, %s, %s, %s and %s", from,
-			fleet.KeyEndpoints, fleet.KeyClientUID, fleet.KeyCertificate, fleet.KeyPrivateKey, fleet.KeyAuthority), nil
+		instead := ""
+		if cleaningUp && ref.Name != "" && user.Kind == "ElementoCluster" { // a namespace that is being deleted takes no Secret
+			instead = "; or empty the ElementoCluster's spec.identityRef, and start the manager with --default-identity"
+		}
+		return nil, wrong(infrav1.IdentityNotFoundReason, "Secret %s does not exist; create it with the keys %s, %s, %s, %s and %s%s", from,
+			fleet.KeyEndpoints, fleet.KeyClientUID, fleet.KeyCertificate, fleet.KeyPrivateKey, fleet.KeyAuthority, instead), nil
 	} else if err != nil {
 		return nil, nil, fmt.Errorf("reading identity Secret %s: %w", from, err)
 	}

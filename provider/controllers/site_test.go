@@ -63,6 +63,8 @@ type site struct {
 	// identityAge is how long the next manager takes a Secret that it read for
 	// good; zero is the default.
 	identityAge time.Duration
+	// defaultIdentity is that of the next manager, which has none if it is zero.
+	defaultIdentity client.ObjectKey
 	// grace is how long the next manager waits for hosts that are silent.
 	grace       time.Duration
 	stopManager func()
@@ -195,7 +197,7 @@ func (s *site) startManager() {
 		Fleet: s.fleet, Expected: controllers.ExpectsVM(mgr.GetClient()), Drifted: controllers.DriftedVMs(mgr.GetClient()),
 		Cleanups: controllers.WaitingCleanups(mgr.GetClient()),
 	}))
-	identities := &controllers.Identities{Secrets: mgr.GetAPIReader(), Fleet: s.fleet, MaxAge: s.identityAge}
+	identities := &controllers.Identities{Secrets: mgr.GetAPIReader(), Fleet: s.fleet, Default: s.defaultIdentity, MaxAge: s.identityAge}
 	cleanups := &controllers.Cleanups{Client: mgr.GetClient(), Live: mgr.GetAPIReader()}
 	options := controller.Options{MaxConcurrentReconciles: 10}
 	must(0, (&controllers.ClusterReconciler{

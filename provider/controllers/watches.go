@@ -145,6 +145,9 @@ func (r *CleanupReconciler) SetupWithManager(mgr manager.Manager, options contro
 		Watches(&infrav1.ElementoMachine{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 			return r.of(ctx, client.MatchingFields{vmNameIndex: o.(*infrav1.ElementoMachine).Spec.VMName})
 		}), builder.WithPredicates(gone())).
+		Watches(&infrav1.ElementoCluster{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+			return r.of(ctx, client.InNamespace(o.GetNamespace()))
+		}), builder.WithPredicates(gone())).
 		WatchesRawSource(told(r.Fleet, r.concerned)).
 		Complete(r)
 }
@@ -161,8 +164,8 @@ func (r *CleanupReconciler) concerned(ctx context.Context, change fleet.Change) 
 	return nil
 }
 
-// of are the cleanups that an index finds.
-func (r *CleanupReconciler) of(ctx context.Context, by client.MatchingFields) (requests []reconcile.Request) {
+// of are the cleanups that an option of a list finds.
+func (r *CleanupReconciler) of(ctx context.Context, by client.ListOption) (requests []reconcile.Request) {
 	cleanups := &infrav1.ElementoCleanupList{}
 	if err := r.Client.List(ctx, cleanups, by, client.UnsafeDisableDeepCopy); err != nil {
 		return nil // the manager is stopping
