@@ -27,7 +27,7 @@ func (g growing) figure() reports.Figure {
 		unit = g.measure.unit + " per cycle"
 	}
 	return reports.Figure{
-		Name: g.process + ": growth of " + g.measure.name, Unit: unit, Value: g.growth.perCycle,
+		Name: fmt.Sprintf("%s: growth of %s (%g tolerated)", g.process, g.measure.name, g.measure.tolerance), Unit: unit, Value: g.growth.perCycle,
 		Interval: &reports.Interval{Low: g.growth.low, High: g.growth.high, Confidence: confidence},
 	}
 }
