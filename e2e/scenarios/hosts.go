@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -261,7 +263,7 @@ func hosts() []scenario {
 			answers: "AtomOS Hypervisor Updates: \"drain nodes, update hypervisor, recreate VMs\"",
 			does:    "a host goes into maintenance, its Machines are deleted one at a time, it reboots and comes back",
 			during:  "nothing is placed on it; the API answers but for the moments in which its endpoint moves",
-			after:   "the host was empty before its update, and the cluster is whole",
+			after:   "the cluster had left the host before its update, and is whole",
 			on:      virtual,
 			play: func(ctx context.Context, s *stage) {
 				workload := s.workload(ctx, s.Cluster)
@@ -276,7 +278,7 @@ func hosts() []scenario {
 					s.change("Machine "+v.machine.Name+" is deleted", func() error { return s.Admin.Delete(ctx, v.machine.DeepCopy()) })
 					s.converges(ctx, "it is replaced", each(s.replaced(v), s.Cluster.whole(s)))
 				}
-				s.within(ctx, cycle, "the host is empty", s.empty(host))
+				s.within(ctx, cycle, "the cluster has left the host", s.left(host))
 				s.breaks(host+" is updated", func() error { return s.Fake.Down(ctx, host) },
 					func(ctx context.Context) error { return s.Fake.Up(ctx, host) })
 				s.stays(ctx, 5*time.Second, "nobody misses it", s.Cluster.has(s.Cluster.workers))
@@ -461,16 +463,16 @@ func (s *stage) readyIn(workers int, not string) check {
 	}
 }
 
-// empty holds when a host has no VM of ours.
-func (s *stage) empty(host string) check {
+// left holds when a host has no VM of the cluster any more.
+func (s *stage) left(host string) check {
 	return func(ctx context.Context) error {
-		inventory, err := s.inventory(ctx)
+		objects, err := s.Cluster.vms(ctx)
 		if err != nil {
 			return err
 		}
-		for _, h := range inventory.Hosts {
-			if h.Name == host && len(h.VMs) > 0 {
-				return fmt.Errorf("host %s has %d VMs, the first is %s", host, len(h.VMs), h.VMs[0].Name)
+		for _, o := range objects {
+			if _, hosts, err := s.onAtomOS(ctx, o.Spec.VMName); err != nil || slices.Contains(hosts, host) {
+				return errors.Join(err, fmt.Errorf("host %s has VM %s", host, o.Spec.VMName))
 			}
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -49,10 +50,11 @@ type standing struct {
 }
 
 // stand returns the standing cluster of that name, in the shape that it was made
-// in: one that a failed scenario has left in another state is made anew.
+// in: one that a scenario has left in another state, and that does not come to rest
+// by itself, is made anew.
 func (t *troupe) stand(ctx context.Context, name cluster) *standing {
 	if c := t.standing[name]; c != nil {
-		if c.whole(&stage{Site: t.site})(ctx) == nil {
+		if c.rests(ctx) {
 			return c
 		}
 		c.Delete(ctx, t.site.Admin)
@@ -63,6 +65,24 @@ func (t *troupe) stand(ctx context.Context, name cluster) *standing {
 	t.standing[name] = c
 	c.make(ctx)
 	return c
+}
+
+// rests tells whether the cluster is whole, or is so soon: what befalls a host
+// befalls more clusters than the one that a scenario looks at.
+func (c *standing) rests(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	whole := c.whole(&stage{Site: c.Site})
+	for whole(ctx) != nil {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+	}
+	return true
 }
 
 // cluster is one of a name, with a network of its own.
