@@ -204,9 +204,9 @@ func (s *soak) work(ctx context.Context, tell *progress, w *watch.Watch) error {
 		injecting.Go(func() { s.halt(injector.Run(breaking, plan)) })
 	}
 	err := s.count(working, tell, w)
-	lanes.Wait() // each ends its turn, with the faults that there are
 	mend()
 	injecting.Wait()
+	lanes.Wait() // each ends its turn, in peace
 	return err
 }
 
