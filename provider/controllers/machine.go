@@ -138,6 +138,10 @@ func (r *MachineReconciler) relatives(ctx context.Context, s *machineScope) (err
 		return nil
 	}
 	s.cluster, err = util.GetClusterByName(ctx, r.Client, s.object.Namespace, name)
+	if apierrors.IsNotFound(err) && !s.object.DeletionTimestamp.IsZero() {
+		s.infrastructure, err = bereaved(ctx, r.Client, s.object.Namespace, name)
+		return err
+	}
 	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
@@ -150,6 +154,16 @@ func (r *MachineReconciler) relatives(ctx context.Context, s *machineScope) (err
 	}
 	s.infrastructure = infrastructure
 	return nil
+}
+
+// bereaved is the infrastructure of a Cluster that is gone, by its label; nil if there
+// is none. It waits for its machines, and they need the identity that it names.
+func bereaved(ctx context.Context, c client.Reader, namespace, cluster string) (*infrav1.ElementoCluster, error) {
+	left := &infrav1.ElementoClusterList{}
+	if err := c.List(ctx, left, client.InNamespace(namespace), client.MatchingLabels{clusterv1.ClusterNameLabel: cluster}); err != nil || len(left.Items) != 1 {
+		return nil, err
+	}
+	return &left.Items[0], nil
 }
 
 // awaitInfrastructure waits until the cluster's domains, network and endpoint

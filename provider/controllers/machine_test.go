@@ -84,6 +84,18 @@ func TestAMachineDeletedWhileItsVMIsBeingCreatedLeavesNothing(t *testing.T) {
 	s.wantNothingLeft()
 }
 
+func TestAMachineWhoseClusterIsGoneCanBeDeleted(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	_, m := s.provisionedMachine(cluster)
+	must(0, s.Delete(s.ctx(), infra)) // which waits for its machines
+	s.remove(cluster)                 // by somebody who has taken its finalizer away
+	s.remove(m)
+	s.awaitGone(infra)
+	s.wantNothingLeft()
+}
+
 func TestAMachineDeletedBeforeItsClusterIsReadyIsGoneAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1})

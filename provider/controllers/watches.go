@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
@@ -236,6 +237,13 @@ func (r *ClusterReconciler) concerned(ctx context.Context, change fleet.Change) 
 // ofMachine is the ElementoCluster that a Machine or ElementoMachine belongs to.
 func (r *ClusterReconciler) ofMachine(ctx context.Context, machine client.Object) []reconcile.Request {
 	cluster, err := util.GetClusterFromMetadata(ctx, r.Client, metav1.ObjectMeta{Namespace: machine.GetNamespace(), Labels: machine.GetLabels()})
+	if apierrors.IsNotFound(err) {
+		left, err := bereaved(ctx, r.Client, machine.GetNamespace(), machine.GetLabels()[clusterv1.ClusterNameLabel])
+		if err != nil || left == nil {
+			return nil
+		}
+		return []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(left)}}
+	}
 	if err != nil || !cluster.Spec.InfrastructureRef.IsDefined() {
 		return nil
 	}
