@@ -147,7 +147,13 @@ func (c *checkpoint) putAside() error {
 		if name == checkpointFile || strings.HasPrefix(name, "part-") {
 			continue
 		}
-		if err := os.Rename(filepath.Join(c.out, name), filepath.Join(to, name)); err != nil {
+		from := filepath.Join(c.out, name)
+		if name == "tmp" { // with kubeconfigs, and of no use
+			err = os.RemoveAll(from)
+		} else {
+			err = os.Rename(from, filepath.Join(to, name))
+		}
+		if err != nil {
 			return fmt.Errorf("putting aside what was left when the run was cut short: %w", err)
 		}
 	}

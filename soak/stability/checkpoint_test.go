@@ -53,8 +53,12 @@ func TestARunGoesOnWhereItWasKilled(t *testing.T) {
 	out := t.TempDir()
 	first := process(t, out, hour)
 	first.work(t, 20*time.Minute, "suite.log")
+	first.work(t, 20*time.Minute, "tmp")
 	first.die()
 	second := process(t, out, hour)
+	if isThere(t, out, "tmp") || isThere(t, out, "part-1", "tmp") {
+		t.Error("temporary files, with kubeconfigs in them, are still there")
+	}
 	if !about(second.left(), 40*time.Minute) {
 		t.Errorf("after 20 of 60 minutes %s are left", second.left())
 	}
