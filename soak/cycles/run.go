@@ -19,6 +19,7 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 	"elemento.cloud/cluster-api-provider-elemento/soak/history"
 	"elemento.cloud/cluster-api-provider-elemento/soak/validate"
+	"elemento.cloud/cluster-api-provider-elemento/soak/watch"
 )
 
 // run is one run of the program.
@@ -108,18 +109,7 @@ func (r *run) removeNamespace(ctx context.Context) {
 func (r *run) validate(r3 *reports.Examination) {
 	results, err := validate.Run(r.site.Dir, validate.All(validate.Limits{})...)
 	Expect(err).NotTo(HaveOccurred())
-	for _, result := range results {
-		if result.Verdict == reports.NotRun {
-			continue // it judges what there is none of here, such as probes
-		}
-		var violations []string
-		for _, v := range result.Violations {
-			violations = append(violations, v.String())
-		}
-		r3.Validator(reports.Validator{
-			Name: result.Validator, Rule: result.Explanation, Checked: result.Judged, Violations: violations, Verdict: result.Verdict,
-		})
-	}
+	r3.Validator(watch.ForReport(results)...)
 }
 
 // tidy removes what a round that failed has left.
