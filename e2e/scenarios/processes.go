@@ -108,7 +108,6 @@ func processes() []scenario {
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				// The first change on the host waits, so that there is time to kill.
-				s.fault(ctx, fakeatomos.Fault{Call: "POST storage/cloudinit/*", Times: 1, Effect: fakeatomos.LoseRequest})
 				s.fault(ctx, fakeatomos.Fault{Call: "POST storage/cloudinit/*", Times: 1, Effect: fakeatomos.DelayBefore, Delay: 5 * time.Second})
 				known := s.known(ctx)
 				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })

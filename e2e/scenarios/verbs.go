@@ -85,12 +85,6 @@ func (s *stage) anyHost() string {
 	return draw(s, s.World.Hosts()).ID
 }
 
-// scale asks for so many workers and says nothing of when they are there.
-func (s *stage) scale(ctx context.Context, workers int) {
-	GinkgoHelper()
-	Expect(s.Cluster.scale(ctx, workers)).To(Succeed())
-}
-
 // inventory is what the fake holds.
 func (s *stage) inventory(ctx context.Context) (fakeatomos.Inventory, error) {
 	return s.Fake.Inventory(ctx)
