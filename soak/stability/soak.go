@@ -90,7 +90,7 @@ func (s *soak) examine(ctx context.Context, r1 *reports.Examination) {
 // endure is the run with faults. It answers no criterion: R1 asks for none.
 func (s *soak) endure(ctx SpecContext) {
 	var o outcome
-	s.site.Report.Step(fmt.Sprintf("%s, with %d faults in the background and %d kinds of events", s.workload(), len(s.plan.Background), len(s.plan.Events)),
+	s.site.Report.Step(fmt.Sprintf("%s, with %d faults in the background and %d kinds of events", s.workload(), s.background(), len(s.plan.Events)),
 		func() { o = s.run(ctx) })
 	s.site.Report.Figure(s.figures()...)
 	s.site.Report.Validator(watch.ForReport(o.results)...)
@@ -108,13 +108,21 @@ func (s *soak) workload() string {
 func (s *soak) figures() []reports.Figure {
 	all := []reports.Figure{
 		{Name: reports.Hours, Value: s.checkpoint.now().lasted().Hours(), Unit: "h"},
-		{Name: reports.FaultsSet, Value: float64(s.faultsSet)},
+		{Name: reports.FaultsSet, Value: float64(s.faultsSet + s.background())},
 		{Name: "clusters that came and went", Value: float64(s.turns.Load())},
 	}
 	if len(s.checkpoint.parts()) > 1 {
 		all = append(all, reports.Figure{Name: "hours of all processes together", Value: s.checkpoint.elapsed().Hours(), Unit: "h"})
 	}
 	return all
+}
+
+// background is how many faults there are all the while.
+func (s *soak) background() int {
+	if s.plan == nil {
+		return 0
+	}
+	return len(s.plan.Background)
 }
 
 // tellParts tells the report which processes the run was made of, and how it went.
