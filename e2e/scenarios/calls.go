@@ -150,7 +150,7 @@ func calls() []scenario {
 				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
 				s.always(ctx, "nothing of a VM is there without its ElementoMachine", s.noStrays())
 				for _, call := range []string{"POST matcher/stop", "DELETE matcher/unregister", "POST storage/destroy"} {
-					s.fault(ctx, fakeatomos.Fault{Call: call, Times: 2, Effect: fakeatomos.LoseReply})
+					s.fault(ctx, fakeatomos.Fault{Call: call, Times: 1, Effect: fakeatomos.LoseReply})
 				}
 				s.change("a worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
 				s.converges(ctx, "nothing is left of it", s.Cluster.whole(s))

@@ -35,6 +35,13 @@ type stage struct {
 	took            time.Duration
 	undo            []func(context.Context) error
 	guards          []*guard
+	faults          []fault
+}
+
+// fault is one that was set, and how often it has to fire at least.
+type fault struct {
+	id, what string
+	times    int
 }
 
 // breaks does something bad. undo, which may be nil, ends it; it is done at the
@@ -169,8 +176,8 @@ func (s *stage) broke() error {
 	return nil
 }
 
-// end ends what was watched over, undoes what is still broken, and demands that the
-// standing cluster is as it was made.
+// end ends what was watched over, undoes what is still broken, and demands that all
+// that was to go wrong has, and that the standing cluster is as it was made.
 func (s *stage) end(ctx context.Context) {
 	for _, g := range s.guards {
 		g.end()
@@ -181,6 +188,9 @@ func (s *stage) end(ctx context.Context) {
 	}
 	if len(s.undo) > 0 {
 		s.heals(ctx, "all is mended")
+	}
+	if err := s.fired(); err != nil {
+		Fail(err.Error())
 	}
 	if s.Cluster != nil {
 		s.converges(ctx, "the cluster is as it was", s.Cluster.whole(s))
@@ -200,18 +210,39 @@ func (s *stage) restore(ctx context.Context) {
 	Expect(s.Fake.RemoveFaults(ctx, "")).To(Succeed())
 }
 
-// fault has the fake do something wrong, until it is healed.
+// fault has the fake do something wrong, until it is healed. The scenario fails if
+// that has not happened as often as the fault says, or at all: then it shows nothing.
 func (s *stage) fault(ctx context.Context, f fakeatomos.Fault) {
 	GinkgoHelper()
 	f.Seed = int64(s.Rand.Uint64() >> 1)
+	what := string(f.Effect)
+	if f.Call != "" {
+		what += " on " + f.Call
+	}
 	var id string
-	s.breaks(fmt.Sprintf("%s on %q %s", f.Effect, f.Call, f.Host), func() (err error) {
+	s.breaks(what, func() (err error) {
 		id, err = s.Fake.AddFault(ctx, f)
 		return err
 	}, func(ctx context.Context) error { return s.Fake.RemoveFaults(ctx, id) })
+	s.faults = append(s.faults, fault{id: id, what: what, times: max(f.Times, 1)})
 }
 
-// all holds when all do.
+// fired says which of the faults has not.
+func (s *stage) fired() error {
+	fired, err := s.troupe.watched.fired()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range s.faults {
+		if n := fired[f.id]; n < f.times {
+			errs = append(errs, fmt.Errorf("%s has happened %d times, want %d: the scenario has shown nothing", f.what, n, f.times))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// each holds when all do.
 func each(checks ...check) check {
 	return func(ctx context.Context) error {
 		for _, c := range checks {
