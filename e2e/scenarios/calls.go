@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -67,7 +68,7 @@ func calls() []scenario {
 		{
 			name:    "nonsense-replies",
 			answers: safeRetries,
-			does:    "hosts answer every tenth call with half a body, broken JSON, other JSON, or 204 where a reply is due",
+			does:    "hosts answer one call in three with half a body, broken JSON, other JSON, or 204 where a reply is due",
 			during:  "no VM is on AtomOS twice",
 			after:   "two new workers are Ready, and go again without a trace",
 			on:      small,
@@ -83,13 +84,13 @@ func calls() []scenario {
 		{
 			name:    "slow-storage",
 			answers: "CAPV#625: slow storage makes doubles",
-			does:    "every change of a volume takes 12 s, longer than daemons wait for it",
+			does:    "the boot volume and the seed of a new worker take 35 s to make, longer than a call for a VM may take",
 			during:  "no VM is on AtomOS twice",
 			after:   "the worker is Ready, and no volume is left over",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
-				s.fault(ctx, fakeatomos.Fault{Call: "POST storage/cloudinit/*", Effect: fakeatomos.DelayBefore, Delay: 12 * time.Second})
+				s.fault(ctx, fakeatomos.Fault{Call: "POST storage/cloudinit/*", Times: 2, Effect: fakeatomos.DelayBefore, Delay: 35 * time.Second})
 				s.grows(ctx, 1)
 			},
 		},
@@ -110,7 +111,7 @@ func calls() []scenario {
 		{
 			name:    "busy-hosts",
 			answers: "CAPH#1331, CAPV#1070: API rate limits",
-			does:    "hosts answer half of all calls with 503 or 429",
+			does:    "hosts answer nearly half of all calls with 503 or 429",
 			during:  "no VM is on AtomOS twice",
 			after:   "two new workers are Ready",
 			on:      small,
@@ -177,14 +178,19 @@ func calls() []scenario {
 		{
 			name:    "host-turns-out-full",
 			answers: "c4: 204 to register means that the pledge cannot be placed, whatever canallocate said",
-			does:    "a host refuses two registers with 204 after it was chosen",
+			does:    "the host that was chosen for a new worker loses its room while the register is under way, and answers 204",
 			during:  "no VM is on AtomOS twice",
 			after:   "the worker is Ready on another host, and the first one has nothing of it",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
-				s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Times: 1, Effect: fakeatomos.Refuse, Status: 204})
-				s.grows(ctx, 1)
+				register := s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Times: 1, Effect: fakeatomos.DelayBefore, Delay: 4 * time.Second})
+				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				host, name := s.struck(ctx, register)
+				s.breaks("host "+host+" has no room any more", func() error { return s.Fake.SetCapacity(ctx, host, 1, 0) },
+					func(ctx context.Context) error { return s.Fake.SetCapacity(ctx, host, 0, 0) })
+				s.converges(ctx, "it is Ready elsewhere", each(s.Cluster.has(s.Cluster.workers+1), s.consistent(s.Cluster), s.absentFrom(host, name)))
+				s.change("a worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
 			},
 		},
 		{
@@ -212,8 +218,8 @@ func calls() []scenario {
 		{
 			name:    "community-limit",
 			answers: "c4: Community Edition hosts have two VMs; the third register is refused until a license is armed",
-			does:    "all hosts turn out to be of the Community Edition while a worker is wanted; then they have a license",
-			during:  "the VMs that are there stay",
+			does:    "all hosts have two VMs and turn out to be of the Community Edition while a worker is wanted; then they have a license",
+			during:  "the workers that are there stay; the new one says what it waits for",
 			after:   "the worker is Ready",
 			on:      wide,
 			play: func(ctx context.Context, s *stage) {
@@ -221,18 +227,26 @@ func calls() []scenario {
 					s.always(ctx, "the VMs that are there stay", s.untouched(v))
 				}
 				for _, h := range s.World.Hosts() {
+					for _, name := range []string{"one", "two"} {
+						var uid string
+						s.breaks("somebody else's VM is on host "+h.ID, func() (err error) {
+							uid, err = s.foreignVM(ctx, h.ID, "someone-else", name+"-on-"+h.ID)
+							return err
+						}, func(ctx context.Context) error { return s.unregister(ctx, h.ID, "someone-else", uid) })
+					}
 					s.breaks("host "+h.ID+" is of the Community Edition", func() error { return s.Fake.SetCommunity(ctx, h.ID, true) },
 						func(ctx context.Context) error { return s.Fake.SetCommunity(ctx, h.ID, false) })
 				}
-				s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
-				s.within(ctx, cycle, "it says why it waits", func(ctx context.Context) error {
-					return either(s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.NoCapacityReason),
-						s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.LicenseRequiredReason),
-						s.someSays(s.Cluster, infrav1.VMProvisionedCondition, infrav1.LicenseRequiredReason))(ctx)
-				})
+				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.within(ctx, cycle, "it says why it waits", either(
+					s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.NoCapacityReason),
+					s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.LicenseRequiredReason),
+					s.someSays(s.Cluster, infrav1.VMProvisionedCondition, infrav1.LicenseRequiredReason)))
 				s.heals(ctx, "the hosts have licenses")
 				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
-				s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				// The one that is to go is the new one: the others are watched over.
+				s.condemnNewest(ctx, 1)
+				s.change("a worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
 			},
 		},
 		{
@@ -309,6 +323,39 @@ func (s *stage) grows(ctx context.Context, by int) {
 	s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+by) })
 	s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+by), s.consistent(s.Cluster)))
 	s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+}
+
+// struck waits until a fault has fired, and returns on which host and about which
+// VM that was.
+func (s *stage) struck(ctx context.Context, fault string) (host, vm string) {
+	s.within(ctx, cycle, "it happens", func(context.Context) error {
+		fired, err := s.troupe.watched.fired()
+		if err != nil {
+			return err
+		}
+		if len(fired[fault]) == 0 {
+			return errors.New("it has not happened yet")
+		}
+		host, vm = fired[fault][0].Host, fired[fault][0].VM
+		return nil
+	})
+	return host, vm
+}
+
+// absentFrom holds when a host has nothing of a VM.
+func (s *stage) absentFrom(host, vm string) check {
+	return func(ctx context.Context) error {
+		inventory, err := s.inventory(ctx)
+		if err != nil {
+			return err
+		}
+		for _, h := range inventory.Hosts {
+			if h.Name == host {
+				return without(h, vm)
+			}
+		}
+		return nil
+	}
 }
 
 // registers is how many registers have come to the hosts so far.

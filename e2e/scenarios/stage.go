@@ -212,19 +212,19 @@ func (s *stage) restore(ctx context.Context) {
 
 // fault has the fake do something wrong, until it is healed. The scenario fails if
 // that has not happened as often as the fault says, or at all: then it shows nothing.
-func (s *stage) fault(ctx context.Context, f fakeatomos.Fault) {
+func (s *stage) fault(ctx context.Context, f fakeatomos.Fault) (id string) {
 	GinkgoHelper()
 	f.Seed = int64(s.Rand.Uint64() >> 1)
 	what := string(f.Effect)
 	if f.Call != "" {
 		what += " on " + f.Call
 	}
-	var id string
 	s.breaks(what, func() (err error) {
 		id, err = s.Fake.AddFault(ctx, f)
 		return err
 	}, func(ctx context.Context) error { return s.Fake.RemoveFaults(ctx, id) })
 	s.faults = append(s.faults, fault{id: id, what: what, times: max(f.Times, 1)})
+	return id
 }
 
 // fired says which of the faults has not.
@@ -235,7 +235,7 @@ func (s *stage) fired() error {
 	}
 	var errs []error
 	for _, f := range s.faults {
-		if n := fired[f.id]; n < f.times {
+		if n := len(fired[f.id]); n < f.times {
 			errs = append(errs, fmt.Errorf("%s has happened %d times, want %d: the scenario has shown nothing", f.what, n, f.times))
 		}
 	}

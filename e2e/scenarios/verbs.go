@@ -129,19 +129,27 @@ func (s *stage) absent(name string) check {
 			return err
 		}
 		for _, h := range inventory.Hosts {
-			for _, v := range h.VMs {
-				if v.Name == name {
-					return fmt.Errorf("VM %s is on host %s", name, h.Name)
-				}
-			}
-			for _, v := range h.Volumes {
-				if v.Name == name || strings.HasPrefix(v.Name, name+"-") {
-					return fmt.Errorf("volume %s is on host %s", v.Name, h.Name)
-				}
+			if err := without(h, name); err != nil {
+				return err
 			}
 		}
 		return nil
 	}
+}
+
+// without says what a host has of a VM: itself or a volume.
+func without(h fakeatomos.HostInventory, name string) error {
+	for _, v := range h.VMs {
+		if v.Name == name {
+			return fmt.Errorf("VM %s is on host %s", name, h.Name)
+		}
+	}
+	for _, v := range h.Volumes {
+		if v.Name == name || strings.HasPrefix(v.Name, name+"-") {
+			return fmt.Errorf("volume %s is on host %s", v.Name, h.Name)
+		}
+	}
+	return nil
 }
 
 // noTwins holds when no VM name is on AtomOS twice.

@@ -23,16 +23,16 @@ type watched struct {
 	steps  *history.Writer
 	// told is how many violations have been told of.
 	told int
-	// faults counts by their IDs how often faults of the fake have fired, up to the
-	// byte of its history that was read last.
-	faults map[string]int
+	// faults are, by their IDs, the moments at which faults of the fake have fired,
+	// up to the byte of its history that was read last.
+	faults map[string][]history.Event
 	read   int64
 }
 
 func watchOver(ctx context.Context, site *suite.Site) *watched {
 	w, err := watch.Begin(ctx, site, validate.Limits{}, nil)
 	Expect(err).NotTo(HaveOccurred())
-	return &watched{Watch: w, atomOS: filepath.Join(site.Dir, runhistory.Dir, runhistory.AtomOS), steps: site.World.History(), faults: map[string]int{}}
+	return &watched{Watch: w, atomOS: filepath.Join(site.Dir, runhistory.Dir, runhistory.AtomOS), steps: site.World.History(), faults: map[string][]history.Event{}}
 }
 
 // mark says in the history where a scenario has come to.
@@ -51,12 +51,12 @@ func (w *watched) violated() error {
 	return errors.Join(errs...)
 }
 
-// fired counts by their IDs how often the faults of the fake have fired.
-func (w *watched) fired() (map[string]int, error) {
+// fired tells by their IDs when and where the faults of the fake have fired.
+func (w *watched) fired() (map[string][]history.Event, error) {
 	var err error
 	w.read, err = history.Read(w.atomOS, w.read, func(e history.Event) error {
 		if e.Kind == history.Fault && e.Event == "fired" {
-			w.faults[e.ID]++
+			w.faults[e.ID] = append(w.faults[e.ID], e)
 		}
 		return nil
 	})
