@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	. "github.com/onsi/gomega"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
@@ -51,13 +52,15 @@ func drift() []scenario {
 			answers: "Manual Intervention: \"If VM manually deleted outside CAPI: provider recreates it within one reconciliation cycle\"; Drift Remediation: \"Missing VMs: automatically reprovisioned with same configuration\"",
 			does:    "a worker's VM and its volumes are deleted by hand, long after its node has joined",
 			during:  "no VM is on AtomOS twice",
-			after:   "its Machine is replaced by one of the same template, whose node is Ready",
+			after:   "its Machine is replaced within one cycle by one of the same configuration, whose node is Ready",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				v := s.anyWorker(ctx)
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				s.breaks("the VM vanishes", func() error { return s.Fake.VanishVM(ctx, v.host(), v.name(), true) }, nil)
 				s.converges(ctx, "its Machine is replaced", each(s.replaced(v), s.Cluster.whole(s)))
+				Expect(s.took).To(BeNumerically("<=", cycle), "the time until it was replaced")
+				Expect(configuration(s.newest(s.workers(ctx)))).To(Equal(configuration(v)), "the configuration of the one that came")
 			},
 		},
 		{
@@ -69,6 +72,7 @@ func drift() []scenario {
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				v := s.anyWorker(ctx)
+				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				s.breaks("the VM vanishes", func() error { return s.Fake.VanishVM(ctx, v.host(), v.name(), false) }, nil)
 				s.converges(ctx, "its Machine is replaced", each(s.replaced(v), s.absent(v.name()), s.Cluster.whole(s)))
 			},
@@ -104,12 +108,13 @@ func drift() []scenario {
 			name:    "control-plane-vm-vanishes",
 			answers: "Drift Remediation: \"Missing VMs: automatically reprovisioned with same configuration\"",
 			does:    "one of three control planes' VM is deleted by hand",
-			during:  "the API answers but for the 5 s in which its endpoint is led elsewhere",
-			after:   "its Machine is replaced, its etcd member too, and three control planes are Ready",
+			during:  "the API answers but for at most 10 s in which its endpoint is led elsewhere",
+			after:   "its Machine is replaced, and three control planes are Ready",
 			on:      wide,
 			play: func(ctx context.Context, s *stage) {
 				v := s.anyControlPlane(ctx)
 				workload := s.workload(ctx, s.Cluster)
+				s.always(ctx, "the API is never away for longer than 10 s", s.gapAtMost(workload, apiGap))
 				s.breaks("the VM vanishes", func() error { return s.Fake.VanishVM(ctx, v.host(), v.name(), true) }, nil)
 				s.within(ctx, apiGap, "the API answers", s.answersFor(workload, 3))
 				s.converges(ctx, "its Machine is replaced", each(s.replaced(v), s.Cluster.whole(s), s.answers(workload)))
@@ -137,7 +142,7 @@ func drift() []scenario {
 		{
 			name:    "vm-changed-by-hand",
 			answers: "Manual Intervention: \"If VM manually modified: provider logs event but does not force correction (to prevent flapping)\"; Drift Detection: \"resource modifications\"",
-			does:    "a worker's VM gets other memory and fewer slots by hand, and then what it had",
+			does:    "a worker's VM gets more memory and one more slot by hand, and then what it had",
 			during:  "the VM is left alone",
 			after:   "a condition, an event and a metric say so, and no longer once it is as it was",
 			on:      small,
@@ -152,6 +157,7 @@ func drift() []scenario {
 				})
 				s.converges(ctx, "condition, event and metric say so", each(
 					s.says(v, infrav1.VMMatchesSpecCondition, infrav1.DriftedReason), s.event(v, infrav1.DriftedReason), s.metric("elemento_drifted_vms", 1)))
+				s.stays(ctx, never, "nobody changes it back", s.says(v, infrav1.VMMatchesSpecCondition, infrav1.DriftedReason))
 				s.heals(ctx, "the VM is changed back")
 				s.converges(ctx, "nobody complains any more", each(
 					s.says(v, infrav1.VMMatchesSpecCondition, infrav1.MatchesSpecReason), s.metric("elemento_drifted_vms", 0)))
@@ -162,7 +168,7 @@ func drift() []scenario {
 			answers: "Drift Remediation: \"Unexpected VMs: logged as warnings, not automatically deleted (safety mechanism)\"; CAPX#759",
 			does:    "somebody makes a VM with our client UUID by hand",
 			during:  "it is never touched",
-			after:   "a metric counts it, until it goes",
+			after:   "a metric counts it, until it goes, and a warning names it",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				host := s.anyHost()
@@ -173,7 +179,10 @@ func drift() []scenario {
 				}, func(ctx context.Context) error { return s.unregister(ctx, host, s.World.ClientUID(), uid) })
 				s.converges(ctx, "the metric counts it", s.metric("elemento_unexpected_vms", 1))
 				s.within(ctx, cycle, "it runs", s.runsAs("made-by-hand", uid))
-				s.stays(ctx, never, "nobody touches it", s.runsAs("made-by-hand", uid))
+				until := s.always(ctx, "nobody touches it", s.runsAs("made-by-hand", uid))
+				s.converges(ctx, "a warning names it", s.warning("UnexpectedVM", "made-by-hand"))
+				s.stays(ctx, never, "nor later", s.runsAs("made-by-hand", uid))
+				until()
 				s.heals(ctx, "it is removed by hand")
 				s.converges(ctx, "the metric does not count it", s.metric("elemento_unexpected_vms", 0))
 			},
@@ -195,6 +204,7 @@ func drift() []scenario {
 					return err
 				}, func(ctx context.Context) error { return s.unregister(ctx, v.host(), "someone-else", uid) })
 				s.within(ctx, cycle, "it runs", s.runsAs(v.name(), uid))
+				s.always(ctx, "it is never touched", s.runsAs(v.name(), uid))
 				s.condemnNewest(ctx, 1)
 				s.change("the worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
 				s.converges(ctx, "it is gone, and the other VM runs", each(s.replaced(v), s.runsAs(v.name(), uid)))
@@ -206,26 +216,32 @@ func drift() []scenario {
 			answers: "Manual Intervention: \"Cluster administrators can trigger manual reconciliation via CAPI Machine annotations\"",
 			does:    "an administrator asks for a reconcile of a Machine by its annotation",
 			during:  "its VM is left alone",
-			after:   "our manager has reconciled it at once",
+			after:   "our manager has asked its host and reconciled it within 10 s",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				v := s.anyWorker(ctx)
 				s.always(ctx, "its VM is left alone", s.untouched(v))
-				before := s.reconciles(ctx, "elementomachine")
+				asked := time.Now().Format(time.RFC3339Nano)
 				s.change("the annotation is set", func() error {
 					m := v.machine.DeepCopy()
 					if m.Annotations == nil {
 						m.Annotations = map[string]string{}
 					}
-					m.Annotations[infrav1.ReconcileRequestedAnnotation] = "now"
+					m.Annotations[infrav1.ReconcileRequestedAnnotation] = asked
 					return s.Admin.Patch(ctx, m, client.MergeFrom(&v.machine))
 				})
-				s.converges(ctx, "it is reconciled", func(ctx context.Context) error {
-					if n := s.reconciles(ctx, "elementomachine"); n <= before {
-						return fmt.Errorf("no reconcile since: %v", n)
+				reconciled := func(ctx context.Context) error {
+					o := &infrav1.ElementoMachine{}
+					if err := s.Admin.Get(ctx, client.ObjectKeyFromObject(&v.object), o); err != nil {
+						return err
+					}
+					if o.Status.ReconcileRequested != asked {
+						return fmt.Errorf("it was reconciled at the request of %q, want %q", o.Status.ReconcileRequested, asked)
 					}
 					return nil
-				})
+				}
+				s.within(ctx, 10*time.Second, "it is reconciled at once", reconciled)
+				s.converges(ctx, "and its host was asked", each(reconciled, s.saysTrue(v, infrav1.VMRunningCondition)))
 			},
 		},
 		{
@@ -272,6 +288,13 @@ func drift() []scenario {
 			},
 		},
 	}
+}
+
+// configuration is what a VM was asked to be, without what is its own.
+func configuration(v vm) infrav1.ElementoMachineSpec {
+	spec := *v.object.Spec.DeepCopy()
+	spec.VMName, spec.ProviderID, spec.Domain, spec.Host = "", "", "", ""
+	return spec
 }
 
 // newest is the VM of the Machine that came last.

@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/client-go/rest"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/cluster-api/util/conditions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
@@ -45,7 +46,7 @@ func hosts() []scenario {
 		{
 			name:    "host-reboots",
 			answers: "c4: \"A host that reboots must recreate its resources under the right UUIDs\"",
-			does:    "the host of a worker loses power and has it back after 3 s, with its state",
+			does:    "the host of a worker loses power and has it back, with its state, as soon as it is missed",
 			during:  "no VM is on AtomOS twice",
 			after:   "its VMs run, or were replaced; all nodes are Ready",
 			on:      wide,
@@ -79,14 +80,15 @@ func hosts() []scenario {
 			name:    "host-lost",
 			answers: hypervisorFailure + ": \"Provider marks affected machines as failed and provisions replacements\"",
 			does:    "the host of a worker loses power, and has it back after its Machines were replaced",
-			during:  "no Machine's VM runs twice",
+			during:  "no VM is on AtomOS twice",
 			after:   "the worker is replaced on another host; its cleanup record is worked off when the host is back",
 			on:      wide,
 			play: func(ctx context.Context, s *stage) {
 				v := s.workerApart(ctx, s.Cluster)
+				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
 					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
-				s.converges(ctx, "the worker is replaced", s.replaced(v))
+				s.converges(ctx, "the worker is replaced", each(s.replaced(v), s.Cluster.has(s.Cluster.workers)))
 				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
 				s.heals(ctx, "the host has power again")
 				s.converges(ctx, "the record is worked off", each(s.noCleanups(), s.absent(v.name())))
@@ -106,7 +108,7 @@ func hosts() []scenario {
 					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
 				s.within(ctx, apiGap, "the API answers", s.answersFor(workload, 3))
 				s.always(ctx, "the API is never away for longer than 10 s", s.gapAtMost(workload, apiGap))
-				s.converges(ctx, "the control plane is replaced", s.replaced(v))
+				s.converges(ctx, "the control plane is replaced", each(s.replaced(v), s.Cluster.has(s.Cluster.workers)))
 				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
 				s.heals(ctx, "the host has power again")
 				s.converges(ctx, "the record is worked off, and the cluster is whole", each(s.noCleanups(), s.absent(v.name()), s.Cluster.whole(s)))
@@ -125,7 +127,8 @@ func hosts() []scenario {
 				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
 					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
 				s.within(ctx, apiGap, "the API answers", s.answersFor(workload, 3))
-				s.converges(ctx, "the control plane is replaced", s.replaced(v))
+				s.converges(ctx, "the control plane is replaced", each(s.replaced(v), s.Cluster.has(s.Cluster.workers)))
+				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
 				s.heals(ctx, "the host has power again")
 				s.converges(ctx, "the record is worked off, and the cluster is whole", each(s.noCleanups(), s.Cluster.whole(s), s.answers(workload)))
 			},
@@ -133,7 +136,7 @@ func hosts() []scenario {
 		{
 			name:    "forward-host-lost",
 			answers: "design: a forward's host is a single point of failure",
-			does:    "the host of the forward itself is away for 20 s",
+			does:    "the host of the forward itself loses power, and has it back when the API does not answer",
 			during:  "no Machine of another host is replaced",
 			after:   "the API answers at the same endpoint",
 			on:      wide,
@@ -169,6 +172,7 @@ func hosts() []scenario {
 							func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
 					}
 				}
+				Expect(lost).To(Equal(2), "control planes on hosts that have lost power")
 				s.within(ctx, cycle, "the API does not answer", not("the API answers without a majority", s.answers(workload)))
 				s.stays(ctx, 15*time.Second, "nor later", not("the API answers without a majority", s.answers(workload)))
 				s.heals(ctx, "the hosts have power")
@@ -271,6 +275,7 @@ func hosts() []scenario {
 				s.breaks(host+" goes into maintenance", func() error { return s.Fake.SetMaintenance(ctx, host, true) },
 					func(ctx context.Context) error { return s.Fake.SetMaintenance(ctx, host, false) })
 				s.always(ctx, "the API is never away for longer than 10 s", s.gapAtMost(workload, apiGap))
+				s.always(ctx, "nothing is placed on it", s.nothingNewOn(ctx, host))
 				for _, v := range append(s.workers(ctx), s.controlPlanes(ctx)...) {
 					if v.host() != host {
 						continue
@@ -289,16 +294,23 @@ func hosts() []scenario {
 		{
 			name:    "slow-host",
 			answers: "C4 calls carry deadlines; slow is not gone",
-			does:    "one host takes 2 s for every call while workers are made",
-			during:  "the VMs that are there stay, and no VM is on AtomOS twice",
+			does:    "a worker's host takes 2 s for every call while workers are made",
+			during:  "the workers that are there stay, and no VM is on AtomOS twice",
 			after:   "the new workers are Ready",
 			on:      wide,
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
-				host := s.anyHost()
+				for _, v := range s.workers(ctx) {
+					s.always(ctx, "VM "+v.name()+" is the same", s.untouched(v))
+				}
+				host := s.anyWorker(ctx).host()
 				s.breaks(host+" is slow", func() error { return s.Fake.SetSlow(ctx, host, 2*time.Second) },
 					func(ctx context.Context) error { return s.Fake.SetSlow(ctx, host, 0) })
-				s.grows(ctx, 3)
+				s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+3) })
+				s.converges(ctx, "they are Ready", each(s.Cluster.has(s.Cluster.workers+3), s.consistent(s.Cluster)))
+				// Those that are to go are the new ones: the others are watched over.
+				s.condemnNewest(ctx, 3)
+				s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
 			},
 		},
 	}
@@ -433,9 +445,15 @@ func (s *stage) nothingOf(c *standing) check {
 // freeDomain is one of which the forward's host is no part, so that the API stays.
 func (s *stage) freeDomain(ctx context.Context) string {
 	host := s.elementoCluster(ctx, s.Cluster).Spec.EndpointHost
+	var taken string
+	for _, h := range s.World.Hosts() {
+		if h.ID == host {
+			taken = h.Domain
+		}
+	}
 	var domains []string
 	for _, h := range s.World.Hosts() {
-		if h.ID != host {
+		if h.Domain != taken {
 			domains = append(domains, h.Domain)
 		}
 	}
@@ -449,17 +467,54 @@ func (s *stage) readyIn(workers int, not string) check {
 		if err != nil {
 			return err
 		}
-		n := 0
+		domains := map[string]string{}
 		for _, o := range objects {
-			_, controlPlane := o.Labels[clusterv1.MachineControlPlaneLabel]
-			if !controlPlane && o.Spec.Domain != not && o.Status.PowerState == infrav1.PowerStateRunning && o.DeletionTimestamp == nil {
+			domains[o.Name] = o.Spec.Domain
+		}
+		machines, err := s.Cluster.ListMachines(ctx, s.Admin)
+		if err != nil {
+			return err
+		}
+		n := 0
+		for _, m := range machines.Workers {
+			if domains[m.Spec.InfrastructureRef.Name] != not && conditions.IsTrue(&m, clusterv1.ReadyCondition) && m.DeletionTimestamp == nil {
 				n++
 			}
 		}
 		if n < workers {
-			return fmt.Errorf("%d workers run outside of %s, want %d", n, not, workers)
+			return fmt.Errorf("%d workers outside of %s are Ready, want %d", n, not, workers)
 		}
 		return nil
+	}
+}
+
+// nothingNewOn holds as long as a host has no other VMs than it has now.
+func (s *stage) nothingNewOn(ctx context.Context, host string) check {
+	there := map[string]bool{}
+	look := func(ctx context.Context, see func(name string) error) error {
+		inventory, err := s.inventory(ctx)
+		if err != nil {
+			return err
+		}
+		for _, h := range inventory.Hosts {
+			for _, v := range h.VMs {
+				if h.Name == host {
+					if err := see(v.Name); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		return nil
+	}
+	Expect(look(ctx, func(name string) error { there[name] = true; return nil })).To(Succeed())
+	return func(ctx context.Context) error {
+		return look(ctx, func(name string) error {
+			if !there[name] {
+				return fmt.Errorf("VM %s is on host %s", name, host)
+			}
+			return nil
+		})
 	}
 }
 

@@ -67,7 +67,7 @@ func remediations() []scenario {
 				}
 				s.converges(ctx, "the provider says that they are lost", each(
 					s.says(all[0], infrav1.VMProvisionedCondition, infrav1.VMLostReason), s.says(all[1], infrav1.VMProvisionedCondition, infrav1.VMLostReason)))
-				s.stays(ctx, unhealthyAfter*time.Second+5*time.Second, "the last one stays", s.untouched(all[2]))
+				s.stays(ctx, unhealthyAfter*time.Second+5*time.Second, "none is replaced", each(s.kept(all[0]), s.kept(all[1]), s.untouched(all[2])))
 				s.change("the cluster is deleted", func() error { return s.deleteCluster(ctx, c) })
 				s.converges(ctx, "nothing is left of it", each(s.clusterGone(c), s.allGone(all), s.nothingOf(c), s.noCleanups()))
 			},

@@ -283,18 +283,14 @@ func (s *stage) kept(v vm) check {
 	}
 }
 
-// replaced holds when a VM's Machine is gone and so is the VM, on the hosts that
-// have power.
+// replaced holds when a VM's Machine is gone.
 func (s *stage) replaced(v vm) check {
 	return func(ctx context.Context) error {
 		err := s.Admin.Get(ctx, client.ObjectKeyFromObject(&v.machine), &clusterv1.Machine{})
 		if err == nil {
 			return fmt.Errorf("Machine %s is still there", v.machine.Name)
 		}
-		if !apierrors.IsNotFound(err) {
-			return err
-		}
-		return nil
+		return client.IgnoreNotFound(err)
 	}
 }
 
@@ -347,6 +343,23 @@ func (s *stage) event(v vm, reason string) check {
 			}
 		}
 		return fmt.Errorf("no event %s about ElementoMachine %s", reason, v.object.Name)
+	}
+}
+
+// warning holds when there is an event of that reason, about whatever, that names
+// something.
+func (s *stage) warning(reason, name string) check {
+	return func(ctx context.Context) error {
+		list := &eventsv1.EventList{}
+		if err := s.Admin.List(ctx, list); err != nil {
+			return err
+		}
+		for _, e := range list.Items {
+			if e.Reason == reason && e.Type == corev1.EventTypeWarning && strings.Contains(e.Note, name) {
+				return nil
+			}
+		}
+		return fmt.Errorf("no warning %s names %s", reason, name)
 	}
 }
 
@@ -457,14 +470,6 @@ func (s *stage) metric(name string, want float64) check {
 		}
 		return nil
 	}
-}
-
-// reconciles is how many loops a controller of our manager has run.
-func (s *stage) reconciles(ctx context.Context, controller string) float64 {
-	GinkgoHelper()
-	n, err := s.Metric(ctx, "controller_runtime_reconcile_total", map[string]string{"controller": controller})
-	Expect(err).NotTo(HaveOccurred())
-	return n
 }
 
 // apiGap is how long an API may be away when the host or the VM behind its
