@@ -70,7 +70,7 @@ func moves() []scenario {
 				Expect(there.sameAs(v)(ctx)).To(Succeed())
 			}
 			Expect(there.cleanupOf(lost)(ctx)).To(Succeed(), "the record moved too")
-			Expect(s.noCleanups()(ctx)).To(Succeed(), "and is no longer here")
+			Expect(s.noCleanups(client.InNamespace(c.Key.Namespace))(ctx)).To(Succeed(), "and is no longer here")
 			for _, g := range s.guards {
 				g.end()
 			}

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"time"
+
+	. "github.com/onsi/gomega"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
@@ -11,7 +14,7 @@ import (
 )
 
 const (
-	providerFailure = "CAPI Provider Failure: \"Reconciliation resumes from last known state\", \"No manual intervention required for recovery\""
+	providerFailure = "CAPI Provider Failure: \"Provider pod restart does not affect running clusters\", \"Reconciliation resumes from last known state\", \"No manual intervention required for recovery\""
 	partitionHeals  = "Network Partition: \"CAPI's declarative model ensures convergence once partition heals\""
 	planeAway       = "Management Cluster Unavailability"
 )
@@ -84,10 +87,11 @@ func processes() []scenario {
 			name:    "manager-killed",
 			answers: providerFailure,
 			does:    "our manager is killed at a random moment while workers are made, and again while they are removed",
-			during:  "no VM is on AtomOS twice",
+			during:  "the workload cluster's API answers; no VM is on AtomOS twice",
 			after:   "the workers are Ready, and go again without a trace",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
+				s.always(ctx, "the workload cluster's API answers", s.gapAtMost(s.workload(ctx, s.Cluster), 3*time.Second))
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				for _, workers := range []int{s.Cluster.workers + 3, s.Cluster.workers} {
 					s.change(fmt.Sprintf("%d workers are wanted", workers), func() error { return s.Cluster.scale(ctx, workers) })
@@ -107,12 +111,13 @@ func processes() []scenario {
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
-				// The first change on the host waits, so that there is time to kill.
-				s.fault(ctx, fakeatomos.Fault{Call: "POST storage/cloudinit/*", Times: 1, Effect: fakeatomos.DelayBefore, Delay: 5 * time.Second})
+				// The first changes on the host wait, so that there is time to kill.
+				s.fault(ctx, fakeatomos.Fault{Call: "POST storage/cloudinit/*", Times: 2, Effect: fakeatomos.DelayBefore, Delay: 5 * time.Second})
 				known := s.known(ctx)
 				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
 				v := s.placed(ctx, known)
 				s.kills(ctx, world.ElementoProvider)
+				Expect(s.absent(v.name())(ctx)).To(Succeed(), "nothing was made when the manager was killed")
 				s.heals(ctx, "the manager is back")
 				s.converges(ctx, "it is Ready where it was to be", each(s.Cluster.has(s.Cluster.workers+1), s.on(v)))
 				s.changeWatched(ctx, v)
@@ -140,9 +145,9 @@ func processes() []scenario {
 		},
 		{
 			name:    "api-server-away",
-			answers: planeAway + ": \"Existing workload clusters continue operating independently\", \"Upon recovery, CAPI reconciles actual vs. desired state automatically\"",
+			answers: planeAway + ": \"Existing workload clusters continue operating independently\", \"No new cluster operations (create/scale/upgrade) can be performed\", \"Upon recovery, CAPI reconciles actual vs. desired state automatically\"",
 			does:    "the management cluster's API server is killed while workers are made, and is back after 10 s",
-			during:  "the workload cluster's API answers; no VM is on AtomOS twice",
+			during:  "nothing can be asked for; the workload cluster's API answers; no VM is on AtomOS twice",
 			after:   "the workers are Ready",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
@@ -152,6 +157,7 @@ func processes() []scenario {
 				s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+2) })
 				s.after(ctx, time.Duration(500+s.Rand.IntN(1500))*time.Millisecond)
 				s.kills(ctx, world.KubeAPIServer)
+				Expect(s.Cluster.scale(ctx, s.Cluster.workers+3)).NotTo(Succeed(), "what is asked for while nobody listens")
 				s.after(ctx, 10*time.Second)
 				s.heals(ctx, "it is back")
 				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
@@ -242,12 +248,26 @@ func processes() []scenario {
 			answers: "design: certificates are reloaded on rotation",
 			does:    "both daemons and our manager get new certificates while workers are made",
 			during:  "no VM is on AtomOS twice",
-			after:   "the workers are Ready",
+			after:   "the daemons show the new ones, and the workers are Ready",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
+				before, err := s.certificates(ctx)
+				Expect(err).NotTo(HaveOccurred())
 				s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+2) })
 				s.breaks("certificates are rotated", func() error { return s.rotates(ctx, time.Time{}) }, nil)
+				s.converges(ctx, "the daemons show the new ones", func(ctx context.Context) error {
+					now, err := s.certificates(ctx)
+					if err != nil {
+						return err
+					}
+					for serial := range now {
+						if before[serial] {
+							return fmt.Errorf("a daemon still shows certificate %s", serial)
+						}
+					}
+					return nil
+				})
 				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
 				s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
 			},
@@ -293,6 +313,21 @@ func (s *stage) cuts(_ context.Context, a, b string, how world.Cut) {
 		heal, err = s.World.Partition(a, b, how)
 		return err
 	}, func(context.Context) error { heal(); return nil })
+}
+
+// certificates are the serial numbers of those that the daemons show.
+func (s *stage) certificates(ctx context.Context) (map[string]bool, error) {
+	shown := map[string]bool{}
+	for _, endpoint := range s.World.Endpoints() {
+		dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // it is only looked at
+		conn, err := dialer.DialContext(ctx, "tcp", endpoint)
+		if err != nil {
+			return nil, err
+		}
+		shown[conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.String()] = true
+		_ = conn.Close()
+	}
+	return shown, nil
 }
 
 // rotates gives the daemons and our manager new certificates.

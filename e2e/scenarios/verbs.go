@@ -224,11 +224,11 @@ func (s *stage) noStrays() check {
 // ownerOf is the VM of a volume, whose name is the VM's and what it is for.
 func ownerOf(volume string) string { return volume[:max(strings.LastIndexByte(volume, '-'), 0)] }
 
-// noCleanups holds when no ElementoCleanup waits.
-func (s *stage) noCleanups() check {
+// noCleanups holds when no ElementoCleanup waits, or none of those that are meant.
+func (s *stage) noCleanups(of ...client.ListOption) check {
 	return func(ctx context.Context) error {
 		list := &infrav1.ElementoCleanupList{}
-		if err := s.Admin.List(ctx, list); err != nil {
+		if err := s.Admin.List(ctx, list, of...); err != nil {
 			return err
 		}
 		if len(list.Items) > 0 {
