@@ -164,6 +164,26 @@ func drift() []scenario {
 			},
 		},
 		{
+			name:    "template-changed",
+			answers: "Drift Remediation: \"Configuration drift: VMs recreated to match desired state\"",
+			does:    "the workers are to be made of a template with a GiB of memory more, and then of the old one again",
+			during:  "no VM is on AtomOS twice; the workload cluster's API answers",
+			after:   "each time all workers are new ones, and their VMs have the memory of the template",
+			on:      small,
+			play: func(ctx context.Context, s *stage) {
+				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
+				s.always(ctx, "the workload cluster's API answers", s.gapAtMost(s.workload(ctx, s.Cluster), 3*time.Second))
+				memory := s.anyWorker(ctx).object.Spec.MemoryMiB
+				old, larger, err := s.larger(ctx, 1024)
+				Expect(err).NotTo(HaveOccurred())
+				s.breaks("the template is another one", func() error { return s.useTemplate(ctx, larger) },
+					func(ctx context.Context) error { return s.useTemplate(ctx, old) })
+				s.converges(ctx, "all VMs are as it says", each(s.allHave(memory+1024), s.Cluster.whole(s)))
+				s.heals(ctx, "the template is the old one")
+				s.converges(ctx, "all VMs are as it says", each(s.allHave(memory), s.Cluster.whole(s)))
+			},
+		},
+		{
 			name:    "unexpected-vm",
 			answers: "Drift Remediation: \"Unexpected VMs: logged as warnings, not automatically deleted (safety mechanism)\"; CAPX#759",
 			does:    "somebody makes a VM with our client UUID by hand",

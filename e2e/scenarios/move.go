@@ -46,6 +46,9 @@ func moves() []scenario {
 			twin, err := s.World.Twin(ctx, world.Options{Dir: filepath.Join(s.Dir, "twin"), Progress: GinkgoWriter, Elemento: &world.Elemento{ManagerArgs: managerArgs()}})
 			Expect(err).NotTo(HaveOccurred())
 			DeferCleanup(func(ctx SpecContext) { Expect(twin.Down(ctx)).To(Succeed()) })
+			stop, err := s.troupe.watched.Also(ctx, twin.Config(), "twin")
+			Expect(err).NotTo(HaveOccurred())
+			DeferCleanup(func() { Expect(stop()).To(Succeed()) }) // before the twin is taken down
 			admin, err := client.New(twin.Config(), client.Options{Scheme: s.Admin.Scheme()})
 			Expect(err).NotTo(HaveOccurred())
 			Expect(admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.Key.Namespace}})).To(Succeed())

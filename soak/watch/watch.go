@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/client-go/rest"
+
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	fakehistory "elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
@@ -79,6 +81,29 @@ func Begin(ctx context.Context, site *suite.Site, limits validate.Limits, sample
 		w.results, w.failed = results, err
 	})
 	return w, nil
+}
+
+// Also writes down the objects of another management plane, to which some are moved,
+// until stop is called: before that plane is taken down.
+func (w *Watch) Also(ctx context.Context, config *rest.Config, name string) (stop func() error, err error) {
+	objects, err := fakehistory.Open(filepath.Join(w.dir, "objects-"+name+".jsonl"))
+	if err != nil {
+		return nil, err
+	}
+	recording, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	wait, err := history.Record(recording, config, objects)
+	if err != nil {
+		cancel()
+		return nil, errors.Join(err, objects.Close())
+	}
+	return func() error {
+		cancel()
+		wait()
+		err := objects.Close()
+		// It has said that nobody looks any more; here somebody does.
+		w.objects.Add(fakehistory.Event{Kind: fakehistory.Object, Event: "recorded", Name: "all but those of " + name})
+		return err
+	}, nil
 }
 
 func (w *Watch) violation(v validate.Violation) {
