@@ -14,8 +14,8 @@ import (
 // pinned makes a second MachineDeployment of one worker for a failure domain, of
 // the templates of the first.
 func (s *stage) pinned(ctx context.Context, domain string) error {
-	md := &clusterv1.MachineDeployment{}
-	if err := s.Admin.Get(ctx, client.ObjectKey{Namespace: s.Cluster.Key.Namespace, Name: s.Cluster.Key.Name + "-md-0"}, md); err != nil {
+	md, err := s.Cluster.deployment(ctx)
+	if err != nil {
 		return err
 	}
 	second := &clusterv1.MachineDeployment{

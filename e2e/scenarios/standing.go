@@ -156,13 +156,19 @@ func (c *standing) whole(s *stage) check {
 
 // scale asks for so many workers.
 func (c *standing) scale(ctx context.Context, workers int) error {
-	md := &clusterv1.MachineDeployment{}
-	if err := c.Site.Admin.Get(ctx, client.ObjectKey{Namespace: c.Key.Namespace, Name: c.Key.Name + "-md-0"}, md); err != nil {
+	md, err := c.deployment(ctx)
+	if err != nil {
 		return err
 	}
 	patch := client.MergeFrom(md.DeepCopy())
 	md.Spec.Replicas = ptr.To(int32(workers))
 	return c.Site.Admin.Patch(ctx, md, patch)
+}
+
+// deployment is the MachineDeployment of the cluster's workers.
+func (c *standing) deployment(ctx context.Context) (*clusterv1.MachineDeployment, error) {
+	md := &clusterv1.MachineDeployment{}
+	return md, c.Site.Admin.Get(ctx, client.ObjectKey{Namespace: c.Key.Namespace, Name: c.Key.Name + "-md-0"}, md)
 }
 
 // has holds when the cluster has so many workers and its control planes, all

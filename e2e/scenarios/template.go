@@ -15,7 +15,7 @@ import (
 // larger makes a template like that of the workers, with so much more memory, and
 // returns the names of both.
 func (s *stage) larger(ctx context.Context, memoryMiB int64) (old, larger string, err error) {
-	md, err := s.deployment(ctx)
+	md, err := s.Cluster.deployment(ctx)
 	if err != nil {
 		return "", "", err
 	}
@@ -37,19 +37,13 @@ func (s *stage) larger(ctx context.Context, memoryMiB int64) (old, larger string
 
 // useTemplate has the workers made of a template.
 func (s *stage) useTemplate(ctx context.Context, name string) error {
-	md, err := s.deployment(ctx)
+	md, err := s.Cluster.deployment(ctx)
 	if err != nil {
 		return err
 	}
 	patch := client.MergeFrom(md.DeepCopy())
 	md.Spec.Template.Spec.InfrastructureRef.Name = name
 	return s.Admin.Patch(ctx, md, patch)
-}
-
-// deployment is the MachineDeployment of the standing cluster.
-func (s *stage) deployment(ctx context.Context) (*clusterv1.MachineDeployment, error) {
-	md := &clusterv1.MachineDeployment{}
-	return md, s.Admin.Get(ctx, client.ObjectKey{Namespace: s.Cluster.Key.Namespace, Name: s.Cluster.Key.Name + "-md-0"}, md)
 }
 
 // allHave holds when all workers are to have so much memory, and their hosts say
