@@ -26,9 +26,10 @@ type troupe struct {
 	namespace string
 	standing  map[cluster]*standing
 	watched   *watched
-	// made and networks count what has been made so far.
-	made, networks int
-	f5             *reports.Examination
+	// made and networks count what has been made so far, played the scenarios that
+	// came to their end.
+	made, networks, played int
+	f5                     *reports.Examination
 }
 
 func describe(t *troupe, chosen []scenario) {
@@ -38,7 +39,15 @@ func describe(t *troupe, chosen []scenario) {
 			It(s.name, Label(suite.Told), func(ctx SpecContext) { t.play(ctx, s) }, NodeTimeout(cycles*cycle+5*time.Minute))
 		}
 		It("and nothing is left in the end", Label(suite.Told), func(ctx SpecContext) { t.end(ctx) }, NodeTimeout(15*time.Minute))
-		AfterAll(func() { t.f5.Conclude() })
+		AfterAll(func() {
+			switch {
+			case t.played < len(chosen):
+				t.f5.Doubt(fmt.Sprintf("%d of %d scenarios were played to their end", t.played, len(chosen)))
+			case t.partial:
+				t.f5.Doubt("not all scenarios were played")
+			}
+			t.f5.Conclude()
+		})
 	})
 }
 
@@ -72,6 +81,7 @@ func (t *troupe) play(ctx context.Context, s scenario) {
 		}
 		result.Start, result.Seconds, result.Cycles = st.broken, st.took.Seconds(), float64(st.took)/float64(cycle)
 		t.f5.Scenario(result)
+		t.played++
 		st.restore(ctx)
 	}, NodeTimeout(2*time.Minute))
 	if s.on != none {
@@ -95,9 +105,6 @@ func (t *troupe) end(ctx context.Context) {
 		t.site.Unchanged(ctx, t.before)
 	})
 	t.watched.judge(t.f5)
-	if t.partial {
-		t.f5.Doubt("not all scenarios were played")
-	}
 }
 
 func hash(s string) uint64 {
