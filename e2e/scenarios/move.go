@@ -22,7 +22,7 @@ import (
 func moves() []scenario {
 	return []scenario{{
 		name:    "clusterctl-move",
-		answers: "CAPI contract, move: objects get new UIDs and no status; Management Cluster: rebuilt from etcd-backed definitions",
+		answers: "CAPI contract, move: objects get new UIDs and no status; CAPMVM#132, CAPI#8009: providerIDs empty or mismatched; Management Cluster: rebuilt from etcd-backed definitions",
 		does:    "a cluster of which a host is down, with a cleanup record for it, is moved to another management cluster; then the host comes back",
 		during:  "no VM is touched",
 		after:   "the other management cluster has the same VMs, the same providerIDs and the record, works it off, scales the cluster and deletes it without a trace",

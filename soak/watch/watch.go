@@ -183,6 +183,17 @@ func (w *Watch) sampleOne(process string) {
 	}
 }
 
+// Idle are the validators that had nothing to judge: a run that is to give each of
+// them something has not shown what it is for.
+func Idle(results []validate.Result) (names []string) {
+	for _, r := range results {
+		if r.Verdict == reports.NotRun {
+			names = append(names, r.Validator)
+		}
+	}
+	return names
+}
+
 // ForReport are results as a report shows them, but for those of validators that
 // had nothing to judge.
 func ForReport(results []validate.Result) []reports.Validator {
