@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -130,12 +131,12 @@ func calls() []scenario {
 			after:   "the worker, its VM, its volumes and its seed are gone",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
 				s.always(ctx, "nothing of a VM is there without its ElementoMachine", s.noStrays())
 				s.fault(ctx, fakeatomos.Fault{Call: "DELETE matcher/unregister", Times: 3, Effect: fakeatomos.Pretend})
 				s.fault(ctx, fakeatomos.Fault{Call: "POST storage/destroy", Times: 3, Effect: fakeatomos.Pretend})
-				s.change("a worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 				s.converges(ctx, "nothing is left of it", s.Cluster.whole(s))
 			},
 		},
@@ -147,13 +148,13 @@ func calls() []scenario {
 			after:   "the worker, its VM, its volumes and its seed are gone",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
 				s.always(ctx, "nothing of a VM is there without its ElementoMachine", s.noStrays())
 				for _, call := range []string{"POST matcher/stop", "DELETE matcher/unregister", "POST storage/destroy"} {
 					s.fault(ctx, fakeatomos.Fault{Call: call, Times: 1, Effect: fakeatomos.LoseReply})
 				}
-				s.change("a worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 				s.converges(ctx, "nothing is left of it", s.Cluster.whole(s))
 			},
 		},
@@ -168,9 +169,9 @@ func calls() []scenario {
 				s.always(ctx, "nothing of a VM is there without its ElementoMachine", s.noStrays())
 				s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Times: 1, Effect: fakeatomos.DelayBefore, Delay: 4 * time.Second})
 				before := s.registers(ctx)
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				s.underWay(ctx, before)
-				s.change("and taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 				s.converges(ctx, "nothing is left of it", s.Cluster.whole(s))
 				s.stays(ctx, never, "nothing comes late", s.noStrays())
 			},
@@ -185,12 +186,12 @@ func calls() []scenario {
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				register := s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Times: 1, Effect: fakeatomos.DelayBefore, Delay: 4 * time.Second})
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				host, name := s.struck(ctx, register)
 				s.breaks("host "+host+" has no room any more", func() error { return s.Fake.SetCapacity(ctx, host, 1, 0) },
 					func(ctx context.Context) error { return s.Fake.SetCapacity(ctx, host, 0, 0) })
 				s.converges(ctx, "it is Ready elsewhere", each(s.Cluster.has(s.Cluster.workers+1), s.consistent(s.Cluster), s.absentFrom(host, name)))
-				s.change("a worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 			},
 		},
 		{
@@ -208,11 +209,11 @@ func calls() []scenario {
 						return err
 					}, func(ctx context.Context) error { return s.unregister(ctx, h.ID, "someone-else", uid) })
 				}
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				s.within(ctx, cycle, "it says why it waits", s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.NoCapacityReason))
 				s.heals(ctx, "the hosts have room")
 				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
-				s.change("a worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 			},
 		},
 		{
@@ -223,9 +224,7 @@ func calls() []scenario {
 			after:   "the worker is Ready",
 			on:      wide,
 			play: func(ctx context.Context, s *stage) {
-				for _, v := range s.workers(ctx) {
-					s.always(ctx, "the VMs that are there stay", s.untouched(v))
-				}
+				s.staySame(ctx, s.workers(ctx))
 				for _, h := range s.World.Hosts() {
 					for _, name := range []string{"one", "two"} {
 						var uid string
@@ -237,7 +236,7 @@ func calls() []scenario {
 					s.breaks("host "+h.ID+" is of the Community Edition", func() error { return s.Fake.SetCommunity(ctx, h.ID, true) },
 						func(ctx context.Context) error { return s.Fake.SetCommunity(ctx, h.ID, false) })
 				}
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				s.within(ctx, cycle, "it says why it waits", either(
 					s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.NoCapacityReason),
 					s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.LicenseRequiredReason),
@@ -246,7 +245,7 @@ func calls() []scenario {
 				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
 				// The one that is to go is the new one: the others are watched over.
 				s.condemnNewest(ctx, 1)
-				s.change("a worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 			},
 		},
 		{
@@ -258,7 +257,7 @@ func calls() []scenario {
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				s.fault(ctx, fakeatomos.Fault{Effect: fakeatomos.HideAddress})
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				s.converges(ctx, "its VM runs and it has a Node", func(ctx context.Context) error {
 					machines, err := s.Cluster.ListMachines(ctx, s.Admin)
 					if err != nil {
@@ -275,7 +274,7 @@ func calls() []scenario {
 					return nil
 				})
 				s.within(ctx, cycle, "it says what is missing", s.someSays(s.Cluster, infrav1.AddressAvailableCondition, infrav1.WaitingForAddressReason))
-				s.change("a worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 			},
 		},
 		{
@@ -308,21 +307,33 @@ func calls() []scenario {
 					s.breaks(fmt.Sprintf("the clock of %s jumps by %s", h.ID, by), func() error { return s.Fake.ShiftClock(ctx, h.ID, by) },
 						func(ctx context.Context) error { return s.Fake.ShiftClock(ctx, h.ID, -by) })
 				}
-				s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+2) })
+				s.adds(ctx, 2)
 				s.converges(ctx, "they are Ready", s.Cluster.has(s.Cluster.workers+2))
 				// Those that are to go are the new ones: the others are watched over.
 				s.condemnNewest(ctx, 2)
-				s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 			},
 		},
 	}
 }
 
+// adds asks for more workers than the standing cluster has.
+func (s *stage) adds(ctx context.Context, more int) {
+	GinkgoHelper()
+	s.change(fmt.Sprintf("%d more workers are wanted", more), func() error { return s.Cluster.scale(ctx, s.Cluster.workers+more) })
+}
+
+// removes asks for as many workers as the standing cluster has.
+func (s *stage) removes(ctx context.Context) {
+	GinkgoHelper()
+	s.change("no more workers are wanted than before", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+}
+
 // grows adds workers, waits until they are Ready, and takes them away again.
 func (s *stage) grows(ctx context.Context, by int) {
-	s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+by) })
+	s.adds(ctx, by)
 	s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+by), s.consistent(s.Cluster)))
-	s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+	s.removes(ctx)
 }
 
 // struck waits until a fault has fired, and returns on which host and about which

@@ -86,7 +86,7 @@ func drift() []scenario {
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				s.fault(ctx, fakeatomos.Fault{Effect: fakeatomos.HangBoot, Times: 1})
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				var v vm
 				s.within(ctx, cycle, "its VM runs and has no node", func(ctx context.Context) error {
 					for _, w := range s.workers(ctx) {
@@ -215,7 +215,7 @@ func drift() []scenario {
 			after:   "the worker is gone, the other client's VM runs",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
 				v := s.newest(s.workers(ctx))
 				var uid string
@@ -226,7 +226,7 @@ func drift() []scenario {
 				s.within(ctx, cycle, "it runs", s.runsAs(v.name(), uid))
 				s.always(ctx, "it is never touched", s.runsAs(v.name(), uid))
 				s.condemnNewest(ctx, 1)
-				s.change("the worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 				s.converges(ctx, "it is gone, and the other VM runs", each(s.replaced(v), s.runsAs(v.name(), uid)))
 				s.stays(ctx, never, "the other VM is not touched", s.runsAs(v.name(), uid))
 			},
@@ -347,7 +347,7 @@ func (s *stage) changeWatched(ctx context.Context, keep vm) {
 		Expect(s.Admin.Patch(ctx, &w.machine, patch)).To(Succeed())
 		break
 	}
-	s.change("a worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+	s.removes(ctx)
 }
 
 // foreignVM makes a small VM on a host by C4, as anyone can who reaches it, and

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"k8s.io/client-go/rest"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
@@ -32,9 +33,7 @@ func hosts() []scenario {
 			on:      wide,
 			play: func(ctx context.Context, s *stage) {
 				v := s.anyWorker(ctx)
-				for _, w := range append(s.workers(ctx), s.controlPlanes(ctx)...) {
-					s.always(ctx, "VM "+w.name()+" is the same", s.untouched(w))
-				}
+				s.staySame(ctx, append(s.workers(ctx), s.controlPlanes(ctx)...))
 				s.breaks("host "+v.host()+" does not answer", func() error { return s.Fake.Isolate(ctx, v.host()) },
 					func(ctx context.Context) error { return s.Fake.Reconnect(ctx, v.host()) })
 				s.within(ctx, cycle, "nothing is known of its VMs", s.says(v, infrav1.VMRunningCondition, infrav1.HostUnreachableReason))
@@ -53,8 +52,7 @@ func hosts() []scenario {
 			play: func(ctx context.Context, s *stage) {
 				v := s.anyWorker(ctx)
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
-				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
-					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+				s.losesPower(ctx, v.host())
 				s.within(ctx, cycle, "nothing is known of its VMs", s.says(v, infrav1.VMRunningCondition, infrav1.HostUnreachableReason))
 				s.heals(ctx, "the host has power")
 				s.converges(ctx, "all is well", s.Cluster.whole(s))
@@ -86,8 +84,7 @@ func hosts() []scenario {
 			play: func(ctx context.Context, s *stage) {
 				v := s.workerApart(ctx, s.Cluster)
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
-				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
-					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+				s.losesPower(ctx, v.host())
 				s.converges(ctx, "the worker is replaced", each(s.replaced(v), s.Cluster.has(s.Cluster.workers)))
 				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
 				s.heals(ctx, "the host has power again")
@@ -104,8 +101,7 @@ func hosts() []scenario {
 			play: func(ctx context.Context, s *stage) {
 				workload := s.workload(ctx, s.Cluster)
 				v := s.holder(ctx)
-				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
-					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+				s.losesPower(ctx, v.host())
 				s.within(ctx, apiGap, "the API answers", s.answersFor(workload, 3))
 				s.always(ctx, "the API is never away for longer than 10 s", s.gapAtMost(workload, apiGap))
 				s.converges(ctx, "the control plane is replaced", each(s.replaced(v), s.Cluster.has(s.Cluster.workers)))
@@ -124,8 +120,7 @@ func hosts() []scenario {
 			play: func(ctx context.Context, s *stage) {
 				workload := s.workload(ctx, s.Cluster)
 				v := s.targetElsewhere(ctx)
-				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
-					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+				s.losesPower(ctx, v.host())
 				s.within(ctx, apiGap, "the API answers", s.answersFor(workload, 3))
 				s.converges(ctx, "the control plane is replaced", each(s.replaced(v), s.Cluster.has(s.Cluster.workers)))
 				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
@@ -148,8 +143,7 @@ func hosts() []scenario {
 						s.always(ctx, "VM "+w.name()+" is the same", s.untouched(w))
 					}
 				}
-				s.breaks("host "+host+" loses power", func() error { return s.Fake.Down(ctx, host) },
-					func(ctx context.Context) error { return s.Fake.Up(ctx, host) })
+				s.losesPower(ctx, host)
 				s.within(ctx, cycle, "the API does not answer", not("the API answers without its forward", s.answers(workload)))
 				s.heals(ctx, "the host has power")
 				s.converges(ctx, "the API answers", each(s.answers(workload), s.Cluster.whole(s)))
@@ -168,8 +162,7 @@ func hosts() []scenario {
 				for _, v := range s.controlPlanes(ctx) {
 					if v.host() != keep && lost < 2 {
 						lost++
-						s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
-							func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+						s.losesPower(ctx, v.host())
 					}
 				}
 				Expect(lost).To(Equal(2), "control planes on hosts that have lost power")
@@ -193,7 +186,7 @@ func hosts() []scenario {
 				s.breaks("nothing is placed on the forward's host", func() error { return s.Fake.SetMaintenance(ctx, forward, true) },
 					func(ctx context.Context) error { return s.Fake.SetMaintenance(ctx, forward, false) })
 				known := s.known(ctx)
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				v := s.placed(ctx, known)
 				s.within(ctx, cycle, "its VM is made, and nobody knows", func(ctx context.Context) error {
 					found, _, err := s.onAtomOS(ctx, v.name())
@@ -202,8 +195,7 @@ func hosts() []scenario {
 					}
 					return err
 				})
-				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
-					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+				s.losesPower(ctx, v.host())
 				s.always(ctx, "its Machine stays", s.kept(v))
 				s.converges(ctx, "it is Ready elsewhere", s.readyElsewhere(v))
 				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
@@ -224,8 +216,7 @@ func hosts() []scenario {
 				c.make(ctx)
 				all := append(s.vms(ctx, c, true), s.vms(ctx, c, false)...)
 				v := draw(s, all)
-				s.breaks("host "+v.host()+" loses power", func() error { return s.Fake.Down(ctx, v.host()) },
-					func(ctx context.Context) error { return s.Fake.Up(ctx, v.host()) })
+				s.losesPower(ctx, v.host())
 				s.change("the cluster is deleted", func() error { return s.deleteCluster(ctx, c) })
 				s.converges(ctx, "the cluster is gone", s.clusterGone(c))
 				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
@@ -300,19 +291,31 @@ func hosts() []scenario {
 			on:      wide,
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
-				for _, v := range s.workers(ctx) {
-					s.always(ctx, "VM "+v.name()+" is the same", s.untouched(v))
-				}
+				s.staySame(ctx, s.workers(ctx))
 				host := s.anyWorker(ctx).host()
 				s.breaks(host+" is slow", func() error { return s.Fake.SetSlow(ctx, host, 2*time.Second) },
 					func(ctx context.Context) error { return s.Fake.SetSlow(ctx, host, 0) })
-				s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+3) })
+				s.adds(ctx, 3)
 				s.converges(ctx, "they are Ready", each(s.Cluster.has(s.Cluster.workers+3), s.consistent(s.Cluster)))
 				// Those that are to go are the new ones: the others are watched over.
 				s.condemnNewest(ctx, 3)
-				s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 			},
 		},
+	}
+}
+
+// losesPower takes power from a host and its VMs, until it is healed.
+func (s *stage) losesPower(ctx context.Context, host string) {
+	GinkgoHelper()
+	s.breaks("host "+host+" loses power", func() error { return s.Fake.Down(ctx, host) },
+		func(ctx context.Context) error { return s.Fake.Up(ctx, host) })
+}
+
+// staySame demands of all these VMs that they and their Machines stay.
+func (s *stage) staySame(ctx context.Context, vms []vm) {
+	for _, v := range vms {
+		s.always(ctx, "VM "+v.name()+" is the same", s.untouched(v))
 	}
 }
 

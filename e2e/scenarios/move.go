@@ -37,8 +37,7 @@ func moves() []scenario {
 			c.make(ctx)
 
 			lost := s.workerApart(ctx, c)
-			s.breaks("host "+lost.host()+" loses power", func() error { return s.Fake.Down(ctx, lost.host()) },
-				func(ctx context.Context) error { return s.Fake.Up(ctx, lost.host()) })
+			s.losesPower(ctx, lost.host())
 			s.converges(ctx, "its worker is replaced", each(s.replaced(lost), c.has(2)))
 			s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(lost))
 			vms := append(s.vms(ctx, c, true), s.vms(ctx, c, false)...)

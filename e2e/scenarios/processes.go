@@ -34,12 +34,12 @@ func processes() []scenario {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Times: 1, Effect: fakeatomos.DelayAfter, Delay: 3 * time.Second})
 				before := s.registers(ctx)
-				s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+2) })
+				s.adds(ctx, 2)
 				s.underWay(ctx, before)
 				s.kills(ctx, world.DaemonProcess(1+s.Rand.IntN(2)))
 				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
 				s.heals(ctx, "the daemon is back")
-				s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 			},
 		},
 		{
@@ -51,19 +51,17 @@ func processes() []scenario {
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
-				for _, v := range s.workers(ctx) {
-					s.always(ctx, "VM "+v.name()+" is the same", s.untouched(v))
-				}
+				s.staySame(ctx, s.workers(ctx))
 				s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Times: 2, Effect: fakeatomos.DelayAfter, Delay: 3 * time.Second})
 				before := s.registers(ctx)
-				s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+2) })
+				s.adds(ctx, 2)
 				s.underWay(ctx, before)
 				s.kills(ctx, world.DaemonProcess(1), world.DaemonProcess(2))
 				s.stays(ctx, 5*time.Second, "no VM is lost", s.noTwins())
 				s.heals(ctx, "the daemons are back")
 				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
 				s.condemnNewest(ctx, 2)
-				s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 			},
 		},
 		{
@@ -77,10 +75,10 @@ func processes() []scenario {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				name := world.DaemonProcess(1 + s.Rand.IntN(2))
 				s.breaks(name+" stands still", s.World.Process(name).Pause, func(context.Context) error { return s.World.Process(name).Resume() })
-				s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+2) })
+				s.adds(ctx, 2)
 				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
 				s.heals(ctx, "it goes on")
-				s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 			},
 		},
 		{
@@ -114,7 +112,7 @@ func processes() []scenario {
 				// The first changes on the host wait, so that there is time to kill.
 				s.fault(ctx, fakeatomos.Fault{Call: "POST storage/cloudinit/*", Times: 2, Effect: fakeatomos.DelayBefore, Delay: 5 * time.Second})
 				known := s.known(ctx)
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				v := s.placed(ctx, known)
 				s.kills(ctx, world.ElementoProvider)
 				Expect(s.absent(v.name())(ctx)).To(Succeed(), "nothing was made when the manager was killed")
@@ -134,7 +132,7 @@ func processes() []scenario {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Times: 1, Effect: fakeatomos.DelayAfter, Delay: 8 * time.Second})
 				known := s.known(ctx)
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				v := s.placed(ctx, known)
 				s.within(ctx, cycle, "its VM is made", s.made(&v))
 				s.kills(ctx, world.ElementoProvider)
@@ -154,14 +152,14 @@ func processes() []scenario {
 				workload := s.workload(ctx, s.Cluster)
 				s.always(ctx, "the workload cluster's API answers", s.gapAtMost(workload, 3*time.Second))
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
-				s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+2) })
+				s.adds(ctx, 2)
 				s.after(ctx, time.Duration(500+s.Rand.IntN(1500))*time.Millisecond)
 				s.kills(ctx, world.KubeAPIServer)
 				Expect(s.Cluster.scale(ctx, s.Cluster.workers+3)).NotTo(Succeed(), "what is asked for while nobody listens")
 				s.after(ctx, 10*time.Second)
 				s.heals(ctx, "it is back")
 				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
-				s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 			},
 		},
 		{
@@ -174,9 +172,9 @@ func processes() []scenario {
 			play: func(ctx context.Context, s *stage) {
 				workload := s.workload(ctx, s.Cluster)
 				s.always(ctx, "the workload cluster's API answers", s.gapAtMost(workload, 3*time.Second))
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
-				s.change("a worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 				s.after(ctx, time.Duration(s.Rand.IntN(1500))*time.Millisecond)
 				s.kills(ctx, world.Etcd)
 				s.after(ctx, 10*time.Second)
@@ -192,11 +190,9 @@ func processes() []scenario {
 			after:   "the workers are Ready",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
-				for _, v := range s.workers(ctx) {
-					s.always(ctx, "VM "+v.name()+" is the same", s.untouched(v))
-				}
+				s.staySame(ctx, s.workers(ctx))
 				s.cuts(ctx, world.ElementoProvider, "daemon-*", world.Drop)
-				s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+2) })
+				s.adds(ctx, 2)
 				s.within(ctx, cycle, "they wait with a condition", either(
 					s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.DaemonUnreachableReason),
 					s.someSays(s.Cluster, infrav1.IdentityAvailableCondition, infrav1.DaemonUnreachableReason)))
@@ -204,7 +200,7 @@ func processes() []scenario {
 				s.heals(ctx, "the way is there again")
 				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
 				s.condemnNewest(ctx, 2)
-				s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 			},
 		},
 		{
@@ -217,9 +213,9 @@ func processes() []scenario {
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				s.cuts(ctx, world.DaemonProcess(1+s.Rand.IntN(2)), s.anyHost(), world.Refuse)
-				s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+3) })
+				s.adds(ctx, 3)
 				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+3), s.consistent(s.Cluster)))
-				s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 				s.converges(ctx, "and go again", s.Cluster.whole(s))
 				s.heals(ctx, "the way is there again")
 			},
@@ -233,9 +229,7 @@ func processes() []scenario {
 			on:      wide,
 			play: func(ctx context.Context, s *stage) {
 				v := s.anyWorker(ctx)
-				for _, w := range append(s.workers(ctx), s.controlPlanes(ctx)...) {
-					s.always(ctx, "VM "+w.name()+" is the same", s.untouched(w))
-				}
+				s.staySame(ctx, append(s.workers(ctx), s.controlPlanes(ctx)...))
 				s.cuts(ctx, "daemon-*", v.host(), world.Drop)
 				s.within(ctx, cycle, "nothing is known of its VMs", s.says(v, infrav1.VMRunningCondition, infrav1.HostUnreachableReason))
 				s.after(ctx, 5*time.Second)
@@ -254,7 +248,7 @@ func processes() []scenario {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				before, err := s.certificates(ctx)
 				Expect(err).NotTo(HaveOccurred())
-				s.change("workers are added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+2) })
+				s.adds(ctx, 2)
 				s.breaks("certificates are rotated", func() error { return s.rotates(ctx, time.Time{}) }, nil)
 				s.converges(ctx, "the daemons show the new ones", func(ctx context.Context) error {
 					now, err := s.certificates(ctx)
@@ -269,7 +263,7 @@ func processes() []scenario {
 					return nil
 				})
 				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
-				s.change("workers are taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 			},
 		},
 		{
@@ -280,19 +274,17 @@ func processes() []scenario {
 			after:   "the worker is Ready",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
-				for _, v := range s.workers(ctx) {
-					s.always(ctx, "VM "+v.name()+" is the same", s.untouched(v))
-				}
+				s.staySame(ctx, s.workers(ctx))
 				s.breaks("the certificates expire", func() error { return s.rotateDaemons(time.Now().Add(-time.Minute)) },
 					func(context.Context) error { return s.rotateDaemons(time.Time{}) })
-				s.change("a worker is added", func() error { return s.Cluster.scale(ctx, s.Cluster.workers+1) })
+				s.adds(ctx, 1)
 				s.within(ctx, cycle, "a condition says so", either(
 					s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.DaemonUntrustedReason),
 					s.someSays(s.Cluster, infrav1.IdentityAvailableCondition, infrav1.DaemonUntrustedReason)))
 				s.heals(ctx, "the certificates are renewed")
 				s.converges(ctx, "the new worker is Ready", each(s.Cluster.has(s.Cluster.workers+1), s.consistent(s.Cluster)))
 				s.condemnNewest(ctx, 1)
-				s.change("a worker is taken away", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+				s.removes(ctx)
 			},
 		},
 	}
