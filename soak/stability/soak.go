@@ -81,6 +81,9 @@ func (s *soak) examine(ctx context.Context, r1 *reports.Examination) {
 	}
 	r1.Latency(s.latencies()...)
 	r1.Validator(watch.ForReport(o.results)...)
+	for _, name := range watch.Idle(o.results) {
+		r1.Doubt(name + " had nothing to judge")
+	}
 	s.tellParts()
 	if o.err != nil {
 		Fail(o.err.Error())
