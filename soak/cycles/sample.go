@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
-	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
+	fakehistory "elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
+	"elemento.cloud/cluster-api-provider-elemento/soak/history"
 )
 
 // sample is what a process holds after a cycle, with no cluster there; after cycle
@@ -42,14 +43,7 @@ func (r *run) take(ctx context.Context, process string, cycle int) (sample, erro
 		return s, fmt.Errorf("%s does not tell when it collects garbage next", process)
 	}
 	s.LiveHeap = uint64(next[0].GetGauge().GetValue()) / garbage
-	for _, m := range families["controller_runtime_reconcile_errors_total"].GetMetric() {
-		if s.Errors == nil {
-			s.Errors = map[string]float64{}
-		}
-		for _, l := range m.GetLabel() {
-			s.Errors[l.GetValue()] += m.GetCounter().GetValue()
-		}
-	}
-	r.site.World.History().Add(history.Event{Time: s.at, Kind: history.Sample, Name: process, Detail: history.Detail(s)})
+	s.Errors = history.CountErrors(families)
+	r.site.World.History().Add(fakehistory.Event{Time: s.at, Kind: fakehistory.Sample, Name: process, Detail: fakehistory.Detail(s)})
 	return s, nil
 }
