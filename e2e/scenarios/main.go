@@ -8,7 +8,6 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -69,19 +68,20 @@ func site() world.AtomOS {
 	return a
 }
 
-// choose returns the scenarios whose names match one of the patterns.
+// choose returns the scenarios whose names match one of the patterns, each of which
+// must match one.
 func choose(patterns string) ([]scenario, error) {
-	var chosen []scenario
-	for _, s := range all() {
-		if slices.ContainsFunc(strings.Split(patterns, ","), func(p string) bool {
-			hit, err := path.Match(strings.TrimSpace(p), s.name)
-			return hit && err == nil
-		}) {
-			chosen = append(chosen, s)
+	wanted := map[string]bool{}
+	for p := range strings.SplitSeq(patterns, ",") {
+		found := false
+		for _, s := range all() {
+			if hit, err := path.Match(strings.TrimSpace(p), s.name); hit && err == nil {
+				wanted[s.name], found = true, true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("--name: no scenario is named %q; --list lists them", p)
 		}
 	}
-	if len(chosen) == 0 {
-		return nil, errors.New("no scenario is named " + patterns + "; --list lists them")
-	}
-	return chosen, nil
+	return slices.DeleteFunc(all(), func(s scenario) bool { return !wanted[s.name] }), nil
 }

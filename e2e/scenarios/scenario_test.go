@@ -36,8 +36,10 @@ func TestScenariosAreChosenByPattern(t *testing.T) {
 			t.Errorf("%q chooses %d scenarios (%v), want %d", patterns, len(chosen), err, want)
 		}
 	}
-	if _, err := choose("no-such-thing"); err == nil {
-		t.Error("a name that there is not is no error")
+	for _, patterns := range []string{"no-such-thing", "vm-crashes,no-such-thing", ""} {
+		if _, err := choose(patterns); err == nil {
+			t.Errorf("%q has a name that there is not, which is no error", patterns)
+		}
 	}
 }
 
