@@ -254,13 +254,13 @@ func each(checks ...check) check {
 	}
 }
 
-// not holds when the other does not.
+// not holds when the other does not, and there was time to find out.
 func not(what string, c check) check {
 	return func(ctx context.Context) error {
 		if c(ctx) == nil {
 			return errors.New(what)
 		}
-		return nil
+		return ctx.Err()
 	}
 }
 
