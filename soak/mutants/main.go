@@ -70,16 +70,22 @@ func run(ctx context.Context, out, only string, limit time.Duration, together in
 	if err := errors.Join(os.RemoveAll(out), os.MkdirAll(out, 0o755)); err != nil {
 		return false, err
 	}
-	recorder := reports.Record("Mutants: what the validators find", "make mutants", os.Stdout)
-	environment := reports.ThisMachine(ctx)
-	environment.Target, environment.Plane, environment.Guests = "fake", string(world.PlaneEmbedded), "simulated"
-	recorder.Describe(environment)
+	all := append([]mutant{control}, mutants()...)
 	var chosen []mutant
-	for _, m := range append([]mutant{control}, mutants()...) {
+	for _, m := range all {
 		if pattern.MatchString(m.name) {
 			chosen = append(chosen, m)
 		}
 	}
+	title, command := "Mutants: what the validators find", "make mutants"
+	if len(chosen) < len(all) {
+		title += fmt.Sprintf(" (%d of %d)", len(chosen), len(all))
+		command += fmt.Sprintf(" ARGS=\"-only '%s'\"", only)
+	}
+	recorder := reports.Record(title, command, os.Stdout)
+	environment := reports.ThisMachine(ctx)
+	environment.Target, environment.Plane, environment.Guests = "fake", string(world.PlaneEmbedded), "simulated"
+	recorder.Describe(environment)
 	trials := make([]trial, len(chosen))
 	var worlds errgroup.Group
 	worlds.SetLimit(max(1, together))
