@@ -112,14 +112,14 @@ func calls() []scenario {
 		{
 			name:    "busy-hosts",
 			answers: "CAPH#1331, CAPV#1070: API rate limits",
-			does:    "hosts answer nearly half of all calls with 503 or 429",
+			does:    "hosts answer more than one call in four with 503 or 429",
 			during:  "no VM is on AtomOS twice",
 			after:   "two new workers are Ready",
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
-				s.fault(ctx, fakeatomos.Fault{Probability: 0.25, Effect: fakeatomos.Refuse, Status: 503, Body: `{"error":"busy"}`})
-				s.fault(ctx, fakeatomos.Fault{Probability: 0.25, Effect: fakeatomos.Refuse, Status: 429, Body: `{"error":"slow down"}`})
+				s.fault(ctx, fakeatomos.Fault{Probability: 0.15, Effect: fakeatomos.Refuse, Status: 503, Body: `{"error":"busy"}`})
+				s.fault(ctx, fakeatomos.Fault{Probability: 0.15, Effect: fakeatomos.Refuse, Status: 429, Body: `{"error":"slow down"}`})
 				s.grows(ctx, 2)
 			},
 		},
