@@ -47,6 +47,9 @@ type controlPlane struct {
 // service is a server behind a door.
 type service struct {
 	door *door
+	// ctx ends with the service, for what does not see its connection's end.
+	ctx    context.Context
+	cancel context.CancelFunc
 	*activity
 }
 
@@ -117,7 +120,8 @@ func (cp *controlPlane) set(ctx context.Context, current **service, open bool, a
 	if err != nil {
 		return fmt.Errorf("node %s: %w", cp.node.name, err)
 	}
-	*current = &service{door: d, activity: newActivity()}
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	*current = &service{door: d, ctx: serving, cancel: cancel, activity: newActivity()}
 	serve(*current)
 	return nil
 }
@@ -145,6 +149,7 @@ func (cp *controlPlane) ended() []*activity {
 func (s *service) close() {
 	_ = s.door.Close()
 	s.activity.stop()
+	s.cancel()
 }
 
 // run serves until the door is closed.
@@ -174,6 +179,7 @@ func (cp *controlPlane) serveAPI(s *service) {
 			api.ServeHTTP(w, r)
 		}),
 		TLSConfig: cp.api.Clone(), ErrorLog: cp.errorLog, ReadHeaderTimeout: 10 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return s.ctx },
 	}
 	s.run(func(l net.Listener) { _ = server.ServeTLS(l, "", "") }, func() { _ = server.Close() })
 }

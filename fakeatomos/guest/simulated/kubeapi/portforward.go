@@ -30,13 +30,20 @@ const (
 
 // portForward turns the connection into a bundle of streams, each pair of
 // which (data and error) is a connection to a port of the pod. It returns when
-// the client's connection is closed and all that came from it has ended.
+// the client's connection is closed or the server's context ends, and all that
+// came from the client has ended.
 func (s *Server) portForward(c *call) error {
 	if _, err := s.Store.get(pods, c.key); err != nil {
 		return err
 	}
 	streams := make(chan httpstream.Stream, forwardsAtOnce)
 	accept := func(stream httpstream.Stream, _ <-chan struct{}) error {
+		// What is not answered when the connection ends never is, and writing
+		// to it, or closing it, waits for the answer. So only what is answered
+		// gets on.
+		if err := answer(stream); err != nil {
+			return err
+		}
 		select {
 		case streams <- stream:
 			return nil
@@ -52,7 +59,7 @@ func (s *Server) portForward(c *call) error {
 		return err
 	}
 	connection.SetIdleTimeout(portForwardIdle)
-	ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context())) // hijacked: the connection is what ends it
+	ctx, cancel := context.WithCancel(c.Context())
 	var forwards sync.WaitGroup
 	defer forwards.Wait()
 	defer connection.Close()
@@ -61,6 +68,10 @@ func (s *Server) portForward(c *call) error {
 	for {
 		select {
 		case <-connection.CloseChan():
+			return nil
+		case <-ctx.Done():
+			// The end of a connection is not seen while a stream is full that
+			// nobody reads.
 			return nil
 		case stream := <-streams:
 			id := stream.Headers().Get(corev1.PortForwardRequestIDHeader)
@@ -78,6 +89,9 @@ func (s *Server) portForward(c *call) error {
 			delete(pairs, id)
 			forwards.Go(func() {
 				defer connection.RemoveStreams(pair.data, pair.failure)
+				// Closed, it would still hold up the connection with what
+				// the client sends on it.
+				defer func() { _ = pair.failure.Reset() }()
 				defer pair.data.Close()
 				defer pair.failure.Close()
 				if err := s.forward(ctx, c.key, pair.data); err != nil {
@@ -87,6 +101,20 @@ func (s *Server) portForward(c *call) error {
 			})
 		}
 	}
+}
+
+// answer tells the client that its stream is open.
+func answer(stream httpstream.Stream) error {
+	opened, ok := stream.(interface {
+		SendReply(headers http.Header, fin bool) error
+	})
+	if !ok {
+		return fmt.Errorf("streams of type %T cannot be answered", stream)
+	}
+	if err := opened.SendReply(http.Header{}, false); err != nil {
+		return fmt.Errorf("answer a stream: %w", err)
+	}
+	return nil
 }
 
 // tunnel upgrades to a WebSocket that carries SPDY, which is what clients ask
