@@ -191,6 +191,8 @@ func hosts() []scenario {
 				v := s.placed(ctx, known)
 				s.underWay(ctx, before)
 				s.losesPower(ctx, v.host())
+				// It may be the only other one of the domain.
+				s.change("the forward's host takes VMs again", func() error { return s.Fake.SetMaintenance(ctx, forward, false) })
 				s.always(ctx, "its Machine stays", s.kept(v))
 				s.converges(ctx, "it is Ready elsewhere", s.readyElsewhere(v))
 				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
