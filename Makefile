@@ -93,6 +93,16 @@ contract: ## Run the C4 contract suite; TARGET=https://… for a host, none for 
 signoff: ## Merge RUNS (default: all below OUT) into the report to sign, in OUT/signoff.
 	go run ./reports/signoff --out $(OUT)/signoff --from $(OUT) $(ARGS) $(RUNS)
 
+##@ Real nodes
+
+.PHONY: docker
+docker: ## See that a Docker Engine answers: install Debian's where there is none, start it.
+	@go run ./e2e/docker up
+
+.PHONY: docker-down
+docker-down: ## End the Docker Engine that make docker started, and no other.
+	@go run ./e2e/docker down
+
 ##@ Development
 
 .PHONY: generate
@@ -126,4 +136,4 @@ release: ## Lay out a local clusterctl repository in OUT/repository.
 
 .PHONY: help
 help: ## Show this.
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
