@@ -132,7 +132,7 @@ func calls() []scenario {
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				s.adds(ctx, 1)
-				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
+				s.converges(ctx, "it is Ready", s.Cluster.Has(s.Cluster.workers+1))
 				s.always(ctx, "nothing of a VM is there without its ElementoMachine", s.noStrays())
 				s.fault(ctx, fakeatomos.Fault{Call: "DELETE matcher/unregister", Times: 3, Effect: fakeatomos.Pretend})
 				s.fault(ctx, fakeatomos.Fault{Call: "POST storage/destroy", Times: 3, Effect: fakeatomos.Pretend})
@@ -149,7 +149,7 @@ func calls() []scenario {
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				s.adds(ctx, 1)
-				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
+				s.converges(ctx, "it is Ready", s.Cluster.Has(s.Cluster.workers+1))
 				s.always(ctx, "nothing of a VM is there without its ElementoMachine", s.noStrays())
 				for _, call := range []string{"POST matcher/stop", "DELETE matcher/unregister", "POST storage/destroy"} {
 					s.fault(ctx, fakeatomos.Fault{Call: call, Times: 1, Effect: fakeatomos.LoseReply})
@@ -190,7 +190,7 @@ func calls() []scenario {
 				host, name := s.struck(ctx, register)
 				s.breaks("host "+host+" has no room any more", func() error { return s.Fake.SetCapacity(ctx, host, 1, 0) },
 					func(ctx context.Context) error { return s.Fake.SetCapacity(ctx, host, 0, 0) })
-				s.converges(ctx, "it is Ready elsewhere", each(s.Cluster.has(s.Cluster.workers+1), s.consistent(s.Cluster), s.absentFrom(host, name)))
+				s.converges(ctx, "it is Ready elsewhere", each(s.Cluster.Has(s.Cluster.workers+1), s.consistent(s.Cluster), s.absentFrom(host, name)))
 				s.removes(ctx)
 			},
 		},
@@ -212,7 +212,7 @@ func calls() []scenario {
 				s.adds(ctx, 1)
 				s.within(ctx, cycle, "it says why it waits", s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.NoCapacityReason))
 				s.heals(ctx, "the hosts have room")
-				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
+				s.converges(ctx, "it is Ready", s.Cluster.Has(s.Cluster.workers+1))
 				s.removes(ctx)
 			},
 		},
@@ -242,7 +242,7 @@ func calls() []scenario {
 					s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.LicenseRequiredReason),
 					s.someSays(s.Cluster, infrav1.VMProvisionedCondition, infrav1.LicenseRequiredReason)))
 				s.heals(ctx, "the hosts have licenses")
-				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
+				s.converges(ctx, "it is Ready", s.Cluster.Has(s.Cluster.workers+1))
 				// The one that is to go is the new one: the others are watched over.
 				s.condemnNewest(ctx, 1)
 				s.removes(ctx)
@@ -308,7 +308,7 @@ func calls() []scenario {
 						func(ctx context.Context) error { return s.Fake.ShiftClock(ctx, h.ID, -by) })
 				}
 				s.adds(ctx, 2)
-				s.converges(ctx, "they are Ready", s.Cluster.has(s.Cluster.workers+2))
+				s.converges(ctx, "they are Ready", s.Cluster.Has(s.Cluster.workers+2))
 				// Those that are to go are the new ones: the others are watched over.
 				s.condemnNewest(ctx, 2)
 				s.removes(ctx)
@@ -320,19 +320,19 @@ func calls() []scenario {
 // adds asks for more workers than the standing cluster has.
 func (s *stage) adds(ctx context.Context, more int) {
 	GinkgoHelper()
-	s.change(fmt.Sprintf("%d more workers are wanted", more), func() error { return s.Cluster.scale(ctx, s.Cluster.workers+more) })
+	s.change(fmt.Sprintf("%d more workers are wanted", more), func() error { return s.Cluster.Scale(ctx, s.Cluster.workers+more) })
 }
 
 // removes asks for as many workers as the standing cluster has.
 func (s *stage) removes(ctx context.Context) {
 	GinkgoHelper()
-	s.change("no more workers are wanted than before", func() error { return s.Cluster.scale(ctx, s.Cluster.workers) })
+	s.change("no more workers are wanted than before", func() error { return s.Cluster.Scale(ctx, s.Cluster.workers) })
 }
 
 // grows adds workers, waits until they are Ready, and takes them away again.
 func (s *stage) grows(ctx context.Context, by int) {
 	s.adds(ctx, by)
-	s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+by), s.consistent(s.Cluster)))
+	s.converges(ctx, "the new workers are Ready", each(s.Cluster.Has(s.Cluster.workers+by), s.consistent(s.Cluster)))
 	s.removes(ctx)
 }
 
@@ -384,13 +384,9 @@ func (s *stage) registers(ctx context.Context) int64 {
 // start, until all is mended.
 func (s *stage) impatient(ctx context.Context, seconds int32) {
 	set := func(ctx context.Context, seconds int32) error {
-		check := &clusterv1.MachineHealthCheck{}
-		if err := s.Admin.Get(ctx, client.ObjectKey{Namespace: s.Cluster.Key.Namespace, Name: s.Cluster.Key.Name + "-md-0"}, check); err != nil {
-			return err
-		}
-		patch := client.MergeFrom(check.DeepCopy())
-		check.Spec.Checks.NodeStartupTimeoutSeconds = &seconds
-		return s.Admin.Patch(ctx, check, patch)
+		return s.Cluster.ChangeHealthCheck(ctx, func(check *clusterv1.MachineHealthCheckSpec) {
+			check.Checks.NodeStartupTimeoutSeconds = &seconds
+		})
 	}
 	s.breaks(fmt.Sprintf("nodes may take %d s to start", seconds), func() error { return set(ctx, seconds) },
 		func(ctx context.Context) error { return set(ctx, 0) })

@@ -99,7 +99,7 @@ func drift() []scenario {
 				})
 				s.always(ctx, "its Machine stays", s.kept(v))
 				s.breaks("the VM vanishes", func() error { return s.Fake.VanishVM(ctx, v.host(), v.name(), true) }, nil)
-				s.converges(ctx, "it is made again and its node is Ready", each(s.runsOnce(v.name()), s.Cluster.has(s.Cluster.workers+1)))
+				s.converges(ctx, "it is made again and its node is Ready", each(s.runsOnce(v.name()), s.Cluster.Has(s.Cluster.workers+1)))
 				// The Machine that is watched over must not be the one that goes.
 				s.changeWatched(ctx, v)
 			},
@@ -135,8 +135,8 @@ func drift() []scenario {
 				s.breaks("the VM vanishes", func() error { return s.Fake.VanishVM(ctx, v.host(), v.name(), true) }, nil)
 				s.converges(ctx, "condition and event say so", each(s.says(v, infrav1.VMProvisionedCondition, infrav1.VMLostReason), s.event(v, infrav1.VMLostReason)))
 				s.stays(ctx, never, "and nobody replaces it", s.kept(v))
-				s.change("the cluster is deleted", func() error { return s.deleteCluster(ctx, c) })
-				s.converges(ctx, "nothing is left of it", each(s.clusterGone(c), s.absent(v.name()), s.noStrays(), s.noCleanups()))
+				s.change("the cluster is deleted", func() error { return c.AskDeletion(ctx) })
+				s.converges(ctx, "nothing is left of it", each(c.Gone, s.absent(v.name()), s.noStrays(), s.noCleanups()))
 			},
 		},
 		{
@@ -174,10 +174,8 @@ func drift() []scenario {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				s.always(ctx, "the workload cluster's API answers", s.gapAtMost(s.workload(ctx, s.Cluster), 3*time.Second))
 				memory := s.anyWorker(ctx).object.Spec.MemoryMiB
-				old, larger, err := s.larger(ctx, 1024)
-				Expect(err).NotTo(HaveOccurred())
-				s.breaks("the template is another one", func() error { return s.useTemplate(ctx, larger) },
-					func(ctx context.Context) error { return s.useTemplate(ctx, old) })
+				s.breaks("the template is another one", func() error { return s.Cluster.Roll(ctx, 1024) },
+					func(ctx context.Context) error { return s.Cluster.Roll(ctx, 0) })
 				s.converges(ctx, "all VMs are as it says", each(s.allHave(memory+1024), s.Cluster.whole(s)))
 				s.heals(ctx, "the template is the old one")
 				s.converges(ctx, "all VMs are as it says", each(s.allHave(memory), s.Cluster.whole(s)))
@@ -216,7 +214,7 @@ func drift() []scenario {
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				s.adds(ctx, 1)
-				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
+				s.converges(ctx, "it is Ready", s.Cluster.Has(s.Cluster.workers+1))
 				v := s.newest(s.workers(ctx))
 				var uid string
 				s.breaks("another client makes a VM of its name", func() (err error) {

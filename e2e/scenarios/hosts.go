@@ -85,7 +85,7 @@ func hosts() []scenario {
 				v := s.workerApart(ctx, s.Cluster)
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				s.losesPower(ctx, v.host())
-				s.converges(ctx, "the worker is replaced", each(s.replaced(v), s.Cluster.has(s.Cluster.workers)))
+				s.converges(ctx, "the worker is replaced", each(s.replaced(v), s.Cluster.Has(s.Cluster.workers)))
 				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
 				s.heals(ctx, "the host has power again")
 				s.converges(ctx, "the record is worked off", each(s.noCleanups(), s.absent(v.name())))
@@ -104,7 +104,7 @@ func hosts() []scenario {
 				s.losesPower(ctx, v.host())
 				s.within(ctx, apiGap, "the API answers", s.answersFor(workload, 3))
 				s.always(ctx, "the API is never away for longer than 10 s", s.gapAtMost(workload, apiGap))
-				s.converges(ctx, "the control plane is replaced", each(s.replaced(v), s.Cluster.has(s.Cluster.workers)))
+				s.converges(ctx, "the control plane is replaced", each(s.replaced(v), s.Cluster.Has(s.Cluster.workers)))
 				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
 				s.heals(ctx, "the host has power again")
 				s.converges(ctx, "the record is worked off, and the cluster is whole", each(s.noCleanups(), s.absent(v.name()), s.Cluster.whole(s)))
@@ -122,7 +122,7 @@ func hosts() []scenario {
 				v := s.targetElsewhere(ctx)
 				s.losesPower(ctx, v.host())
 				s.within(ctx, apiGap, "the API answers", s.answersFor(workload, 3))
-				s.converges(ctx, "the control plane is replaced", each(s.replaced(v), s.Cluster.has(s.Cluster.workers)))
+				s.converges(ctx, "the control plane is replaced", each(s.replaced(v), s.Cluster.Has(s.Cluster.workers)))
 				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
 				s.heals(ctx, "the host has power again")
 				s.converges(ctx, "the record is worked off, and the cluster is whole", each(s.noCleanups(), s.Cluster.whole(s), s.answers(workload)))
@@ -214,8 +214,8 @@ func hosts() []scenario {
 				all := append(s.vms(ctx, c, true), s.vms(ctx, c, false)...)
 				v := draw(s, all)
 				s.losesPower(ctx, v.host())
-				s.change("the cluster is deleted", func() error { return s.deleteCluster(ctx, c) })
-				s.converges(ctx, "the cluster is gone", s.clusterGone(c))
+				s.change("the cluster is deleted", func() error { return c.AskDeletion(ctx) })
+				s.converges(ctx, "the cluster is gone", c.Gone)
 				s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(v))
 				s.heals(ctx, "the host has power again")
 				s.converges(ctx, "nothing is left of it", each(s.noCleanups(), s.absent(v.name()), s.noStrays(), s.nothingOf(c)))
@@ -233,7 +233,7 @@ func hosts() []scenario {
 				s.breaks(domain+" loses power", func() error { return s.Fake.DomainDown(ctx, domain) },
 					func(ctx context.Context) error { return s.Fake.DomainUp(ctx, domain) })
 				s.change("workers are added, and one for that domain", func() error {
-					if err := s.Cluster.scale(ctx, s.Cluster.workers+2); err != nil {
+					if err := s.Cluster.Scale(ctx, s.Cluster.workers+2); err != nil {
 						return err
 					}
 					return s.pinned(ctx, domain)
@@ -246,7 +246,7 @@ func hosts() []scenario {
 					if err := s.unpin(ctx); err != nil {
 						return err
 					}
-					return s.Cluster.scale(ctx, s.Cluster.workers)
+					return s.Cluster.Scale(ctx, s.Cluster.workers)
 				})
 			},
 		},
@@ -274,7 +274,7 @@ func hosts() []scenario {
 				s.within(ctx, cycle, "the cluster has left the host", s.left(host))
 				s.breaks(host+" is updated", func() error { return s.Fake.Down(ctx, host) },
 					func(ctx context.Context) error { return s.Fake.Up(ctx, host) })
-				s.stays(ctx, 5*time.Second, "nobody misses it", s.Cluster.has(s.Cluster.workers))
+				s.stays(ctx, 5*time.Second, "nobody misses it", s.Cluster.Has(s.Cluster.workers))
 				s.heals(ctx, "the host is back")
 				s.converges(ctx, "all is well", s.Cluster.whole(s))
 			},
@@ -293,7 +293,7 @@ func hosts() []scenario {
 				s.breaks(host+" is slow", func() error { return s.Fake.SetSlow(ctx, host, 2*time.Second) },
 					func(ctx context.Context) error { return s.Fake.SetSlow(ctx, host, 0) })
 				s.adds(ctx, 3)
-				s.converges(ctx, "they are Ready", each(s.Cluster.has(s.Cluster.workers+3), s.consistent(s.Cluster)))
+				s.converges(ctx, "they are Ready", each(s.Cluster.Has(s.Cluster.workers+3), s.consistent(s.Cluster)))
 				// Those that are to go are the new ones: the others are watched over.
 				s.condemnNewest(ctx, 3)
 				s.removes(ctx)
@@ -410,7 +410,7 @@ func (s *stage) readyElsewhere(v vm) check {
 		if o.Spec.Host == v.host() {
 			return fmt.Errorf("it is still to be on host %s", v.host())
 		}
-		return s.Cluster.has(s.Cluster.workers + 1)(ctx)
+		return s.Cluster.Has(s.Cluster.workers + 1)(ctx)
 	}
 }
 

@@ -38,7 +38,7 @@ func moves() []scenario {
 
 			lost := s.workerApart(ctx, c)
 			s.losesPower(ctx, lost.host())
-			s.converges(ctx, "its worker is replaced", each(s.replaced(lost), c.has(2)))
+			s.converges(ctx, "its worker is replaced", each(s.replaced(lost), c.Has(2)))
 			s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(lost))
 			vms := append(s.vms(ctx, c, true), s.vms(ctx, c, false)...)
 
@@ -67,7 +67,7 @@ func moves() []scenario {
 			site := *s.Site
 			site.Admin = admin
 			moved.Site = &site
-			s.converges(ctx, "all Machines are Ready there", moved.has(2))
+			s.converges(ctx, "all Machines are Ready there", moved.Has(2))
 			for _, v := range vms {
 				Expect(there.sameAs(v)(ctx)).To(Succeed())
 			}
@@ -78,10 +78,10 @@ func moves() []scenario {
 			}
 			s.heals(ctx, "the host has power again")
 			s.converges(ctx, "the record is worked off there", each(there.noCleanups(), s.absent(lost.name())))
-			s.change("a worker is added there", func() error { return moved.scale(ctx, 3) })
-			s.converges(ctx, "it is Ready", moved.has(3))
-			s.change("the cluster is deleted there", func() error { return there.deleteCluster(ctx, moved) })
-			s.converges(ctx, "nothing is left of it", each(there.clusterGone(moved), s.allGone(vms), there.noCleanups(), s.nothingOf(c)))
+			s.change("a worker is added there", func() error { return moved.Scale(ctx, 3) })
+			s.converges(ctx, "it is Ready", moved.Has(3))
+			s.change("the cluster is deleted there", func() error { return moved.AskDeletion(ctx) })
+			s.converges(ctx, "nothing is left of it", each(moved.Gone, s.allGone(vms), there.noCleanups(), s.nothingOf(c)))
 		},
 	}}
 }

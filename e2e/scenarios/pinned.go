@@ -14,7 +14,7 @@ import (
 // pinned makes a second MachineDeployment of one worker for a failure domain, of
 // the templates of the first.
 func (s *stage) pinned(ctx context.Context, domain string) error {
-	md, err := s.Cluster.deployment(ctx)
+	md, err := s.Cluster.Deployment(ctx)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func processes() []scenario {
 				s.adds(ctx, 2)
 				s.underWay(ctx, before)
 				s.kills(ctx, world.DaemonProcess(1+s.Rand.IntN(2)))
-				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
+				s.converges(ctx, "the new workers are Ready", each(s.Cluster.Has(s.Cluster.workers+2), s.consistent(s.Cluster)))
 				s.heals(ctx, "the daemon is back")
 				s.removes(ctx)
 			},
@@ -59,7 +59,7 @@ func processes() []scenario {
 				s.kills(ctx, world.DaemonProcess(1), world.DaemonProcess(2))
 				s.stays(ctx, 5*time.Second, "no VM is lost", s.noTwins())
 				s.heals(ctx, "the daemons are back")
-				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
+				s.converges(ctx, "the new workers are Ready", each(s.Cluster.Has(s.Cluster.workers+2), s.consistent(s.Cluster)))
 				s.condemnNewest(ctx, 2)
 				s.removes(ctx)
 			},
@@ -76,7 +76,7 @@ func processes() []scenario {
 				name := world.DaemonProcess(1 + s.Rand.IntN(2))
 				s.breaks(name+" stands still", s.World.Process(name).Pause, func(context.Context) error { return s.World.Process(name).Resume() })
 				s.adds(ctx, 2)
-				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
+				s.converges(ctx, "the new workers are Ready", each(s.Cluster.Has(s.Cluster.workers+2), s.consistent(s.Cluster)))
 				s.heals(ctx, "it goes on")
 				s.removes(ctx)
 			},
@@ -92,11 +92,11 @@ func processes() []scenario {
 				s.always(ctx, "the workload cluster's API answers", s.gapAtMost(s.workload(ctx, s.Cluster), 3*time.Second))
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				for _, workers := range []int{s.Cluster.workers + 3, s.Cluster.workers} {
-					s.change(fmt.Sprintf("%d workers are wanted", workers), func() error { return s.Cluster.scale(ctx, workers) })
+					s.change(fmt.Sprintf("%d workers are wanted", workers), func() error { return s.Cluster.Scale(ctx, workers) })
 					s.after(ctx, time.Duration(s.Rand.IntN(3000))*time.Millisecond)
 					s.kills(ctx, world.ElementoProvider)
 					s.heals(ctx, "the manager is back")
-					s.converges(ctx, "they are there", each(s.Cluster.has(workers), s.consistent(s.Cluster)))
+					s.converges(ctx, "they are there", each(s.Cluster.Has(workers), s.consistent(s.Cluster)))
 				}
 			},
 		},
@@ -117,7 +117,7 @@ func processes() []scenario {
 				s.kills(ctx, world.ElementoProvider)
 				Expect(s.absent(v.name())(ctx)).To(Succeed(), "nothing was made when the manager was killed")
 				s.heals(ctx, "the manager is back")
-				s.converges(ctx, "it is Ready where it was to be", each(s.Cluster.has(s.Cluster.workers+1), s.on(v)))
+				s.converges(ctx, "it is Ready where it was to be", each(s.Cluster.Has(s.Cluster.workers+1), s.on(v)))
 				s.changeWatched(ctx, v)
 			},
 		},
@@ -137,7 +137,7 @@ func processes() []scenario {
 				s.within(ctx, cycle, "its VM is made", s.made(&v))
 				s.kills(ctx, world.ElementoProvider)
 				s.heals(ctx, "the manager is back")
-				s.converges(ctx, "it is Ready with that VM", each(s.Cluster.has(s.Cluster.workers+1), s.untouched(v)))
+				s.converges(ctx, "it is Ready with that VM", each(s.Cluster.Has(s.Cluster.workers+1), s.untouched(v)))
 				s.changeWatched(ctx, v)
 			},
 		},
@@ -155,10 +155,10 @@ func processes() []scenario {
 				s.adds(ctx, 2)
 				s.after(ctx, time.Duration(500+s.Rand.IntN(1500))*time.Millisecond)
 				s.kills(ctx, world.KubeAPIServer)
-				Expect(s.Cluster.scale(ctx, s.Cluster.workers+3)).NotTo(Succeed(), "what is asked for while nobody listens")
+				Expect(s.Cluster.Scale(ctx, s.Cluster.workers+3)).NotTo(Succeed(), "what is asked for while nobody listens")
 				s.after(ctx, 10*time.Second)
 				s.heals(ctx, "it is back")
-				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
+				s.converges(ctx, "the new workers are Ready", each(s.Cluster.Has(s.Cluster.workers+2), s.consistent(s.Cluster)))
 				s.removes(ctx)
 			},
 		},
@@ -173,7 +173,7 @@ func processes() []scenario {
 				workload := s.workload(ctx, s.Cluster)
 				s.always(ctx, "the workload cluster's API answers", s.gapAtMost(workload, 3*time.Second))
 				s.adds(ctx, 1)
-				s.converges(ctx, "it is Ready", s.Cluster.has(s.Cluster.workers+1))
+				s.converges(ctx, "it is Ready", s.Cluster.Has(s.Cluster.workers+1))
 				s.removes(ctx)
 				s.after(ctx, time.Duration(s.Rand.IntN(1500))*time.Millisecond)
 				s.kills(ctx, world.Etcd)
@@ -198,7 +198,7 @@ func processes() []scenario {
 					s.someSays(s.Cluster, infrav1.IdentityAvailableCondition, infrav1.DaemonUnreachableReason)))
 				s.after(ctx, 5*time.Second)
 				s.heals(ctx, "the way is there again")
-				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
+				s.converges(ctx, "the new workers are Ready", each(s.Cluster.Has(s.Cluster.workers+2), s.consistent(s.Cluster)))
 				s.condemnNewest(ctx, 2)
 				s.removes(ctx)
 			},
@@ -214,7 +214,7 @@ func processes() []scenario {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				s.cuts(ctx, world.DaemonProcess(1+s.Rand.IntN(2)), s.anyHost(), world.Refuse)
 				s.adds(ctx, 3)
-				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+3), s.consistent(s.Cluster)))
+				s.converges(ctx, "the new workers are Ready", each(s.Cluster.Has(s.Cluster.workers+3), s.consistent(s.Cluster)))
 				s.removes(ctx)
 				s.converges(ctx, "and go again", s.Cluster.whole(s))
 				s.heals(ctx, "the way is there again")
@@ -262,7 +262,7 @@ func processes() []scenario {
 					}
 					return nil
 				})
-				s.converges(ctx, "the new workers are Ready", each(s.Cluster.has(s.Cluster.workers+2), s.consistent(s.Cluster)))
+				s.converges(ctx, "the new workers are Ready", each(s.Cluster.Has(s.Cluster.workers+2), s.consistent(s.Cluster)))
 				s.removes(ctx)
 			},
 		},
@@ -282,7 +282,7 @@ func processes() []scenario {
 					s.someSays(s.Cluster, infrav1.HostAssignedCondition, infrav1.DaemonUntrustedReason),
 					s.someSays(s.Cluster, infrav1.IdentityAvailableCondition, infrav1.DaemonUntrustedReason)))
 				s.heals(ctx, "the certificates are renewed")
-				s.converges(ctx, "the new worker is Ready", each(s.Cluster.has(s.Cluster.workers+1), s.consistent(s.Cluster)))
+				s.converges(ctx, "the new worker is Ready", each(s.Cluster.Has(s.Cluster.workers+1), s.consistent(s.Cluster)))
 				s.condemnNewest(ctx, 1)
 				s.removes(ctx)
 			},

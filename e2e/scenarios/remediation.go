@@ -10,7 +10,6 @@ import (
 	"k8s.io/utils/ptr"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util/conditions"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
 )
@@ -38,17 +37,13 @@ func remediations() []scenario {
 					s.says(vms[0], infrav1.VMProvisionedCondition, infrav1.VMLostReason), s.says(vms[1], infrav1.VMProvisionedCondition, infrav1.VMLostReason)))
 				s.stays(ctx, unhealthyAfter*time.Second+5*time.Second, "nothing is replaced", each(s.kept(vms[0]), s.kept(vms[1])))
 				s.change("two may be unhealthy", func() error {
-					check := &clusterv1.MachineHealthCheck{}
-					if err := s.Admin.Get(ctx, client.ObjectKey{Namespace: c.Key.Namespace, Name: c.Key.Name + "-md-0"}, check); err != nil {
-						return err
-					}
-					patch := client.MergeFrom(check.DeepCopy())
-					check.Spec.Remediation.TriggerIf.UnhealthyLessThanOrEqualTo = ptr.To(intstr.FromInt32(2))
-					return s.Admin.Patch(ctx, check, patch)
+					return c.ChangeHealthCheck(ctx, func(check *clusterv1.MachineHealthCheckSpec) {
+						check.Remediation.TriggerIf.UnhealthyLessThanOrEqualTo = ptr.To(intstr.FromInt32(2))
+					})
 				})
-				s.converges(ctx, "both are replaced", each(s.replaced(vms[0]), s.replaced(vms[1]), c.has(3)))
-				s.change("the cluster is deleted", func() error { return s.deleteCluster(ctx, c) })
-				s.converges(ctx, "nothing is left of it", each(s.clusterGone(c), s.allGone(vms), s.nothingOf(c)))
+				s.converges(ctx, "both are replaced", each(s.replaced(vms[0]), s.replaced(vms[1]), c.Has(3)))
+				s.change("the cluster is deleted", func() error { return c.AskDeletion(ctx) })
+				s.converges(ctx, "nothing is left of it", each(c.Gone, s.allGone(vms), s.nothingOf(c)))
 			},
 		},
 		{
@@ -68,8 +63,8 @@ func remediations() []scenario {
 				s.converges(ctx, "the provider says that they are lost", each(
 					s.says(all[0], infrav1.VMProvisionedCondition, infrav1.VMLostReason), s.says(all[1], infrav1.VMProvisionedCondition, infrav1.VMLostReason)))
 				s.stays(ctx, unhealthyAfter*time.Second+5*time.Second, "none is replaced", each(s.kept(all[0]), s.kept(all[1]), s.untouched(all[2])))
-				s.change("the cluster is deleted", func() error { return s.deleteCluster(ctx, c) })
-				s.converges(ctx, "nothing is left of it", each(s.clusterGone(c), s.allGone(all), s.nothingOf(c), s.noCleanups()))
+				s.change("the cluster is deleted", func() error { return c.AskDeletion(ctx) })
+				s.converges(ctx, "nothing is left of it", each(c.Gone, s.allGone(all), s.nothingOf(c), s.noCleanups()))
 			},
 		},
 		{
@@ -106,10 +101,10 @@ func remediations() []scenario {
 					}
 					return nil
 				})
-				s.converges(ctx, "it is Ready", c.has(1))
+				s.converges(ctx, "it is Ready", c.Has(1))
 				vms := append(s.vms(ctx, c, true), s.vms(ctx, c, false)...)
-				s.change("the cluster is deleted", func() error { return s.deleteCluster(ctx, c) })
-				s.converges(ctx, "nothing is left of it", each(s.clusterGone(c), s.allGone(vms), s.nothingOf(c)))
+				s.change("the cluster is deleted", func() error { return c.AskDeletion(ctx) })
+				s.converges(ctx, "nothing is left of it", each(c.Gone, s.allGone(vms), s.nothingOf(c)))
 				Expect(s.Admin.Delete(ctx, secret)).To(Succeed())
 			},
 		},

@@ -43,11 +43,8 @@ func TestScenariosAreChosenByPattern(t *testing.T) {
 	}
 }
 
-func TestAGuestNetworkIsDividedAmongClusters(t *testing.T) {
+func TestAVolumeIsThatOfAVM(t *testing.T) {
 	t.Parallel()
-	if a := guestAddress("127.128.48.0/20", 2, 254); a != "127.128.50.254" {
-		t.Errorf("the address is %s", a)
-	}
 	if owner := ownerOf("small-1-md-0-x-e61010f5-seed"); owner != "small-1-md-0-x-e61010f5" {
 		t.Errorf("the volume is %s's", owner)
 	}

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/utils/ptr"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -88,14 +86,10 @@ func (c *standing) rests(ctx context.Context) bool {
 // cluster is one of a name, with a network of its own.
 func (t *troupe) cluster(name, flavor string, controlPlanes, workers int) *standing {
 	t.networks++
-	address := func(host int) string { return guestAddress(t.site.World.GuestNetwork(), t.networks, host) }
 	return &standing{workers: workers, Cluster: suite.Cluster{
 		Site: t.site, Flavor: flavor, ControlPlanes: controlPlanes,
-		Key: client.ObjectKey{Namespace: t.namespace, Name: name},
-		Variables: map[string]string{
-			"ELEMENTO_NETWORK_CIDR":       address(0) + "/24",
-			"CONTROL_PLANE_ENDPOINT_HOST": address(254),
-		},
+		Key:       client.ObjectKey{Namespace: t.namespace, Name: name},
+		Variables: t.site.Network(t.networks % suite.Networks),
 	}}
 }
 
@@ -150,39 +144,7 @@ func hurry(o *unstructured.Unstructured) error {
 // each with its VM running on AtomOS, and nothing else of it is anywhere.
 func (c *standing) whole(s *stage) check {
 	return func(ctx context.Context) error {
-		return each(c.has(c.workers), s.consistent(c), s.noCleanups())(ctx)
-	}
-}
-
-// scale asks for so many workers.
-func (c *standing) scale(ctx context.Context, workers int) error {
-	md, err := c.deployment(ctx)
-	if err != nil {
-		return err
-	}
-	patch := client.MergeFrom(md.DeepCopy())
-	md.Spec.Replicas = ptr.To(int32(workers))
-	return c.Site.Admin.Patch(ctx, md, patch)
-}
-
-// deployment is the MachineDeployment of the cluster's workers.
-func (c *standing) deployment(ctx context.Context) (*clusterv1.MachineDeployment, error) {
-	md := &clusterv1.MachineDeployment{}
-	return md, c.Site.Admin.Get(ctx, client.ObjectKey{Namespace: c.Key.Namespace, Name: c.Key.Name + "-md-0"}, md)
-}
-
-// has holds when the cluster has so many workers and its control planes, all
-// Ready.
-func (c *standing) has(workers int) check {
-	return func(ctx context.Context) error {
-		machines, err := c.ListMachines(ctx, c.Site.Admin)
-		if err != nil {
-			return err
-		}
-		if missing := machines.Missing(c.ControlPlanes, workers); missing != "" {
-			return errors.New(missing)
-		}
-		return nil
+		return each(c.Has(c.workers), s.consistent(c), s.noCleanups())(ctx)
 	}
 }
 

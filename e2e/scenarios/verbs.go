@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
@@ -412,14 +410,6 @@ func get(ctx context.Context, transport http.RoundTripper, url string) error {
 // never looks at something for as long as nobody has an interest in more.
 const never = 10 * time.Second
 
-// guestAddress is an address of the n-th /24 of the guests' network.
-func guestAddress(network string, n, host int) string {
-	first := netip.MustParsePrefix(network).Addr().As4()
-	first[2] += byte(n)
-	first[3] = byte(host)
-	return netip.AddrFrom4(first).String()
-}
-
 // sortByAge puts the oldest first.
 func sortByAge(machines []clusterv1.Machine) {
 	slices.SortFunc(machines, func(a, b clusterv1.Machine) int {
@@ -488,22 +478,6 @@ func (s *stage) answersFor(config *rest.Config, times int) check {
 			return fmt.Errorf("it has answered %d times in a row", row)
 		}
 		return nil
-	}
-}
-
-// deleteCluster asks for the end of a cluster.
-func (s *stage) deleteCluster(ctx context.Context, c *standing) error {
-	return client.IgnoreNotFound(s.Admin.Delete(ctx, &clusterv1.Cluster{ObjectMeta: metav1.ObjectMeta{Namespace: c.Key.Namespace, Name: c.Key.Name}}))
-}
-
-// clusterGone holds when a cluster is, and nothing of it waits.
-func (s *stage) clusterGone(c *standing) check {
-	return func(ctx context.Context) error {
-		err := s.Admin.Get(ctx, c.Key, &clusterv1.Cluster{})
-		if err == nil {
-			return fmt.Errorf("Cluster %s is still there", c.Key.Name)
-		}
-		return client.IgnoreNotFound(err)
 	}
 }
 

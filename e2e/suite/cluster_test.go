@@ -47,3 +47,14 @@ func TestOnlyReadyMachinesCount(t *testing.T) {
 		t.Errorf("of one Ready Machine, one that is not and one without conditions, %d are Ready", n)
 	}
 }
+
+func TestClustersHaveNetworksOfTheirOwn(t *testing.T) {
+	seen := map[string]string{}
+	for n := range Networks {
+		v := network("127.128.16.0/20", n)
+		seen[v["ELEMENTO_NETWORK_CIDR"]] = v["CONTROL_PLANE_ENDPOINT_HOST"]
+	}
+	if len(seen) != Networks || seen["127.128.16.0/24"] != "127.128.16.254" || seen["127.128.31.0/24"] != "127.128.31.254" {
+		t.Errorf("the networks, each with its last address, are %v", seen)
+	}
+}

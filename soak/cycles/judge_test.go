@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"io"
-	"net/netip"
 	"testing"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
@@ -93,17 +92,6 @@ func TestWhatIsLeftIsFound(t *testing.T) {
 		if found := c.now.differs(before); len(found) != c.want {
 			t.Errorf("%s: %d differences, want %d: %q", name, len(found), c.want, found)
 		}
-	}
-}
-
-func TestClustersAtATimeHaveNetworksOfTheirOwn(t *testing.T) {
-	t.Parallel()
-	seen := map[string]bool{}
-	for n := range mostAtATime {
-		seen[networkOf(netip.MustParsePrefix("127.128.16.0/20"), n)] = true
-	}
-	if len(seen) != mostAtATime || !seen["127.128.16.0/24"] || !seen["127.128.31.0/24"] {
-		t.Errorf("the networks are %v", seen)
 	}
 }
 

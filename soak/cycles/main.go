@@ -24,9 +24,9 @@ func main() {
 			flags.IntVar(&r.warmUp, "warm-up", 9, "`number` of cycles after which growth is looked for")
 		},
 		Prepare: func(*suite.Options) error {
-			if r.cycles < 1 || r.atATime < 1 || r.atATime > mostAtATime || r.warmUp < 0 {
+			if r.cycles < 1 || r.atATime < 1 || r.atATime > suite.Networks || r.warmUp < 0 {
 				return fmt.Errorf("--cycles %d --at-a-time %d --warm-up %d: at least one cycle, one to %d at a time, and no negative number to warm up",
-					r.cycles, r.atATime, r.warmUp, mostAtATime)
+					r.cycles, r.atATime, r.warmUp, suite.Networks)
 			}
 			return nil
 		},

@@ -2,16 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
@@ -32,10 +28,6 @@ func shapeOf(cycle int) shape {
 	return shape{1, 2}
 }
 
-// mostAtATime is how many networks for clusters there are in a world's range of
-// guest addresses.
-const mostAtATime = 16
-
 // cluster is one that comes and goes.
 type cluster struct {
 	suite.Cluster
@@ -53,28 +45,11 @@ func (r *run) round(ctx context.Context, first, last int) {
 	}
 	r.each(ctx, "create", func(c *cluster) {
 		Expect(suite.Apply(ctx, r.site.Admin, "cycles", c.Generate(ctx, c.shape.workers))).To(Succeed())
-	}, func(c *cluster) error {
-		all, err := c.ListMachines(ctx, r.site.Admin)
-		if err != nil {
-			return err
-		}
-		if missing := all.Missing(c.ControlPlanes, c.shape.workers); missing != "" {
-			return errors.New(missing)
-		}
-		return nil
-	})
+	}, func(c *cluster) error { return c.Has(c.shape.workers)(ctx) })
 	for _, c := range r.going {
 		r.created = append(r.created, c.took)
 	}
-	r.each(ctx, "delete", func(c *cluster) {
-		Expect(r.site.Admin.Delete(ctx, &clusterv1.Cluster{ObjectMeta: metav1.ObjectMeta{Namespace: c.Key.Namespace, Name: c.Key.Name}})).To(Succeed())
-	}, func(c *cluster) error {
-		err := r.site.Admin.Get(ctx, c.Key, &clusterv1.Cluster{})
-		if err == nil {
-			return errors.New("the Cluster is still there")
-		}
-		return client.IgnoreNotFound(err)
-	})
+	r.each(ctx, "delete", func(c *cluster) { Expect(c.AskDeletion(ctx)).To(Succeed()) }, func(c *cluster) error { return c.Gone(ctx) })
 	for _, c := range r.going {
 		r.deleted = append(r.deleted, c.took)
 		c.Delete(ctx, r.site.Admin) // what it was made from
@@ -88,21 +63,12 @@ func (r *run) round(ctx context.Context, first, last int) {
 
 // cluster is the one of a cycle, with one of the networks for its own.
 func (r *run) cluster(cycle, network int) *cluster {
-	guests, err := netip.ParsePrefix(r.site.World.GuestNetwork())
-	Expect(err).NotTo(HaveOccurred())
 	s := shapeOf(cycle)
 	return &cluster{shape: s, Cluster: suite.Cluster{
 		Site: r.site, ControlPlanes: s.controlPlanes,
 		Key:       client.ObjectKey{Namespace: r.namespace, Name: fmt.Sprintf("cycle-%d", cycle)},
-		Variables: map[string]string{"ELEMENTO_NETWORK_CIDR": networkOf(guests, network)},
+		Variables: r.site.Network(network),
 	}}
-}
-
-// networkOf is the n-th network of 256 addresses in a range.
-func networkOf(guests netip.Prefix, n int) string {
-	address := guests.Addr().As4()
-	address[2] += byte(n)
-	return netip.PrefixFrom(netip.AddrFrom4(address), 24).String()
 }
 
 // each asks something of all clusters that are going, waits until it is done, and

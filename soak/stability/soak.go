@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -177,7 +176,7 @@ func (s *soak) run(ctx context.Context) (o outcome) {
 // of the others.
 func (s *soak) live(ctx context.Context, tell *progress, w *watch.Watch) error {
 	steady := s.cluster("steady", 0, steadyControlPlanes)
-	if err := s.do(ctx, steady, step{"create the cluster that stays", func(ctx context.Context) error { return steady.apply(ctx, steadyWorkers) }, steady.has(steadyWorkers)}); err != nil {
+	if err := s.do(ctx, steady, step{"create the cluster that stays", func(ctx context.Context) error { return steady.apply(ctx, steadyWorkers) }, steady.Has(steadyWorkers)}); err != nil {
 		return ignoreStopped(err)
 	}
 	if err := s.work(ctx, tell, w); err != nil {
@@ -185,8 +184,8 @@ func (s *soak) live(ctx context.Context, tell *progress, w *watch.Watch) error {
 	}
 	// From here on nothing goes wrong any more, and what there is comes to rest.
 	return ignoreStopped(s.do(ctx, steady,
-		step{"the cluster that stays is whole", func(context.Context) error { return nil }, steady.has(steadyWorkers)},
-		step{"delete the cluster that stays", steady.delete, steady.gone},
+		step{"the cluster that stays is whole", func(context.Context) error { return nil }, steady.Has(steadyWorkers)},
+		step{"delete the cluster that stays", steady.AskDeletion, steady.Gone},
 		step{"nothing is left", func(context.Context) error { return nil }, s.empty},
 	))
 }
@@ -311,25 +310,15 @@ func (s *soak) empty(ctx context.Context) error {
 // cluster is one of a name, in the n-th network. One with several control planes
 // has an address that they hold in turn, and others a forward.
 func (s *soak) cluster(name string, network, controlPlanes int) *cluster {
-	cidr := subnet(s.site.World.GuestNetwork(), network)
 	c := &cluster{Cluster: suite.Cluster{
 		Site: s.site, ControlPlanes: controlPlanes, Offline: true,
 		Key:       client.ObjectKey{Namespace: s.namespace, Name: name},
-		Variables: map[string]string{"ELEMENTO_NETWORK_CIDR": cidr.String()},
+		Variables: s.site.Network(network),
 	}}
 	if controlPlanes > 1 {
-		address := cidr.Addr().As4()
-		address[3] = 254
-		c.Flavor, c.Variables["CONTROL_PLANE_ENDPOINT_HOST"] = "vip", netip.AddrFrom4(address).String()
+		c.Flavor = "vip"
 	}
 	return c
-}
-
-// subnet is the n-th /24 of a network.
-func subnet(network string, n int) netip.Prefix {
-	first := netip.MustParsePrefix(network).Addr().As4()
-	first[2] += byte(n)
-	return netip.PrefixFrom(netip.AddrFrom4(first), 24)
 }
 
 // sample is told of each sample of a process.

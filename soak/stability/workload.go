@@ -9,15 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
-	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
-	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
 )
 
 // patience is how long a step of the workload may take: far longer than it does,
@@ -63,11 +56,11 @@ func (l *lane) life(ctx context.Context) error {
 	more := workers + 1 + l.rand.IntN(2)
 	c := l.soak.cluster(fmt.Sprintf("%s-%d", l.name, l.turn), l.number, 1)
 	err := l.soak.do(ctx, c,
-		step{createStep, func(ctx context.Context) error { return c.apply(ctx, workers) }, c.has(workers)},
-		step{scaleUpStep, func(ctx context.Context) error { return c.scale(ctx, more) }, c.has(more)},
+		step{createStep, func(ctx context.Context) error { return c.apply(ctx, workers) }, c.Has(workers)},
+		step{scaleUpStep, func(ctx context.Context) error { return c.Scale(ctx, more) }, c.Has(more)},
 		step{rollStep, c.roll, c.rolled(more)},
-		step{scaleDownStep, func(ctx context.Context) error { return c.scale(ctx, 1) }, c.has(1)},
-		step{deleteStep, c.delete, c.gone},
+		step{scaleDownStep, func(ctx context.Context) error { return c.Scale(ctx, 1) }, c.Has(1)},
+		step{deleteStep, c.AskDeletion, c.Gone},
 	)
 	if err != nil {
 		return err
@@ -139,12 +132,9 @@ func (s *soak) await(ctx context.Context, ask, done func(context.Context) error)
 // cluster is a workload cluster of the soak.
 type cluster struct {
 	suite.Cluster
-	rolls int
-	// machines are those that were there before the last roll.
-	machines map[string]bool
+	// old are the workers' Machines that were there before they were asked for anew.
+	old map[string]bool
 }
-
-func (c *cluster) admin() client.Client { return c.Site.Admin }
 
 // forget removes the manifest of a cluster that came and went: all are alike, and
 // those of a cluster that did not stay.
@@ -158,98 +148,36 @@ func (c *cluster) forget(workers int) error {
 }
 
 func (c *cluster) apply(ctx context.Context, workers int) error {
-	return suite.Apply(ctx, c.admin(), "soak", c.Generate(ctx, workers))
-}
-
-func (c *cluster) deployment(ctx context.Context) (*clusterv1.MachineDeployment, error) {
-	md := &clusterv1.MachineDeployment{}
-	return md, c.admin().Get(ctx, client.ObjectKey{Namespace: c.Key.Namespace, Name: c.Key.Name + "-md-0"}, md)
-}
-
-func (c *cluster) scale(ctx context.Context, workers int) error {
-	md, err := c.deployment(ctx)
-	if err != nil {
-		return err
-	}
-	patch := client.MergeFrom(md.DeepCopy())
-	md.Spec.Replicas = ptr.To(int32(workers))
-	return c.admin().Patch(ctx, md, patch)
+	return suite.Apply(ctx, c.Site.Admin, "soak", c.Generate(ctx, workers))
 }
 
 // roll gives the workers a new template, which has a GiB of memory more.
 func (c *cluster) roll(ctx context.Context) error {
-	md, err := c.deployment(ctx)
-	if err != nil {
-		return err
+	if c.old == nil { // it may be asked again, when some are new already
+		machines, err := c.ListMachines(ctx, c.Site.Admin)
+		if err != nil {
+			return err
+		}
+		c.old = map[string]bool{}
+		for _, m := range machines.Workers {
+			c.old[m.Name] = true
+		}
 	}
-	machines, err := c.ListMachines(ctx, c.admin())
-	if err != nil {
-		return err
-	}
-	c.machines = map[string]bool{}
-	for _, m := range machines.Workers {
-		c.machines[m.Name] = true
-	}
-	old := &infrav1.ElementoMachineTemplate{}
-	if err := c.admin().Get(ctx, client.ObjectKey{Namespace: c.Key.Namespace, Name: c.Key.Name + "-md-0"}, old); err != nil {
-		return err
-	}
-	next := &infrav1.ElementoMachineTemplate{
-		ObjectMeta: metav1.ObjectMeta{Namespace: old.Namespace, Name: fmt.Sprintf("%s-md-0-%d", c.Key.Name, c.rolls+1), Labels: old.Labels},
-		Spec:       *old.Spec.DeepCopy(),
-	}
-	next.Spec.Template.Spec.MemoryMiB += 1024
-	if err := c.admin().Create(ctx, next); err != nil && !apierrors.IsAlreadyExists(err) {
-		return err
-	}
-	patch := client.MergeFrom(md.DeepCopy())
-	md.Spec.Template.Spec.InfrastructureRef.Name = next.Name
-	if err := c.admin().Patch(ctx, md, patch); err != nil {
-		return err
-	}
-	c.rolls++
-	return nil
+	return c.Roll(ctx, 1024)
 }
 
 // rolled holds when all workers are new ones.
 func (c *cluster) rolled(workers int) func(context.Context) error {
 	return func(ctx context.Context) error {
-		machines, err := c.ListMachines(ctx, c.admin())
+		machines, err := c.ListMachines(ctx, c.Site.Admin)
 		if err != nil {
 			return err
 		}
 		for _, m := range machines.Workers {
-			if c.machines[m.Name] {
+			if c.old[m.Name] {
 				return fmt.Errorf("Machine %s is still of the old template", m.Name)
 			}
 		}
-		return c.has(workers)(ctx)
+		return c.Has(workers)(ctx)
 	}
-}
-
-// has holds when the cluster has so many workers and its control planes, all Ready.
-func (c *cluster) has(workers int) func(context.Context) error {
-	return func(ctx context.Context) error {
-		machines, err := c.ListMachines(ctx, c.admin())
-		if err != nil {
-			return err
-		}
-		if missing := machines.Missing(c.ControlPlanes, workers); missing != "" {
-			return errors.New(missing)
-		}
-		return nil
-	}
-}
-
-func (c *cluster) delete(ctx context.Context) error {
-	return client.IgnoreNotFound(c.admin().Delete(ctx, &clusterv1.Cluster{ObjectMeta: metav1.ObjectMeta{Namespace: c.Key.Namespace, Name: c.Key.Name}}))
-}
-
-// gone holds when the cluster is; what it was made from goes with it.
-func (c *cluster) gone(ctx context.Context) error {
-	err := c.admin().Get(ctx, c.Key, &clusterv1.Cluster{})
-	if err == nil {
-		return errors.New("the Cluster is still there")
-	}
-	return client.IgnoreNotFound(err)
 }
