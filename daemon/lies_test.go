@@ -2,7 +2,6 @@ package daemon_test
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -14,84 +13,11 @@ import (
 
 // Hosts that say what is not so, half of it, or nothing.
 
-// untruths are the effects after which a host's word is worth nothing.
-var untruths = []fakeatomos.Effect{
-	fakeatomos.Pretend, fakeatomos.NoContent, fakeatomos.WrongJSON, fakeatomos.HalfReply, fakeatomos.LoseRequest,
-}
-
-func TestAnyUntruthWhileMakingMakesOneVM(t *testing.T) {
-	t.Parallel()
-	for _, call := range []string{
-		register, "GET matcher/running", "POST storage/accessible", "POST storage/cloudinit/create",
-		"POST storage/cloudinit/metadata", "GET network/list", "POST network/create",
-	} {
-		for _, effect := range untruths {
-			// What was promised and does not come is waited for, 2 minutes for a
-			// volume; what may come late too.
-			if strings.HasPrefix(call, "POST storage/cloudinit") && (effect == fakeatomos.Pretend || effect == fakeatomos.LoseRequest) {
-				continue
-			}
-			t.Run(fmt.Sprintf("%s %s", effect, call), func(t *testing.T) {
-				t.Parallel()
-				s := newSite(t, 1)
-				s.fault(fakeatomos.Fault{Call: call, Times: 1, Effect: effect})
-				ensureUntilThere(t, ensure("host-1", "vm-1"), s.daemon().provider())
-				s.wantOneVM("vm-1")
-			})
-		}
-	}
-}
-
-func TestAnyUntruthWhileDeletingLeavesNothing(t *testing.T) {
-	t.Parallel()
-	for _, call := range []string{
-		"DELETE matcher/unregister", "GET matcher/running", "POST matcher/stop", "POST storage/accessible",
-		"POST storage/destroy", "GET network/portforwards", "DELETE network/portforward",
-	} {
-		for _, effect := range untruths {
-			t.Run(fmt.Sprintf("%s %s", effect, call), func(t *testing.T) {
-				t.Parallel()
-				s := newSite(t, 1)
-				p := s.daemon().provider()
-				if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-					t.Fatal(err)
-				}
-				if err := p.forward(t, "vm-1"); err != nil {
-					t.Fatal(err)
-				}
-				s.fault(fakeatomos.Fault{Call: call, Times: 2, Effect: effect})
-				p.deleteVM(t, "host-1", "vm-1", time.Now().Add(2*time.Second))
-				again(t, "the forward is gone", p.removeForward(t)) // as with its cluster
-				s.wantNothingLeft("network cluster")
-			})
-		}
-	}
-}
-
-// removeForward takes away what forward has made.
-func (c *caller) removeForward(t *testing.T) func() error {
-	return func() error {
-		_, err := c.DeleteForward(within(t, soon), &rpc.DeleteForwardRequest{ClientUid: owner, Endpoint: &rpc.Endpoint{Host: "host-1", Port: 6443}})
-		return err
-	}
-}
-
-// forward points the port 6443 of host-1 at a VM of it.
-func (c *caller) forward(t *testing.T, vm string) error {
-	t.Helper()
-	_, err := c.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{
-		ClientUid: owner, Endpoint: &rpc.Endpoint{Host: "host-1", Port: 6443}, TargetHost: "host-1", TargetVmName: vm, TargetPort: 6443,
-	})
-	return err
-}
-
 func TestVolumeThatAHostOnlySaysItHasDestroyedIsNotGone(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	id := s.fault(fakeatomos.Fault{Call: "POST storage/destroy", VM: "vm-1-boot", Effect: fakeatomos.Pretend})
 	for range 3 {
 		res, err := p.DeleteVM(within(t, soon), &rpc.DeleteVMRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1"})
@@ -111,9 +37,7 @@ func TestVMIsNotGoneWhileItsHostGivesNoList(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, 1)
 			p := s.daemon().provider()
-			if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-				t.Fatal(err)
-			}
+			p.makes(t, "vm-1")
 			before := s.fake.Inventory().Resources()
 			stream, err := p.WatchVMs(within(t, 2*soon), &rpc.WatchVMsRequest{ClientUid: owner})
 			if err != nil {
@@ -151,9 +75,7 @@ func TestVolumesAreNotGoneBecauseAHostListsNone(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	// 204 is how an empty list is answered, so nothing tells this one from a true
 	// one.
 	s.fault(fakeatomos.Fault{Call: "POST storage/accessible", Effect: fakeatomos.NoContent})
@@ -168,9 +90,7 @@ func TestStopThatHangsDoesNotKeepPowerFromBeingCutInTime(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, 1)
 			p := s.daemon().provider()
-			if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-				t.Fatal(err)
-			}
+			p.makes(t, "vm-1")
 			s.fault(fakeatomos.Fault{Call: "POST matcher/stop", Effect: effect})
 			force := time.Now().Add(2 * time.Second)
 			p.deleteVM(t, "host-1", "vm-1", force)
@@ -187,9 +107,7 @@ func TestGuestThatNeverComesUpIsDeletedByCuttingItsPower(t *testing.T) {
 	s := newSite(t, 1)
 	p := s.daemon().provider()
 	s.fault(fakeatomos.Fault{VM: "vm-1", Effect: fakeatomos.HangBoot})
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	force := time.Now().Add(2 * time.Second)
 	p.deleteVM(t, "host-1", "vm-1", force)
 	if time.Now().Before(force) {
@@ -231,9 +149,7 @@ func TestVMIsToldWhereItsUsageIsNot(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	s.fault(fakeatomos.Fault{Call: "GET matcher/vmusage", Effect: fakeatomos.Hang})
 	began := time.Now()
 	res, err := p.GetVM(within(t, soon), &rpc.GetVMRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1"})
@@ -283,9 +199,7 @@ func TestDoubleThatAHostOnlySaysItHasRemovedIsReportedAndTriedAgain(t *testing.T
 	t.Parallel()
 	s := newSite(t, 1)
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	s.double("host-1", "vm-1")
 	s.fault(fakeatomos.Fault{Call: "DELETE matcher/unregister", Times: 1, Effect: fakeatomos.Pretend})
 	_, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1"))
@@ -304,11 +218,7 @@ func TestLimitThatComesWhileAVMIsMadeLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)
 	p := s.daemon().provider()
-	for _, vm := range []string{"vm-1", "vm-2"} {
-		if _, err := p.EnsureVM(within(t, soon), ensure("host-1", vm)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.makes(t, "vm-1", "vm-2")
 	before := s.fake.Inventory().Resources()
 	s.host("host-1").SetCommunity(true)
 	_, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-3"))
@@ -319,83 +229,58 @@ func TestLimitThatComesWhileAVMIsMadeLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// again repeats a call as long as its failures say that this is worth it.
-func again(t *testing.T, what string, call func() error) {
-	t.Helper()
-	eventually(t, what, func() bool {
-		err := call()
-		switch reason(err) {
-		case rpc.Reason_REASON_OUTCOME_UNKNOWN, rpc.Reason_REASON_WRONG_STATE, rpc.Reason_REASON_IN_USE, rpc.Reason_REASON_HOST_FAILED, rpc.Reason_REASON_HOST_UNREACHABLE:
-			return false
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		return true
-	})
-}
-
 func TestWhatIsAttachedAndDetachedIsSoWhenTheCallSaysSo(t *testing.T) {
 	t.Parallel()
-	for _, call := range []string{"POST matcher/attach", "POST matcher/detach", "POST storage/create", "POST storage/destroy", "POST storage/accessible", "GET network/list", "POST network/create", "GET matcher/running"} {
-		for _, effect := range append([]fakeatomos.Effect{fakeatomos.LoseReply, fakeatomos.MalformedReply}, untruths...) {
-			if call == "POST storage/create" && (effect == fakeatomos.Pretend || effect == fakeatomos.LoseRequest) {
-				continue // waited for, 2 minutes
-			}
-			t.Run(fmt.Sprintf("%s %s", effect, call), func(t *testing.T) {
-				t.Parallel()
-				s := newSite(t, 1)
-				p := s.daemon().provider()
-				if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-					t.Fatal(err)
-				}
-				before := s.fake.Inventory().Resources()
-				s.fault(fakeatomos.Fault{Call: call, Times: 1, Effect: effect})
-				volume := &rpc.AttachVolumeRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", Volume: &rpc.Volume{Name: "extra", SizeGib: 1}}
-				again(t, "the volume is attached", func() error { _, err := p.AttachVolume(within(t, soon), volume); return err })
-				network := &rpc.AttachNetworkRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", Network: nat("storage")}
-				again(t, "the network is attached", func() error { _, err := p.AttachNetwork(within(t, soon), network); return err })
-
-				vm := s.fake.Inventory().VM("vm-1")[0]
-				if len(vm.Volumes) != 3 || len(vm.Networks) != 2 {
-					t.Fatalf("the VM has volumes %q and networks %q, want one more each", vm.Volumes, vm.Networks)
-				}
-				if n := len(s.fake.Inventory().Hosts[0].Volumes); n != 3 {
-					t.Errorf("%d volumes, want 3", n)
-				}
-
-				s.fake.RemoveFaults("")
-				s.fault(fakeatomos.Fault{Call: call, Times: 1, Effect: effect})
-				again(t, "the volume is detached", func() error {
-					_, err := p.DetachVolume(within(t, soon), &rpc.DetachVolumeRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", VolumeName: "extra"})
-					return err
-				})
-				again(t, "the network is detached", func() error {
-					_, err := p.DetachNetwork(within(t, soon), &rpc.DetachNetworkRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", NetworkName: "storage"})
-					return err
-				})
-				if vm := s.fake.Inventory().VM("vm-1")[0]; len(vm.Volumes) != 2 || len(vm.Networks) != 1 {
-					t.Errorf("the VM has volumes %q and networks %q, want those it began with", vm.Volumes, vm.Networks)
-				}
-				again(t, "the network is deleted", func() error {
-					_, err := p.DeleteNetwork(within(t, soon), &rpc.DeleteNetworkRequest{ClientUid: owner, NetworkName: "storage", Domains: []string{"d1"}})
-					return err
-				})
-				if after := s.fake.Inventory().Resources(); !slices.Equal(after, before) {
-					t.Errorf("AtomOS held %q and now holds %q", before, after)
-				}
-			})
-		}
+	calls := []string{
+		"POST matcher/attach", "POST matcher/detach", "POST storage/create", "POST storage/destroy",
+		"POST storage/accessible", "GET network/list", "POST network/create", "GET matcher/running",
 	}
+	befallen(t, calls, slices.Concat(losses, untruths), func(t *testing.T, s *site, f fakeatomos.Fault) {
+		p := s.daemon().provider()
+		p.makes(t, "vm-1")
+		before := s.fake.Inventory().Resources()
+		s.fault(f)
+		volume := &rpc.AttachVolumeRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", Volume: &rpc.Volume{Name: "extra", SizeGib: 1}}
+		again(t, "the volume is attached", func() error { _, err := p.AttachVolume(within(t, soon), volume); return err })
+		network := &rpc.AttachNetworkRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", Network: nat("storage")}
+		again(t, "the network is attached", func() error { _, err := p.AttachNetwork(within(t, soon), network); return err })
+
+		vm := s.fake.Inventory().VM("vm-1")[0]
+		if len(vm.Volumes) != 3 || len(vm.Networks) != 2 {
+			t.Fatalf("the VM has volumes %q and networks %q, want one more each", vm.Volumes, vm.Networks)
+		}
+		if n := len(s.fake.Inventory().Hosts[0].Volumes); n != 3 {
+			t.Errorf("%d volumes, want 3", n)
+		}
+
+		s.fake.RemoveFaults("")
+		s.fault(f)
+		again(t, "the volume is detached", func() error {
+			_, err := p.DetachVolume(within(t, soon), &rpc.DetachVolumeRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", VolumeName: "extra"})
+			return err
+		})
+		again(t, "the network is detached", func() error {
+			_, err := p.DetachNetwork(within(t, soon), &rpc.DetachNetworkRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", NetworkName: "storage"})
+			return err
+		})
+		if vm := s.fake.Inventory().VM("vm-1")[0]; len(vm.Volumes) != 2 || len(vm.Networks) != 1 {
+			t.Errorf("the VM has volumes %q and networks %q, want those it began with", vm.Volumes, vm.Networks)
+		}
+		again(t, "the network is deleted", func() error {
+			_, err := p.DeleteNetwork(within(t, soon), &rpc.DeleteNetworkRequest{ClientUid: owner, NetworkName: "storage", Domains: []string{"d1"}})
+			return err
+		})
+		if after := s.fake.Inventory().Resources(); !slices.Equal(after, before) {
+			t.Errorf("AtomOS held %q and now holds %q", before, after)
+		}
+	})
 }
 
 func TestDetachedVolumeIsNotGoneBecauseAHostListsNone(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	if _, err := p.AttachVolume(within(t, soon), &rpc.AttachVolumeRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", Volume: &rpc.Volume{Name: "extra", SizeGib: 1}}); err != nil {
 		t.Fatal(err)
 	}
@@ -413,29 +298,22 @@ func TestDetachedVolumeIsNotGoneBecauseAHostListsNone(t *testing.T) {
 
 func TestForwardIsThereAndGoneWhenTheCallSaysSo(t *testing.T) {
 	t.Parallel()
-	for _, call := range []string{"POST network/portforward", "DELETE network/portforward", "GET network/portforwards"} {
-		for _, effect := range untruths {
-			t.Run(fmt.Sprintf("%s %s", effect, call), func(t *testing.T) {
-				t.Parallel()
-				s := newSite(t, 1)
-				p := s.daemon().provider()
-				if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-					t.Fatal(err)
-				}
-				s.fault(fakeatomos.Fault{Call: call, Times: 1, Effect: effect})
-				again(t, "the forward is there", func() error { return p.forward(t, "vm-1") })
-				if n := s.forwards(); n != 1 {
-					t.Fatalf("%d forwards, want 1", n)
-				}
-				s.fake.RemoveFaults("")
-				s.fault(fakeatomos.Fault{Call: call, Times: 1, Effect: effect})
-				again(t, "the forward is gone", p.removeForward(t))
-				if n := s.forwards(); n != 0 {
-					t.Errorf("%d forwards, want none", n)
-				}
-			})
+	calls := []string{"POST network/portforward", "DELETE network/portforward", "GET network/portforwards"}
+	befallen(t, calls, untruths, func(t *testing.T, s *site, f fakeatomos.Fault) {
+		p := s.daemon().provider()
+		p.makes(t, "vm-1")
+		s.fault(f)
+		again(t, "the forward is there", func() error { return p.forward(t, "vm-1") })
+		if n := s.forwards(); n != 1 {
+			t.Fatalf("%d forwards, want 1", n)
 		}
-	}
+		s.fake.RemoveFaults("")
+		s.fault(f)
+		again(t, "the forward is gone", p.removeForward(t))
+		if n := s.forwards(); n != 0 {
+			t.Errorf("%d forwards, want none", n)
+		}
+	})
 }
 
 func TestForwardThatLandsLateIsNotLeft(t *testing.T) {
@@ -443,9 +321,7 @@ func TestForwardThatLandsLateIsNotLeft(t *testing.T) {
 	const pointing = "POST network/portforward"
 	s := newSite(t, 1)
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	s.fault(fakeatomos.Fault{Call: pointing, Times: 1, Effect: fakeatomos.DelayBefore, Delay: 3 * time.Second})
 	abandon(t, "the request is under way", func() bool { return s.calls(pointing) == 1 }, func(ctx context.Context) error {
 		_, err := p.EnsureForward(ctx, &rpc.EnsureForwardRequest{

@@ -274,9 +274,7 @@ func TestEndpointOfAnotherClientIsNotTouched(t *testing.T) {
 	if _, err := other.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{ClientUid: another, Endpoint: endpoint, TargetHost: "host-1", TargetVmName: "vm-1", TargetPort: 6443}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-2")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-2")
 	_, err := p.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{ClientUid: owner, Endpoint: endpoint, TargetHost: "host-1", TargetVmName: "vm-2", TargetPort: 6443})
 	wantReason(t, err, rpc.Reason_REASON_IN_USE, "6443")
 	if _, err := p.DeleteForward(within(t, soon), &rpc.DeleteForwardRequest{ClientUid: owner, Endpoint: endpoint}); err != nil {
@@ -353,9 +351,7 @@ func TestForwardWhoseReplyIsLostIsThere(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	s.fault(fakeatomos.Fault{Call: "POST network/portforward", Times: 1, Effect: fakeatomos.LoseReply})
 	if _, err := p.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{ClientUid: owner, Endpoint: &rpc.Endpoint{Host: "host-1", Port: 6443}, TargetHost: "host-1", TargetVmName: "vm-1", TargetPort: 6443}); err != nil {
 		t.Error(err)
@@ -478,11 +474,7 @@ func TestForwardThatIsBeingPointedElsewhereDoesNotGoWithItsVM(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)
 	p := s.daemon().provider()
-	for _, vm := range []string{"vm-1", "vm-2"} {
-		if _, err := p.EnsureVM(within(t, soon), ensure("host-1", vm)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.makes(t, "vm-1", "vm-2")
 	point := func(vm string) error {
 		_, err := p.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{ClientUid: owner, Endpoint: &rpc.Endpoint{Host: "host-1", Port: 6443}, TargetHost: "host-1", TargetVmName: vm, TargetPort: 6443})
 		return err

@@ -315,6 +315,62 @@ func ensure(host, vm string) *rpc.EnsureVMRequest {
 	}
 }
 
+// makes makes VMs of owner's on host-1.
+func (c *caller) makes(t testing.TB, vms ...string) {
+	t.Helper()
+	for _, vm := range vms {
+		if _, err := c.EnsureVM(within(t, soon), ensure("host-1", vm)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// again repeats a call as long as its failures say that this is worth it.
+func again(t *testing.T, what string, call func() error) {
+	t.Helper()
+	eventually(t, what, func() bool {
+		err := call()
+		switch reason(err) {
+		case rpc.Reason_REASON_OUTCOME_UNKNOWN, rpc.Reason_REASON_WRONG_STATE, rpc.Reason_REASON_IN_USE, rpc.Reason_REASON_HOST_FAILED, rpc.Reason_REASON_HOST_UNREACHABLE:
+			return false
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		return true
+	})
+}
+
+// ensureUntilThere repeats EnsureVM, each time with the next caller.
+func ensureUntilThere(t *testing.T, req *rpc.EnsureVMRequest, callers ...*caller) (vm *rpc.VM) {
+	t.Helper()
+	calls := 0
+	again(t, "VM "+req.VmName+" is there", func() error {
+		res, err := callers[calls%len(callers)].EnsureVM(within(t, soon), req)
+		calls++
+		vm = res.GetVm()
+		return err
+	})
+	return vm
+}
+
+// removeForward takes away what forward has made.
+func (c *caller) removeForward(t *testing.T) func() error {
+	return func() error {
+		_, err := c.DeleteForward(within(t, soon), &rpc.DeleteForwardRequest{ClientUid: owner, Endpoint: &rpc.Endpoint{Host: "host-1", Port: 6443}})
+		return err
+	}
+}
+
+// forward points the port 6443 of host-1 at a VM of it.
+func (c *caller) forward(t *testing.T, vm string) error {
+	t.Helper()
+	_, err := c.EnsureForward(within(t, soon), &rpc.EnsureForwardRequest{
+		ClientUid: owner, Endpoint: &rpc.Endpoint{Host: "host-1", Port: 6443}, TargetHost: "host-1", TargetVmName: vm, TargetPort: 6443,
+	})
+	return err
+}
+
 // deleteVM calls DeleteVM until nothing is left.
 func (c *caller) deleteVM(t *testing.T, host, vm string, force time.Time) (calls int) {
 	t.Helper()

@@ -113,9 +113,7 @@ func TestStreamTellsWhatBecomesOfAVM(t *testing.T) {
 	if len(v.hosts) != 2 || len(v.vms) != 0 || v.hosts["host-1"].Health != rpc.HostHealth_HOST_HEALTH_READY || v.hosts["host-1"].Threads != 32 {
 		t.Fatalf("the snapshot has hosts %v and VMs %v", v.hosts, v.vms)
 	}
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	v.until("the VM is there", func() bool { return v.vms["host-1/vm-1"] != nil })
 	v.until("the VM runs with an address", func() bool {
 		vm := v.vms["host-1/vm-1"]
@@ -145,9 +143,7 @@ func TestStreamTellsThatAHostGoesAndComesBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 2)
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	v := watch(t, p)
 	host := s.host("host-1")
 	healthy := func(want rpc.HostHealth) func() bool {
@@ -354,9 +350,7 @@ func TestMetricsAreServed(t *testing.T) {
 	d := s.daemon()
 	p := d.provider()
 	v := watch(t, p)
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	v.until("the VM is there", func() bool { return len(v.vms) == 1 })
 	var missing string
 	is := func() bool {
