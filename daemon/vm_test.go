@@ -56,13 +56,9 @@ func TestVMIsMadeInFewCalls(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	before := s.calls("")
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-2")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-2")
 	if n := s.calls("") - before; n > 10 {
 		t.Errorf("%d C4 calls for a VM whose network is there, want at most 10", n)
 	}
@@ -103,9 +99,7 @@ func TestDeletionOfAVMThatStopsAtOnceTakesOneCall(t *testing.T) {
 	p := s.daemon().provider()
 	// A call does not wait for long, so on a busy machine it may take a second.
 	eventually(t, "a deletion takes one call", func() bool {
-		if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-			t.Fatal(err)
-		}
+		p.makes(t, "vm-1")
 		before := s.calls("POST matcher/stop")
 		calls := p.deleteVM(t, "host-1", "vm-1", time.Now().Add(time.Hour))
 		if n := s.calls("POST matcher/stop") - before; n != 1 {
@@ -120,9 +114,7 @@ func TestDeletionWaitsForTheGuestAndThenCutsPower(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1, func(o *fakeatomos.Options) { o.StopTime = time.Hour })
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	force := time.Now().Add(6 * time.Second)
 	res, err := p.DeleteVM(within(t, soon), &rpc.DeleteVMRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1", ForceAfter: timestamppb.New(force)})
 	if err != nil {
@@ -194,9 +186,7 @@ func TestPowerIsSwitchedAndSwitchingTwiceIsFine(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	for _, step := range []struct {
 		action rpc.PowerAction
 		want   rpc.PowerState
@@ -221,9 +211,7 @@ func TestVolumesAndNetworksComeAndGoWhileTheVMRuns(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	get := func() *rpc.VM {
 		res, err := p.GetVM(within(t, soon), &rpc.GetVMRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1"})
 		if err != nil {
@@ -268,9 +256,7 @@ func TestUsageIsUnsetWhereTheHostCannotTell(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1, func(o *fakeatomos.Options) { o.Hosts[0].PublishedOnly = true })
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	res, err := p.GetVM(within(t, soon), &rpc.GetVMRequest{ClientUid: owner, Host: "host-1", VmName: "vm-1"})
 	if err != nil || res.Usage != nil {
 		t.Errorf("got usage %v, error %v; want neither", res.GetUsage(), err)
@@ -301,9 +287,7 @@ func TestNewVolumesThatAreInvisibleForAWhileAreWaitedFor(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1, func(o *fakeatomos.Options) { o.VolumeDelay = 300 * time.Millisecond })
 	p := s.daemon().provider()
-	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
-		t.Fatal(err)
-	}
+	p.makes(t, "vm-1")
 	p.deleteVM(t, "host-1", "vm-1", time.Time{})
 	s.wantNothingLeft("network cluster")
 }
@@ -328,6 +312,7 @@ func TestGuestGetsItsSeed(t *testing.T) {
 type seedReader struct{ seen chan guest.VM }
 
 func (r *seedReader) Boot(_ context.Context, vm guest.VM) error { r.seen <- vm; return nil }
+func (r *seedReader) Shutdown(context.Context, string) bool     { return true }
 func (r *seedReader) PowerOff(string)                           {}
 func (r *seedReader) Remove(string)                             {}
 func (r *seedReader) Usage(string) (int64, int64)               { return 0, 0 }

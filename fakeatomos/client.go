@@ -129,6 +129,16 @@ func (c *Control) VanishVM(ctx context.Context, host, name string, volumes bool)
 	return c.befall(ctx, "vms", name, "vanish"+at(host), vanishBody{volumes})
 }
 
+// CutVM cuts the network of VMs that run on.
+func (c *Control) CutVM(ctx context.Context, host, name string) error {
+	return c.befall(ctx, "vms", name, "cut"+at(host), nil)
+}
+
+// MendVM gives VMs their network back.
+func (c *Control) MendVM(ctx context.Context, host, name string) error {
+	return c.befall(ctx, "vms", name, "mend"+at(host), nil)
+}
+
 // ChangeVM changes VMs by hand.
 func (c *Control) ChangeVM(ctx context.Context, host, name string, change Change) error {
 	return c.befall(ctx, "vms", name, "change"+at(host), change)

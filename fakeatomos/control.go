@@ -212,6 +212,8 @@ type vmOf struct {
 
 var vmEvents = map[string]happening[vmOf]{
 	"crash":  plainly(func(v vmOf) error { return v.fake.CrashVM(v.host, v.name) }),
+	"cut":    plainly(func(v vmOf) error { return v.fake.CutVM(v.host, v.name) }),
+	"mend":   plainly(func(v vmOf) error { return v.fake.MendVM(v.host, v.name) }),
 	"vanish": saying(func(v vmOf, b vanishBody) error { return v.fake.VanishVM(v.host, v.name, b.Volumes) }),
 	"change": saying(func(v vmOf, c Change) error { return v.fake.ChangeVM(v.host, v.name, c) }),
 }

@@ -70,7 +70,8 @@ func TestAFakeIsSteeredFromAnotherProcess(t *testing.T) {
 
 func TestEveryEventComesThroughTheControlListener(t *testing.T) {
 	t.Parallel()
-	f := start(t, 2, func(o *fakeatomos.Options) { o.Control = "127.0.0.1:0" })
+	guests := newGreeters()
+	f := start(t, 2, func(o *fakeatomos.Options) { o.Control, o.Guests = "127.0.0.1:0", guests })
 	h, other := f.Hosts()[0], f.Hosts()[1].Name()
 	c := dial(t, h, "")
 	control := fakeatomos.Connect(f.ControlURL())
@@ -108,6 +109,13 @@ func TestEveryEventComesThroughTheControlListener(t *testing.T) {
 		return pings() && time.Since(began) >= 50*time.Millisecond
 	})
 	check("host slow", control.SetSlow(ctx, h.Name(), 0), pings)
+	cut := func() bool {
+		guests.mu.Lock()
+		defer guests.mu.Unlock()
+		return guests.cut[f.Inventory().VM("vm")[0].UID]
+	}
+	check("vm cut", control.CutVM(ctx, h.Name(), "vm"), cut)
+	check("vm mend", control.MendVM(ctx, "", "vm"), func() bool { return !cut() })
 	check("vm crash", control.CrashVM(ctx, h.Name(), "vm"), func() bool { return f.Inventory().VM("vm")[0].State == c4.ShutOff })
 	check("vm change", control.ChangeVM(ctx, "", "vm", fakeatomos.Change{Slots: 3}), func() bool { return f.Inventory().VM("vm")[0].Slots == 3 })
 	check("vm vanish", control.VanishVM(ctx, "", "gone", true), func() bool { return len(f.Inventory().VM("gone")) == 0 })

@@ -22,7 +22,7 @@
 //   - SetSlow, SetMaintenance, SetCapacity, SetCommunity, ShiftClock
 //   - DomainDown and DomainUp: all hosts of a domain
 //
-// What befalls VMs: CrashVM, VanishVM, ChangeVM, and at boot HangBoot and
+// What befalls VMs: CrashVM, VanishVM, CutVM and MendVM, ChangeVM, and at boot HangBoot and
 // HideAddress, which are faults. A shifted clock dates what C4 tells (VMs, volumes,
 // the Date of replies); guests keep the clock of the machine.
 //

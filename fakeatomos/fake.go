@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
+
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest"
 )
 
 // Fake is a running fake AtomOS.
@@ -57,6 +61,15 @@ func (f *Fake) start() error {
 		}
 		f.hosts = append(f.hosts, h)
 		f.byName[ho.Name] = h
+	}
+	if lasting, ok := f.opts.Guests.(guest.Lasting); ok {
+		var ids []string
+		for _, h := range f.hosts {
+			ids = slices.AppendSeq(ids, maps.Keys(h.vms))
+		}
+		if err := lasting.Keep(f.ctx, ids); err != nil {
+			return fmt.Errorf("guests of before: %w", err)
+		}
 	}
 	for _, h := range f.hosts {
 		if err := h.Up(); err != nil {

@@ -343,22 +343,31 @@ func (h *Host) usage(r *request) answer {
 }
 
 func (h *Host) vmUsage(_ *request, ref c4.VMRef) answer {
+	u, runs, refusal := h.diskUsage(ref)
+	if refusal != nil {
+		return *refusal
+	}
+	if g := h.fake.opts.Guests; g != nil && runs { // which may take its time
+		u.CPUMillis, u.MemoryMiB = g.Usage(ref.VMUID)
+	}
+	return ok(u)
+}
+
+// diskUsage is what of a VM's usage the host itself knows, and whether it runs.
+func (h *Host) diskUsage(ref c4.VMRef) (u c4.VMUsage, runs bool, refusal *answer) {
 	h.lock()
 	defer h.mu.Unlock()
 	v := h.find(ref)
 	if v == nil {
-		return notFound()
-	}
-	var u c4.VMUsage
-	if g := h.fake.opts.Guests; g != nil && v.State == c4.Running {
-		u.CPUMillis, u.MemoryMiB = g.Usage(v.UID)
+		a := notFound()
+		return u, false, &a
 	}
 	for _, id := range v.Volumes {
 		if vol := h.volumes[id]; vol != nil {
 			u.DiskBytes += vol.SizeOnDisk
 		}
 	}
-	return ok(u)
+	return u, v.State == c4.Running, nil
 }
 
 func (h *Host) attach(_ *request, in c4.AttachRequest) answer {

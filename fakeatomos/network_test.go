@@ -68,14 +68,20 @@ type greeters struct {
 	mu    sync.Mutex
 	lines map[string]net.Listener
 	seen  map[string]guest.VM // as of the latest boot
+	cut   map[string]bool
+	deaf  bool  // to the power button
+	fails error // of a boot
 	ended sync.WaitGroup
 }
 
 func newGreeters() *greeters {
-	return &greeters{lines: map[string]net.Listener{}, seen: map[string]guest.VM{}}
+	return &greeters{lines: map[string]net.Listener{}, seen: map[string]guest.VM{}, cut: map[string]bool{}}
 }
 
 func (g *greeters) Boot(ctx context.Context, vm guest.VM) error {
+	if g.fails != nil {
+		return g.fails
+	}
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp4", net.JoinHostPort(vm.Address.String(), "4000"))
 	if err != nil {
@@ -90,13 +96,38 @@ func (g *greeters) Boot(ctx context.Context, vm guest.VM) error {
 			if err != nil {
 				return
 			}
-			if vm.Reachable(netip.MustParseAddrPort(conn.RemoteAddr().String()).Addr()) {
+			g.mu.Lock()
+			cut := g.cut[vm.ID]
+			g.mu.Unlock()
+			if !cut && vm.Reachable(netip.MustParseAddrPort(conn.RemoteAddr().String()).Addr()) {
 				_, _ = fmt.Fprintf(conn, "%s\n", vm.Name)
 				_, _ = io.Copy(conn, conn)
 			}
 			_ = conn.Close()
 		}
 	})
+	return nil
+}
+
+func (g *greeters) Shutdown(_ context.Context, id string) bool {
+	if g.deaf {
+		return false
+	}
+	g.PowerOff(id)
+	return true
+}
+
+func (g *greeters) Cut(id string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.cut[id] = true
+	return nil
+}
+
+func (g *greeters) Mend(id string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.cut, id)
 	return nil
 }
 

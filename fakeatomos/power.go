@@ -2,6 +2,7 @@ package fakeatomos
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -91,13 +92,35 @@ func (h *Host) powerOff(v *vm) {
 		if !sleep(ctx, h.fake.opts.StopTime) {
 			return
 		}
-		h.endGuest(v)
+		heeds := !v.guestUp || h.fake.opts.Guests.Shutdown(ctx, v.UID)
+		if heeds {
+			h.endGuest(v)
+		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+		case heeds:
 			h.poweredOff(v, "off")
+		default:
+			v.phase = on
+			h.tellVM(v, "running")
 		}
 	})
+}
+
+// guestEnded switches a VM off whose guest has ended by itself. Where the power
+// changes already, what changes it sees to the rest.
+func (h *Host) guestEnded(v *vm) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch v.phase {
+	case on:
+		h.log.Info("guest has ended by itself", "vm", v.Name, "uid", v.UID)
+		h.cutPower(v, "crashed")
+	case stopping:
+		h.cutPower(v, "off")
+	}
 }
 
 // powerCycle reboots a VM that is on; the hypervisor shows it running all the
@@ -109,6 +132,9 @@ func (h *Host) powerCycle(v *vm) {
 	h.tellVM(v, "rebooted")
 	h.then(v, func() {
 		if sleep(ctx, h.fake.opts.StopTime) {
+			if v.guestUp { // one that does not heed is reset
+				h.fake.opts.Guests.Shutdown(ctx, v.UID)
+			}
 			h.endGuest(v)
 			h.boot(ctx, v, h.fake.opts.BootTime)
 		}
@@ -167,17 +193,25 @@ func (h *Host) boot(ctx context.Context, v *vm, after time.Duration) {
 	machine := h.machine(v)
 	h.mu.Unlock()
 
+	var failed error
 	if g := h.fake.opts.Guests; g != nil {
 		v.guestUp = true
-		if err := g.Boot(ctx, machine); err != nil {
-			h.log.Warn("guest did not come up", "vm", v.Name, "err", err)
-		}
+		failed = g.Boot(ctx, machine)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if ctx.Err() == nil {
-		h.booted(v)
+	if ctx.Err() != nil {
+		return
 	}
+	if failed != nil {
+		h.log.Warn("guest did not come up", "vm", v.Name, "err", failed)
+		h.tellFailure(v, failed)
+	}
+	if errors.Is(failed, guest.ErrNotStarted) {
+		v.hung = true
+		return
+	}
+	h.booted(v)
 }
 
 // endGuest is the step that ends the guest. Only steps touch guestUp.
@@ -232,16 +266,21 @@ func (h *Host) machine(v *vm) guest.VM {
 	}
 	address, leases := m.Address, &h.fake.leases
 	m.Reachable = func(source netip.Addr) bool { return leases.reachable(source, address) }
+	m.Ended = func() { h.guestEnded(v) }
+	if len(v.NICs) > 0 {
+		n := h.networks[v.NICs[0].Network]
+		m.Bridged = n != nil && n.bridged()
+	}
 	for _, id := range v.Volumes {
 		vol := h.volumes[id]
 		if vol == nil {
 			continue
 		}
 		if vol.Bootable && vol.Image != "" {
-			m.KubernetesVersion = h.fake.opts.Images[vol.Image]
+			m.Image, m.KubernetesVersion = vol.Image, h.fake.opts.Images[vol.Image]
 		}
 		if vol.CloudInit {
-			m.UserData, m.MetaData = vol.files["user-data"], vol.files["meta-data"]
+			m.UserData, m.MetaData, m.NetworkConfig = vol.files["user-data"], vol.files["meta-data"], vol.files["network-config"]
 		}
 	}
 	return m

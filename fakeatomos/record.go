@@ -94,6 +94,14 @@ func (h *Host) tellVM(v *vm, event string) {
 	h.fake.opts.History.Add(e)
 }
 
+// tellFailure says why the guest of a VM did not come up.
+func (h *Host) tellFailure(v *vm, why error) {
+	h.fake.opts.History.Add(history.Event{
+		Kind: history.VM, Event: "failed", Host: h.opts.Name, VM: v.Name, UID: v.UID, Owner: v.Owner,
+		Detail: history.Detail(map[string]string{"error": why.Error()}),
+	})
+}
+
 func (h *Host) tellVolume(v *volume, event string) {
 	if h.fake.opts.History == nil {
 		return

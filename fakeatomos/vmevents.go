@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest"
 )
 
 // What befalls VMs without any call. A VM is named as its owner does or by UID;
@@ -40,6 +43,43 @@ func (f *Fake) VanishVM(host, name string, volumes bool) error {
 		})
 		return allGone, nil
 	})
+}
+
+// CutVM cuts the network of a VM that runs on: nobody reaches its guest, which
+// reaches nobody, also after it was off, until MendVM.
+func (f *Fake) CutVM(host, name string) error {
+	return f.wire(host, name, "cut", guest.Wired.Cut)
+}
+
+// MendVM gives a VM its network back.
+func (f *Fake) MendVM(host, name string) error {
+	return f.wire(host, name, "mended", guest.Wired.Mend)
+}
+
+func (f *Fake) wire(host, name, event string, do func(guest.Wired, string) error) error {
+	wired, ok := f.opts.Guests.(guest.Wired)
+	if !ok {
+		return errors.New("fakeatomos: these guests have no network to cut")
+	}
+	var mu sync.Mutex
+	var failed []error
+	err := f.eachVM(host, name, func(h *Host, v *vm) (<-chan struct{}, error) {
+		done := make(chan struct{})
+		h.then(v, func() {
+			defer close(done)
+			if err := do(wired, v.UID); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, fmt.Errorf("fakeatomos: VM %s on host %s: %w", v.Name, h.Name(), err))
+				return
+			}
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.tellVM(v, event)
+		})
+		return done, nil
+	})
+	return errors.Join(append(failed, err)...)
 }
 
 // Change is what somebody changes about a VM by hand. What is zero stays.

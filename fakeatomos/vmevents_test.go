@@ -1,12 +1,15 @@
 package fakeatomos_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
 func TestAVMThatCrashesIsOffUntilItIsStarted(t *testing.T) {
@@ -195,4 +198,84 @@ func TestAnAddressThatIsHiddenIsNeverGiven(t *testing.T) {
 	}
 	succeed(t, c.Reboot(t.Context(), c4.VMRef{ClientUID: owner, VMUID: uid}))
 	eventually(t, "the next boot shows it", func() bool { return vmsOf(t, c, owner)[0].Address == address })
+}
+
+func TestTheNetworkOfAVMIsCutAndMended(t *testing.T) {
+	t.Parallel()
+	f := start(t, 1, func(o *fakeatomos.Options) { o.Guests = newGreeters() })
+	h := f.Hosts()[0]
+	vm := populate(t, dial(t, h, ""))
+	says := func() string { return greet(t, h.Address().String(), vm.Address, 4000) }
+	succeed(t, f.CutVM("", "vm"))
+	if got := says(); got != "" {
+		t.Errorf("without a network the guest says %q", got)
+	}
+	if now := f.Inventory().VM("vm")[0]; now.State != c4.Running {
+		t.Errorf("it is %s", now.State)
+	}
+	succeed(t, f.MendVM("", "vm"))
+	if got := says(); got != "vm" {
+		t.Errorf("with its network again the guest says %q", got)
+	}
+	if err := f.CutVM("", "none"); err == nil {
+		t.Error("a VM that is not there was cut off")
+	}
+	if err := start(t, 1, nil).CutVM("", "vm"); err == nil {
+		t.Error("what has no guest was cut off")
+	}
+}
+
+func TestAGuestThatDoesNotHeedTheButtonRunsOn(t *testing.T) {
+	t.Parallel()
+	guests := newGreeters()
+	guests.deaf = true
+	f, events := recorded(t, func(o *fakeatomos.Options) { o.Guests = guests })
+	h := f.Hosts()[0]
+	c := dial(t, h, "")
+	vm := populate(t, c)
+	ref := c4.VMRef{ClientUID: owner, VMUID: vm.UID}
+	succeed(t, c.Stop(t.Context(), ref))
+	eventually(t, "the host has given up", func() bool { return c.Reboot(t.Context(), ref) == nil }) // it resets the guest
+	eventually(t, "it is up again", func() bool { return vmsOf(t, c, owner)[0].Address != "" })
+	if got := greet(t, h.Address().String(), vm.Address, 4000); got != "vm" {
+		t.Errorf("the guest says %q", got)
+	}
+	succeed(t, c.Unregister(t.Context(), ref))
+	wantEvents(t, events(), history.VM, "vm", "made started running booted stopping running rebooted running booted off removed")
+}
+
+func TestAGuestThatEndsByItselfLeavesItsVMOff(t *testing.T) {
+	t.Parallel()
+	guests := newGreeters()
+	f, events := recorded(t, func(o *fakeatomos.Options) { o.Guests = guests })
+	c := dial(t, f.Hosts()[0], "")
+	vm := populate(t, c)
+	guests.boot(vm.UID).Ended()
+	guests.boot(vm.UID).Ended() // again changes nothing
+	if got := stateOf(t, c); got != c4.ShutOff {
+		t.Errorf("it is %s", got)
+	}
+	succeed(t, c.Start(t.Context(), c4.VMRef{ClientUID: owner, VMUID: vm.UID}))
+	eventually(t, "it is up again", func() bool { return vmsOf(t, c, owner)[0].Address != "" })
+	wantEvents(t, events(), history.VM, "vm", "made started running booted crashed started running booted")
+}
+
+func TestAVMWhoseGuestIsNotStartedRunsWithoutAnAddress(t *testing.T) {
+	t.Parallel()
+	guests := newGreeters()
+	guests.fails = fmt.Errorf("no such image: %w", guest.ErrNotStarted)
+	f, events := recorded(t, func(o *fakeatomos.Options) { o.Guests = guests })
+	c := dial(t, f.Hosts()[0], "")
+	n := bridge(t, c, 24)
+	uid, err := c.Register(t.Context(), c4.RegisterRequest{ClientUID: owner, Name: "vm", Pledge: small(), Networks: []c4.NetworkRef{{NetworkUID: n.NetworkUID}}})
+	succeed(t, err)
+	failed := func() bool { return slices.Contains(of(events(), history.VM, "vm"), "failed") }
+	eventually(t, "the history has it", failed)
+	ref := c4.VMRef{ClientUID: owner, VMUID: uid}
+	succeed(t, c.Stop(t.Context(), ref)) // which nobody heeds
+	if vm := vmsOf(t, c, owner)[0]; vm.State != c4.Running || vm.Address != "" {
+		t.Errorf("the VM is %+v", vm)
+	}
+	succeed(t, c.Unregister(t.Context(), ref))
+	wantEvents(t, events(), history.VM, "vm", "made started running failed off removed")
 }

@@ -6,8 +6,13 @@ package guest
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 )
+
+// ErrNotStarted is wrapped by an error of Boot where nothing has begun to boot:
+// nobody will ask for the VM's address or heed its power button.
+var ErrNotStarted = errors.New("the guest is not started")
 
 // VM is a virtual machine at the moment of its boot.
 type VM struct {
@@ -15,10 +20,17 @@ type VM struct {
 	ID string
 	// Name is the VM's name on its host.
 	Name string
-	// Address is the guest's address, from its network's DHCP range.
+	// Address is the guest's address, from its network's DHCP range; zero
+	// without one.
 	Address netip.Addr
-	// UserData and MetaData are the files of the seed volume; nil without one.
-	UserData, MetaData []byte
+	// Bridged tells that the address is of a bridged network, not of one behind
+	// NAT.
+	Bridged bool
+	// UserData, MetaData and NetworkConfig are the files of the seed volume; nil
+	// where there is none.
+	UserData, MetaData, NetworkConfig []byte
+	// Image is the name of the boot image; empty without one.
+	Image string
 	// KubernetesVersion is what the boot image holds, such as "v1.36.3"; empty
 	// for an image without Kubernetes.
 	KubernetesVersion string
@@ -28,6 +40,9 @@ type VM struct {
 	// Reachable tells whether a connection from this source address can reach
 	// the guest: behind NAT only its own host and that host's guests can.
 	Reachable func(source netip.Addr) bool
+	// Ended is called when the guest has ended by itself: it switched itself
+	// off, or died. Not after PowerOff has returned.
+	Ended func()
 }
 
 // Guests runs the guests of all hosts of a simulated AtomOS. Its methods are
@@ -38,11 +53,33 @@ type Guests interface {
 	// until PowerOff. An error means that the guest could not come up: its VM
 	// runs all the same, as a real one would.
 	Boot(ctx context.Context, vm VM) error
-	// PowerOff ends what Boot started and waits for its end. The disk stays: a
-	// later Boot of the same ID continues from it.
+	// Shutdown presses the power button and waits for the guest to end: true. One
+	// that does not heed in the time that it has, or until ctx ends, runs on. A
+	// PowerOff follows in any case where it ended.
+	Shutdown(ctx context.Context, id string) bool
+	// PowerOff cuts the power of what Boot started and waits for its end. The
+	// disk stays: a later Boot of the same ID continues from it.
 	PowerOff(id string)
 	// Remove forgets the disk of a VM that is powered off.
 	Remove(id string)
 	// Usage returns thousandths of a processor and MiB in use by a guest.
 	Usage(id string) (cpuMillis, memoryMiB int64)
+}
+
+// Wired are Guests whose network can be cut while they run. Calls for one VM
+// come one at a time with those of Guests.
+type Wired interface {
+	// Cut cuts the network of a guest: nobody reaches it, and it reaches nobody,
+	// until Mend or Remove. One that is unknown is left alone.
+	Cut(id string) error
+	// Mend gives a guest its network back.
+	Mend(id string) error
+}
+
+// Lasting are Guests whose guests or disks outlive this process.
+type Lasting interface {
+	// Keep is called once, before the first Boot, with the IDs of all VMs that
+	// there are: guests of before have no power afterwards, and those of other
+	// VMs are removed.
+	Keep(ctx context.Context, ids []string) error
 }

@@ -25,9 +25,11 @@ const (
 	Call Kind = "call"
 	// VM is a VM on its host: Event is made, started (power on), running, booted
 	// (its guest is up and has its address), rebooted (begins to, and says running
-	// and booted again), stopping, off, crashed (lost power, also with its host),
-	// changed, vanished (taken away by no call) or removed. Host, VM, UID, Owner,
-	// Address; Detail of made and changed: slots, memoryMiB, volumes, networks.
+	// and booted again), failed (its guest did not come up), stopping (running
+	// again, if it does not heed), off, crashed (lost power, also with its host, or
+	// its guest ended by itself), cut and mended (its network), changed, vanished
+	// (taken away by no call) or removed. Host, VM, UID, Owner, Address; Detail of
+	// made and changed: slots, memoryMiB, volumes, networks; of failed: error.
 	VM Kind = "vm"
 	// Volume, Network and Forward are those of a host: Event is made, changed or
 	// removed. Host, Name, UID, Owner; VM of a forward is its target. Detail of a

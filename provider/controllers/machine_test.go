@@ -222,9 +222,10 @@ func (g *quietGuests) Boot(ctx context.Context, _ guest.VM) error {
 	}
 	return nil
 }
-func (*quietGuests) PowerOff(string)             {}
-func (*quietGuests) Remove(string)               {}
-func (*quietGuests) Usage(string) (int64, int64) { return 0, 0 }
+func (*quietGuests) Shutdown(context.Context, string) bool { return true }
+func (*quietGuests) PowerOff(string)                       {}
+func (*quietGuests) Remove(string)                         {}
+func (*quietGuests) Usage(string) (int64, int64)           { return 0, 0 }
 
 func TestAVMThatIsNotAsItsMachineSaysIsCounted(t *testing.T) {
 	t.Parallel()

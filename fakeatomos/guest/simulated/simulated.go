@@ -77,7 +77,10 @@ type Guests struct {
 	closed   bool
 }
 
-var _ guest.Guests = (*Guests)(nil)
+var (
+	_ guest.Guests = (*Guests)(nil)
+	_ guest.Wired  = (*Guests)(nil)
+)
 
 // machine is one VM. Its calls come one at a time; the mutex of Guests guards
 // what its work in the background shares with them.
@@ -274,6 +277,12 @@ func (g *Guests) attempt(ctx context.Context, p *plan, n *node) error {
 	return c.enter(ctx, p, n)
 }
 
+// Shutdown ends a guest, which always heeds; see guest.Guests.
+func (g *Guests) Shutdown(_ context.Context, id string) bool {
+	g.PowerOff(id)
+	return true
+}
+
 // PowerOff ends a guest and waits for its end; see guest.Guests.
 func (g *Guests) PowerOff(id string) {
 	g.mu.Lock()
@@ -298,14 +307,13 @@ func (g *Guests) PowerOff(id string) {
 	}
 }
 
-// Cut cuts the network of a guest that runs on: nobody reaches it, and it
-// reaches nobody, until Mend or Remove. One that is unknown is left alone.
-func (g *Guests) Cut(id string) { g.setCut(id, true) }
+// Cut cuts the network of a guest that runs on; see guest.Wired. It never fails.
+func (g *Guests) Cut(id string) error { return g.setCut(id, true) }
 
-// Mend gives a guest its network back.
-func (g *Guests) Mend(id string) { g.setCut(id, false) }
+// Mend gives a guest its network back. It never fails.
+func (g *Guests) Mend(id string) error { return g.setCut(id, false) }
 
-func (g *Guests) setCut(id string, cut bool) {
+func (g *Guests) setCut(id string, cut bool) error {
 	g.cutting.Lock()
 	defer g.cutting.Unlock()
 	g.mu.Lock()
@@ -318,6 +326,7 @@ func (g *Guests) setCut(id string, cut bool) {
 	if joined != nil {
 		joined.cluster.setCut(joined, cut)
 	}
+	return nil
 }
 
 func (g *Guests) isCut(id string) bool {
