@@ -312,6 +312,7 @@ func TestGuestGetsItsSeed(t *testing.T) {
 type seedReader struct{ seen chan guest.VM }
 
 func (r *seedReader) Boot(_ context.Context, vm guest.VM) error { r.seen <- vm; return nil }
+func (r *seedReader) Shutdown(context.Context, string) bool     { return true }
 func (r *seedReader) PowerOff(string)                           {}
 func (r *seedReader) Remove(string)                             {}
 func (r *seedReader) Usage(string) (int64, int64)               { return 0, 0 }
