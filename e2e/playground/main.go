@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 )
 
@@ -45,11 +46,11 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	clusterctl, err := world.Binary(ctx, world.Clusterctl, out)
+	clusterctl, err := binaries.Path(ctx, binaries.Clusterctl, out)
 	if err != nil {
 		return err
 	}
-	kubectl, err := world.Binary(ctx, world.Kubectl, out)
+	kubectl, err := binaries.Path(ctx, binaries.Kubectl, out)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/life"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
@@ -250,7 +251,7 @@ func (o Options) describe() string {
 
 func (s *Site) up(ctx context.Context) {
 	var err error
-	s.kubectl, err = world.Binary(ctx, world.Kubectl, s.options.World.Progress)
+	s.kubectl, err = binaries.Path(ctx, binaries.Kubectl, s.options.World.Progress)
 	succeeded(err)
 	release, err := world.Release(ctx, filepath.Join(s.Dir, "repository"), s.options.World.Progress)
 	succeeded(err)
@@ -407,7 +408,7 @@ func (s *Site) Namespace(ctx context.Context, prefix string) string {
 	if s.options.World.Plane == world.PlaneExisting {
 		s.namespaces = append(s.namespaces, namespace.Name)
 	}
-	repository, err := world.Repository(ctx)
+	repository, err := binaries.Repository(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	s.Kubectl(ctx, "apply", "--namespace", namespace.Name, "--kustomize", filepath.Join(repository, "provider", "config", "tenant"))
 	return namespace.Name

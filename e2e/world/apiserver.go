@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 )
 
@@ -28,7 +29,7 @@ type APIServer struct {
 }
 
 // StartAPIServer starts etcd and kube-apiserver, and waits until they serve:
-// about three seconds once the programs are there (see [Binary]; the first run
+// about three seconds once the programs are there (see [binaries.Path]; the first run
 // on a machine may build them, which takes some minutes and is told on
 // Options.Progress). They listen on loopback addresses and on ports that no one
 // else uses, so that any number may run at a time, and die with this process
@@ -81,7 +82,7 @@ func startAPIServer(ctx context.Context, s *site) (*APIServer, error) {
 const planeAddress = 1
 
 func (a *APIServer) startKubeAPIServer(ctx context.Context, etcd string) error {
-	path, err := Binary(ctx, KubeAPIServer, a.progress)
+	path, err := binaries.Path(ctx, binaries.KubeAPIServer, a.progress)
 	if err != nil {
 		return err
 	}

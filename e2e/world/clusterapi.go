@@ -4,16 +4,14 @@ import (
 	"context"
 	"path/filepath"
 	"strconv"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 )
 
 // clusterAPIProviders are the providers that come with Cluster API: its core,
 // and the bootstrap and control plane providers that use kubeadm.
 func clusterAPIProviders(ctx context.Context, o Options) ([]Provider, error) {
-	repository, err := Repository(ctx)
-	if err != nil {
-		return nil, err
-	}
-	source, err := moduleDir(ctx, repository, "clusterapi", clusterAPIModule)
+	source, err := binaries.Source(ctx, binaries.ClusterAPICore)
 	if err != nil {
 		return nil, err
 	}
@@ -24,11 +22,11 @@ func clusterAPIProviders(ctx context.Context, o Options) ([]Provider, error) {
 	}
 	var providers []Provider
 	for _, p := range []struct{ name, dir string }{
-		{clusterAPICore, "core"},
-		{kubeadmBootstrap, "bootstrap/kubeadm"},
-		{kubeadmControlPlane, "controlplane/kubeadm"},
+		{binaries.ClusterAPICore, "core"},
+		{binaries.KubeadmBootstrap, "bootstrap/kubeadm"},
+		{binaries.KubeadmControlPlane, "controlplane/kubeadm"},
 	} {
-		path, err := Binary(ctx, p.name, o.progress())
+		path, err := binaries.Path(ctx, p.name, o.progress())
 		if err != nil {
 			return nil, err
 		}

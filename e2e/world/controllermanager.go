@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 )
 
@@ -25,7 +26,7 @@ var kubeControllers = []string{
 // startControllerManager starts kube-controller-manager, each of its controllers
 // with an identity of its own, and waits until it is healthy.
 func (a *APIServer) startControllerManager(ctx context.Context) error {
-	path, err := Binary(ctx, KubeControllerManager, a.progress)
+	path, err := binaries.Path(ctx, binaries.KubeControllerManager, a.progress)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@
 // an API server has [StartAPIServer].
 //
 // Nothing but Linux and Go is needed: programs that are not installed are built
-// from Go modules, once (see [Binary]). Everything listens on loopback addresses
+// from Go modules, once (see [binaries.Path]). Everything listens on loopback addresses
 // that no other world uses, but for webhooks, whose upstream servers listen on
 // all addresses. Every process dies with the one that started it, however that
 // one ends, and the state that a killed one leaves is removed by the next.

@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 )
 
 // The default identity of our manager in an embedded world.
@@ -67,7 +69,7 @@ func (w *World) startElemento(ctx context.Context, o Elemento) (err error) {
 }
 
 func (w *World) installElemento(ctx context.Context, o Elemento) error {
-	repository, err := Repository(ctx)
+	repository, err := binaries.Repository(ctx)
 	if err != nil {
 		return err
 	}
@@ -102,7 +104,7 @@ func (w *World) installElemento(ctx context.Context, o Elemento) error {
 // ownProgram builds a program of this repository and returns its path. The go
 // command's cache makes that quick where nothing changed.
 func (w *World) ownProgram(ctx context.Context, pkg string) (string, error) {
-	repository, err := Repository(ctx)
+	repository, err := binaries.Repository(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -113,11 +115,11 @@ func (w *World) ownProgram(ctx context.Context, pkg string) (string, error) {
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "./"+pkg)...)
 	cmd.Dir = repository
-	cmd.Env = buildEnv()
+	cmd.Env = binaries.Environment()
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := runReporting(cmd, func() { fmt.Fprintf(w.progress, "building %s …\n", path.Base(pkg)) }); err != nil {
+	if err := binaries.Run(cmd, func() { fmt.Fprintf(w.progress, "building %s …\n", path.Base(pkg)) }); err != nil {
 		return "", errors.Join(fmt.Errorf("building %s: %w\n%s", pkg, err, output.Bytes()), context.Cause(ctx))
 	}
 	return target, nil
@@ -129,7 +131,7 @@ func (w *World) writeOverlay(ctx context.Context, contents map[string]string) (s
 	if len(contents) == 0 {
 		return "", nil
 	}
-	repository, err := Repository(ctx)
+	repository, err := binaries.Repository(ctx)
 	if err != nil {
 		return "", err
 	}

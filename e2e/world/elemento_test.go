@@ -9,12 +9,14 @@ import (
 	"testing"
 
 	"golang.org/x/sync/errgroup"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 )
 
 // clusterctl runs clusterctl with a release laid out in dir.
 func clusterctl(t *testing.T, w *World, config string, variables []string, args ...string) string {
 	t.Helper()
-	program, err := Binary(t.Context(), Clusterctl, t.Output())
+	program, err := binaries.Path(t.Context(), binaries.Clusterctl, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +107,7 @@ func TestTwoWholeWorldsFitOnAMachineAndClusterctlExplainsAClusterThatWaits(t *te
 
 func kubectl(t *testing.T, w *World, args ...string) string {
 	t.Helper()
-	program, err := Binary(t.Context(), Kubectl, t.Output())
+	program, err := binaries.Path(t.Context(), binaries.Kubectl, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,13 +8,15 @@ import (
 	"net/http"
 
 	"k8s.io/client-go/rest"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 )
 
 // startEtcd starts an etcd of one member and waits until it is healthy. It
 // keeps its data and its sockets in the state directory, which nobody else may
 // enter, and does not wait for the disk: a world that is gone is not restored.
 func (a *APIServer) startEtcd(ctx context.Context) (endpoint string, err error) {
-	path, err := Binary(ctx, Etcd, a.progress)
+	path, err := binaries.Path(ctx, binaries.Etcd, a.progress)
 	if err != nil {
 		return "", err
 	}

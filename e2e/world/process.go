@@ -9,13 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/child"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
@@ -71,31 +70,6 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("%s ended unexpectedly (%s); the end of its log %s:\n%s", e.Name, e.State, e.Log, e.Tail)
 }
 
-// nursery is the thread that all children are born of. The kernel sends a
-// child's parent-death signal when the *thread* that made it ends, and Go ends
-// threads as it likes; a locked one whose goroutine never returns lives exactly
-// as long as this process.
-var nursery = sync.OnceValue(func() chan<- func() {
-	births := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for birth := range births {
-			birth()
-		}
-	}()
-	return births
-})
-
-// spawn starts cmd so that it cannot outlive this process, in a process group
-// of its own so that a terminal's Ctrl-C reaches the harness alone, which then
-// ends its children in order.
-func spawn(cmd *exec.Cmd) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	started := make(chan error, 1)
-	nursery() <- func() { started <- cmd.Start() }
-	return <-started
-}
-
 // Start starts the process; it does not wait for it to be of use.
 func (c Command) Start() (*Process, error) { return c.start(nil) }
 
@@ -116,7 +90,7 @@ func (c Command) start(told *history.Writer) (*Process, error) {
 	p.cmd.Dir = c.Dir
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Env = append(inheritedEnv(), c.Env...)
-	if err := spawn(p.cmd); err != nil {
+	if err := child.Start(p.cmd); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.Name, err)
 	}
 	p.tell("started", "")

@@ -9,8 +9,24 @@ import (
 	"sync"
 	"time"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
+
+// The processes of the embedded plane, named as their programs are.
+const (
+	Etcd                  = binaries.Etcd
+	KubeAPIServer         = binaries.KubeAPIServer
+	KubeControllerManager = binaries.KubeControllerManager
+)
+
+// Programs are the names of all programs that a world is made of (see [binaries.Path]).
+func Programs() []string {
+	return []string{
+		binaries.Etcd, binaries.KubeAPIServer, binaries.KubeControllerManager, binaries.Kubectl, binaries.Clusterctl,
+		binaries.ClusterAPICore, binaries.KubeadmBootstrap, binaries.KubeadmControlPlane,
+	}
+}
 
 // processes are the processes of one world, in the order of their start. It
 // notices when one of them ends unasked.

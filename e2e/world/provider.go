@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 )
 
@@ -92,7 +93,7 @@ type installation struct {
 // prepare puts everything of the providers on the API server but what calls
 // webhooks: those would refuse everything as long as no one answers.
 func (w *World) prepare(ctx context.Context, providers []Provider) ([]*installation, error) {
-	kubectl, err := Binary(ctx, Kubectl, w.progress)
+	kubectl, err := binaries.Path(ctx, binaries.Kubectl, w.progress)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"sigs.k8s.io/yaml"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 )
 
 // ReleaseVersion is the version under which the tree's own state is laid out as
@@ -22,11 +24,11 @@ const providerLabel = "infrastructure-elemento"
 // templates and cluster classes. It returns the path of a clusterctl
 // configuration that names it.
 func Release(ctx context.Context, dir string, progress io.Writer) (string, error) {
-	repository, err := Repository(ctx)
+	repository, err := binaries.Repository(ctx)
 	if err != nil {
 		return "", err
 	}
-	kubectl, err := Binary(ctx, Kubectl, progress)
+	kubectl, err := binaries.Path(ctx, binaries.Kubectl, progress)
 	if err != nil {
 		return "", err
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
@@ -87,8 +88,8 @@ func (w *World) Down(ctx context.Context) error { return w.close(ctx) }
 // startPlane starts the embedded plane.
 func (w *World) startPlane(ctx context.Context, o Options) (err error) {
 	// All programs first: a build takes longer than anything after it.
-	for _, name := range []string{Etcd, KubeAPIServer, KubeControllerManager, Kubectl} {
-		if _, err := Binary(ctx, name, w.progress); err != nil {
+	for _, name := range []string{binaries.Etcd, binaries.KubeAPIServer, binaries.KubeControllerManager, binaries.Kubectl} {
+		if _, err := binaries.Path(ctx, name, w.progress); err != nil {
 			return err
 		}
 	}

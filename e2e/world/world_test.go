@@ -25,6 +25,8 @@ import (
 	controlplanev1 "sigs.k8s.io/cluster-api/api/controlplane/kubeadm/v1beta2"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/child"
 )
 
 // asHarness makes this test binary a harness that brings a world up and waits
@@ -365,7 +367,7 @@ func TestNoProcessSurvivesAKilledHarness(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := spawn(cmd); err != nil {
+	if err := child.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	var world report

@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
 )
@@ -63,10 +64,10 @@ func withComponents(ctx context.Context, m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	if kubectl, err = world.Binary(ctx, world.Kubectl, os.Stderr); err != nil {
+	if kubectl, err = binaries.Path(ctx, binaries.Kubectl, os.Stderr); err != nil {
 		return 0, err
 	}
-	if clusterctl, err = world.Binary(ctx, world.Clusterctl, os.Stderr); err != nil {
+	if clusterctl, err = binaries.Path(ctx, binaries.Clusterctl, os.Stderr); err != nil {
 		return 0, err
 	}
 	if clusterctlConfig, err = world.Release(ctx, dir, os.Stderr); err != nil {

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/soak/history"
 	"elemento.cloud/cluster-api-provider-elemento/soak/validate"
 )
@@ -28,7 +28,7 @@ func try(ctx context.Context, dir string, m mutant, limit time.Duration) (t tria
 	defer func() { t.took = time.Since(started) }()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it has taken longer than %s", limit))
 	defer cancel()
-	repository, err := world.Repository(ctx)
+	repository, err := binaries.Repository(ctx)
 	if err != nil {
 		t.err = err
 		return t

@@ -18,6 +18,7 @@ import (
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
@@ -164,7 +165,7 @@ func (s *stage) cutOff(ctx context.Context, fault string) error {
 }
 
 func makeCluster(ctx context.Context, s *stage, controlPlanes, workers int) error {
-	repository, err := world.Repository(ctx)
+	repository, err := binaries.Repository(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
 // Program prints the paths of the programs that it is given the names of, and
-// builds those that are not there (see [world.Binary]):
+// builds those that are not there (see [binaries.Path]):
 //
 //	go run ./e2e/world/program etcd kube-apiserver
 //
@@ -14,12 +14,13 @@ import (
 	"os/signal"
 	"syscall"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 )
 
 func main() {
 	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "usage: program [NAME...]\nBuilds what is not there of %v, and prints the paths.\n", world.Programs())
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: program [NAME...]\nBuilds what is not there of %v, and prints the paths.\n", binaries.Programs())
 	}
 	flag.Parse()
 	wanted := flag.Args()
@@ -29,7 +30,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	for _, name := range wanted {
-		path, err := world.Binary(ctx, name, os.Stderr)
+		path, err := binaries.Path(ctx, name, os.Stderr)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

@@ -1,6 +1,6 @@
 // Kubernetes' own programs, built from their modules where none are installed.
 // A module of its own keeps their dependencies out of the product.
-module elemento.cloud/cluster-api-provider-elemento/e2e/world/binaries/kubernetes
+module elemento.cloud/cluster-api-provider-elemento/e2e/binaries/kubernetes
 
 go 1.26.0
 

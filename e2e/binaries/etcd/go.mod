@@ -1,6 +1,6 @@
 // etcd, built from its module where none is installed.
 // A module of its own keeps its dependencies out of the product.
-module elemento.cloud/cluster-api-provider-elemento/e2e/world/binaries/etcd
+module elemento.cloud/cluster-api-provider-elemento/e2e/binaries/etcd
 
 go 1.26.0
 

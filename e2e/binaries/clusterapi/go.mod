@@ -1,7 +1,7 @@
 // Cluster API's controllers and clusterctl, built from their module, whose
 // config directories hold the manifests that go with them.
 // A module of its own keeps their dependencies out of the product.
-module elemento.cloud/cluster-api-provider-elemento/e2e/world/binaries/clusterapi
+module elemento.cloud/cluster-api-provider-elemento/e2e/binaries/clusterapi
 
 go 1.26.0
 
