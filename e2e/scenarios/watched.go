@@ -67,10 +67,7 @@ func (w *watched) fired() (map[string][]history.Event, error) {
 func (w *watched) judge(e *reports.Examination) {
 	results, err := w.End()
 	Expect(err).NotTo(HaveOccurred())
-	e.Validator(watch.ForReport(results)...)
-	for _, name := range watch.Idle(results) {
-		e.Doubt(name + " had nothing to judge")
-	}
+	watch.Tell(e, results)
 }
 
 // holder is the VM that holds a virtual address, as its guests have told.

@@ -141,8 +141,7 @@ func (i *iterations) examine(ctx context.Context, r2 *reports.Examination) {
 
 	watched, err := watch.Begin(ctx, i.site, validate.Limits{}, nil)
 	Expect(err).NotTo(HaveOccurred())
-	judge := sync.OnceValues(watched.End)
-	DeferCleanup(func() error { _, err := judge(); return err })
+	DeferCleanup(func() error { _, err := watched.End(); return err })
 
 	without := i.run(ctx, r2, "without faults")
 	if loops, known := i.site.Reconciles(ctx); known {
@@ -159,7 +158,7 @@ func (i *iterations) examine(ctx context.Context, r2 *reports.Examination) {
 	)
 	r2.Step("the cluster deleted, and nothing left on AtomOS", func() { i.remove(ctx) })
 	r2.Step("the history judged", func() {
-		results, err := judge()
+		results, err := watched.End()
 		Expect(err).NotTo(HaveOccurred())
 		r2.Validator(watch.ForReport(results)...)
 	})

@@ -79,10 +79,7 @@ func (s *soak) examine(ctx context.Context, r1 *reports.Examination) {
 		r1.Figure(reports.Figure{Name: reports.FailedReconciles, Value: s.failed, Command: "controller_runtime_reconcile_errors_total"})
 	}
 	r1.Latency(s.latencies()...)
-	r1.Validator(watch.ForReport(o.results)...)
-	for _, name := range watch.Idle(o.results) {
-		r1.Doubt(name + " had nothing to judge")
-	}
+	watch.Tell(r1, o.results)
 	s.tellParts()
 	if o.err != nil {
 		Fail(o.err.Error())

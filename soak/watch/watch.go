@@ -37,6 +37,7 @@ type Watch struct {
 	writing, judging         sync.WaitGroup
 
 	violated chan struct{}
+	end      func() ([]validate.Result, error)
 	mu       sync.Mutex
 	found    []validate.Violation
 	results  []validate.Result
@@ -58,6 +59,7 @@ type Sample struct {
 // nil, is told of each sample.
 func Begin(ctx context.Context, site *suite.Site, limits validate.Limits, sampled func(Sample)) (*Watch, error) {
 	w := &Watch{site: site, dir: filepath.Join(site.Dir, history.Dir), violated: make(chan struct{}), sampled: sampled}
+	w.end = sync.OnceValues(w.finish)
 	var err error
 	if w.objects, err = fakehistory.Open(filepath.Join(w.dir, history.Objects)); err != nil {
 		return nil, err
@@ -124,8 +126,10 @@ func (w *Watch) Violations() []validate.Violation {
 	return append([]validate.Violation(nil), w.found...)
 }
 
-// End ends the history and returns what the validators came to.
-func (w *Watch) End() ([]validate.Result, error) {
+// End ends the history, unless it has ended, and returns what the validators came to.
+func (w *Watch) End() ([]validate.Result, error) { return w.end() }
+
+func (w *Watch) finish() ([]validate.Result, error) {
 	w.stopWriting()
 	w.writing.Wait()
 	w.stopJudging()
@@ -138,13 +142,19 @@ func (w *Watch) End() ([]validate.Result, error) {
 	return w.results, nil
 }
 
+// Processes are the names of ours: our manager, the fake and the daemons.
+func Processes(w *world.World) []string {
+	names := []string{world.ElementoProvider, world.FakeProcess}
+	for n := range w.Endpoints() {
+		names = append(names, world.DaemonProcess(n+1))
+	}
+	return names
+}
+
 // sample writes down what the processes hold, those that run and answer, now and
 // then and at the end.
 func (w *Watch) sample(ctx context.Context) {
-	processes := []string{world.ElementoProvider, world.FakeProcess}
-	for n := range w.site.World.Endpoints() {
-		processes = append(processes, world.DaemonProcess(n+1))
-	}
+	processes := Processes(w.site.World)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for last := false; ; {
@@ -183,15 +193,15 @@ func (w *Watch) sampleOne(process string) {
 	}
 }
 
-// Idle are the validators that had nothing to judge: a run that is to give each of
-// them something has not shown what it is for.
-func Idle(results []validate.Result) (names []string) {
+// Tell puts results into the examination of a run that is to give each validator
+// something to judge: where one had nothing, the run has not shown what it is for.
+func Tell(e *reports.Examination, results []validate.Result) {
+	e.Validator(ForReport(results)...)
 	for _, r := range results {
 		if r.Verdict == reports.NotRun {
-			names = append(names, r.Validator)
+			e.Doubt(r.Validator + " had nothing to judge")
 		}
 	}
-	return names
 }
 
 // ForReport are results as a report shows them, but for those of validators that

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"io"
 	"testing"
 	"time"
 
@@ -48,5 +49,17 @@ func TestAReportShowsWhatWasJudged(t *testing.T) {
 	}
 	if v := shown[2]; v.Verdict != reports.Failed || len(v.Violations) != 1 || v.Violations[0] != "03:04:05.000 NothingLeft: a volume" {
 		t.Errorf("one that failed is shown as %+v", v)
+	}
+}
+
+func TestAValidatorThatHadNothingToJudgeIsADoubt(t *testing.T) {
+	t.Parallel()
+	results := []validate.Result{{Validator: "OneVM", Verdict: reports.Passed, Judged: 3}, {Validator: "APIAnswers", Verdict: reports.NotRun}}
+	for n, want := range map[int]reports.Verdict{1: reports.Passed, 2: reports.Unknown} {
+		e := reports.Record("a run", "make it", io.Discard).Begin("F1")
+		Tell(e, results[:n])
+		if got := e.Conclude(); got != want {
+			t.Errorf("with %d of the results the verdict is %s, want %s", n, got, want)
+		}
 	}
 }
