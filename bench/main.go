@@ -35,6 +35,7 @@ func main() {
 	b := &bench{}
 	suite.Program{
 		Name: "bench", Title: "Many workers in one cluster", AtomOS: suite.Instant(),
+		Variables: map[string]string{"machines": "MACHINES"},
 		Flags: func(flags *flag.FlagSet) {
 			flags.IntVar(&b.machines, "machines", limitMachines, "`number` of workers")
 			flags.DurationVar(&b.patience, "patience", 20*time.Minute, "give up when the workers are not Running, or not gone, by then")

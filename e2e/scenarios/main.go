@@ -29,6 +29,7 @@ func main() {
 	)
 	suite.Program{
 		Name: "scenarios", Title: "Failure scenarios", AtomOS: site(), OwnWorld: true, Recorded: true,
+		Variables: map[string]string{"seed": "SEED"},
 		Flags: func(flags *flag.FlagSet) {
 			flags.StringVar(&names, "name", "*", "scenarios to play, as `patterns` with *, separated by commas")
 			flags.Uint64Var(&seed, "seed", 1, "`seed` of all random choices; each scenario draws from a source of its own")

@@ -8,10 +8,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -177,18 +179,26 @@ func addHost(a *world.AtomOS, s string) error {
 // credentials are those that an address may hold.
 var credentials = regexp.MustCompile(`://[^/@\s"]*@`)
 
-// Command is how a person repeats a run: by make, with the arguments that the run
-// was given but for the place of its report, and what the environment said. It
-// holds no credentials.
-func Command(target string, args []string) string {
+// command is how a person repeats a run: by make, with the arguments that the run
+// was given but for the place of its report, and what the environment said. What make
+// has a variable for is said by it, since the place of the report may follow from it.
+// It holds no credentials.
+func command(target string, variables map[string]string, args []string) string {
 	var kept []string
+	given := map[string]string{}
 	for i := 0; i < len(args); i++ {
-		switch name := strings.TrimLeft(args[i], "-"); {
-		case name == "out":
-			i++
-		case strings.HasPrefix(name, "out="):
-		default:
+		name, value, has := strings.Cut(strings.TrimLeft(args[i], "-"), "=")
+		variable, is := variables[name]
+		if !strings.HasPrefix(args[i], "-") || !is && name != "out" {
 			kept = append(kept, args[i])
+			continue
+		}
+		if !has && i+1 < len(args) {
+			i++
+			value = args[i]
+		}
+		if is {
+			given[variable] = value // of several the last counts
 		}
 	}
 	var command strings.Builder
@@ -198,6 +208,9 @@ func Command(target string, args []string) string {
 		}
 	}
 	command.WriteString("make " + target)
+	for _, variable := range slices.Sorted(maps.Keys(given)) {
+		fmt.Fprintf(&command, " %s=%s", variable, given[variable])
+	}
 	if len(kept) > 0 {
 		fmt.Fprintf(&command, " ARGS=%q", strings.Join(kept, " "))
 	}

@@ -112,11 +112,12 @@ func TestACommandRepeatsTheRun(t *testing.T) {
 		t.Setenv(name, "")
 	}
 	for want, args := range map[string][]string{
-		`make poc`:                            {"--out", "out/poc"},
-		`make poc ARGS="--flavor topology"`:   {"--out=out/poc", "--flavor", "topology"},
-		`make poc ARGS="--quick --hosts=100"`: {"--quick", "-out", "x", "--hosts=100"},
+		`make poc`:                                        {"--out", "out/poc"},
+		`make poc ARGS="--flavor topology"`:               {"--out=out/poc", "--flavor", "topology"},
+		`make poc ARGS="--quick --hosts=100"`:             {"--quick", "-out", "x", "--hosts=100"},
+		`make poc FAULTS=plan.yaml SEED=2 ARGS="--quick"`: {"--seed", "1", "--out", "out/poc-faults", "--faults=plan.yaml", "--quick", "--seed", "2"},
 	} {
-		if got := Command("poc", args); got != want {
+		if got := command("poc", map[string]string{"faults": "FAULTS", "seed": "SEED"}, args); got != want {
 			t.Errorf("%q gives %s, want %s", args, got, want)
 		}
 	}
@@ -129,7 +130,7 @@ func TestACommandSaysWhatTheEnvironmentSaidButNoCredentials(t *testing.T) {
 	t.Setenv(envAtomOS, "rack-1=https://user:password@192.0.2.1 https://192.0.2.2#00ff")
 	t.Setenv(envClientUID, "owner")
 	const want = `E2E_ATOMOS="rack-1=https://192.0.2.1 https://192.0.2.2#00ff" E2E_CLIENT_UID="owner" make poc ARGS="--image-url https://images.example.com/"`
-	if got := Command("poc", []string{"--image-url", "https://token@images.example.com/"}); got != want {
+	if got := command("poc", nil, []string{"--image-url", "https://token@images.example.com/"}); got != want {
 		t.Errorf("the command is %s, want %s", got, want)
 	}
 }

@@ -27,6 +27,8 @@ type Program struct {
 	// and what they change of the options. Both may be nil.
 	Flags   func(*flag.FlagSet)
 	Prepare func(*Options) error
+	// Variables are those by which make gives it flags of its own, by the flag.
+	Variables map[string]string
 	// Describe describes its specs.
 	Describe func(*Site)
 }
@@ -54,5 +56,5 @@ func (p Program) run(args []string) error {
 			return err
 		}
 	}
-	return Run(p.Title, Command(p.Name, args), o, p.Describe)
+	return Run(p.Title, command(p.Name, p.Variables, args), o, p.Describe)
 }

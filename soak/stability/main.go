@@ -33,6 +33,7 @@ func main() {
 	var seed int64
 	suite.Program{
 		Name: "soak", Title: "Stability", AtomOS: site(), OwnWorld: true, Recorded: true,
+		Variables: map[string]string{"duration": "DURATION", "faults": "FAULTS", "seed": "SEED"},
 		Flags: func(flags *flag.FlagSet) {
 			flags.DurationVar(&s.duration, "duration", 24*time.Hour, "how long to go on")
 			flags.StringVar(&planFile, "faults", "", "plan `file` of what goes wrong meanwhile, such as soak/faults/plan.yaml; nothing when empty")
