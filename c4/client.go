@@ -613,7 +613,7 @@ func refusal(s service, status int, body []byte) (Code, string) {
 			return WrongState, shorten(text)
 		}
 		return InUse, shorten(text)
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		return Unavailable, shorten(text)
 	case http.StatusGatewayTimeout: // the host itself may still be at it
 		return Unknown, shorten(text)

@@ -18,7 +18,8 @@ const (
 	// Unreachable: no connection to the host, so nothing was sent. This says
 	// nothing about the VMs on it.
 	Unreachable
-	// Unavailable: the host answered that a service behind it is down (503).
+	// Unavailable: the host answered that it, or a service behind it, is too busy
+	// or down (503, 429), and has done nothing. The same may be asked again, later.
 	Unavailable
 	// Untrusted: the host presented a certificate with another fingerprint.
 	Untrusted

@@ -87,6 +87,7 @@ func TestARefusalIsReadByWhatTheHostSaysThenByStatus(t *testing.T) {
 		{matcher, 500, ``, Internal},
 		{matcher, 501, ``, Unsupported},
 		{matcher, 502, ``, Internal},
+		{matcher, 429, `{"error":"slow down"}`, Unavailable},
 		{matcher, 503, ``, Unavailable},
 		{storage, 504, ``, Unknown},
 		{matcher, 507, ``, CannotPlace},

@@ -30,7 +30,7 @@ type ensuring struct {
 // keeps volumes exclusive, its boot volume taken; and doubles that come to be
 // all the same are removed when they are seen.
 func (e *ensuring) run(ctx context.Context) (*seenVM, error) {
-	seen, err := e.look(ctx)
+	seen, err := patiently(ctx, e.look)
 	if err != nil {
 		return nil, err
 	}
@@ -39,13 +39,13 @@ func (e *ensuring) run(ctx context.Context) (*seenVM, error) {
 	}
 	volumes, networks, untidy, err := e.parts(ctx)
 	if err == nil {
-		err = e.register(ctx, volumes, networks)
+		err = patientlyDo(ctx, func(ctx context.Context) error { return e.register(ctx, volumes, networks) })
 		e.host.capacityChanged()
 	} else if !errors.Is(err, errAppeared) {
 		return nil, err
 	}
 	// Whatever became of it: what counts is what the host shows.
-	seen, lookErr := e.look(ctx)
+	seen, lookErr := patiently(ctx, e.look)
 	if lookErr != nil {
 		return nil, cmp.Or(err, lookErr)
 	}
@@ -182,7 +182,7 @@ func (t *tenant) ref(vm c4.VM) c4.VMRef { return c4.VMRef{ClientUID: t.clientUID
 // which the VM gets them) and networks. It is untidy when there are volumes of
 // the VM's that it will not use.
 func (e *ensuring) parts(ctx context.Context) (volumes []c4.Volume, networks []c4.NetworkRef, untidy bool, err error) {
-	before, err := e.lookVolumes(ctx)
+	before, err := patiently(ctx, e.lookVolumes)
 	if err != nil {
 		return nil, nil, false, err
 	}
@@ -206,7 +206,9 @@ func (e *ensuring) parts(ctx context.Context) (volumes []c4.Volume, networks []c
 	// only leave one more outcome unknown.
 	failed := together(len(names)+len(networks), func(i int) (err error) {
 		if n := i - len(names); n >= 0 {
-			networks[n].NetworkUID, err = e.host.ensureNetwork(ctx, e.clientUID, spec.Networks[n])
+			networks[n].NetworkUID, err = patiently(ctx, func(ctx context.Context) (string, error) {
+				return e.host.ensureNetwork(ctx, e.clientUID, spec.Networks[n])
+			})
 			return err
 		}
 		_, exists := volumeNamed(names[i], before)
@@ -215,9 +217,11 @@ func (e *ensuring) parts(ctx context.Context) (volumes []c4.Volume, networks []c
 			made[i], err = e.makeSeed(ctx, names[i], before)
 		case exists:
 		case i == 0:
-			made[i], err = e.makeBootVolume(ctx, names[i])
+			made[i], err = patiently(ctx, func(ctx context.Context) (string, error) { return e.makeBootVolume(ctx, names[i]) })
 		default:
-			made[i], err = e.makeDataVolume(ctx, names[i], spec.DataVolumes[i-1])
+			made[i], err = patiently(ctx, func(ctx context.Context) (string, error) {
+				return e.makeDataVolume(ctx, names[i], spec.DataVolumes[i-1])
+			})
 		}
 		return err
 	})
@@ -246,7 +250,7 @@ func (e *ensuring) parts(ctx context.Context) (volumes []c4.Volume, networks []c
 // just wait.
 func (e *ensuring) awaitVolumes(ctx context.Context, ids []string) ([]c4.Volume, error) {
 	for pause := quickest; ; pause = min(2*pause, slowest) {
-		all, err := e.lookVolumes(ctx)
+		all, err := patiently(ctx, e.lookVolumes)
 		if err != nil {
 			return nil, err
 		}
@@ -332,21 +336,23 @@ func (e *ensuring) makeSeed(ctx context.Context, name string, before []c4.Volume
 			old = append(old, v)
 		}
 	}
-	if err := e.destroyVolumes(ctx, old); err != nil {
+	if err := patientlyDo(ctx, func(ctx context.Context) error { return e.destroyVolumes(ctx, old) }); err != nil {
 		return "", err
 	}
 	metaData, err := metaData(e.name, e.req.MetaData)
 	if err != nil {
 		return "", err
 	}
-	id, err := e.making(name)(e.host.c4.OpenSeed(ctx, c4.SeedRequest{
-		CreatorID: e.clientUID, Name: name, Private: true, Bootable: true, Alg: "no", ExpectedFiles: 2,
-	}, e.req.UserData))
+	id, err := patiently(ctx, func(ctx context.Context) (string, error) {
+		return e.making(name)(e.host.c4.OpenSeed(ctx, c4.SeedRequest{
+			CreatorID: e.clientUID, Name: name, Private: true, Bootable: true, Alg: "no", ExpectedFiles: 2,
+		}, e.req.UserData))
+	})
 	if err != nil {
 		return "", e.changeFailed("uploading the seed", err)
 	}
 	for pause := quickest; ; pause = min(2*pause, slowest) {
-		err := e.host.c4.CompleteSeed(ctx, id, metaData)
+		err := patientlyDo(ctx, func(ctx context.Context) error { return e.host.c4.CompleteSeed(ctx, id, metaData) })
 		switch {
 		case err == nil:
 			return id, nil

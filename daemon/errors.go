@@ -146,7 +146,7 @@ func (h *host) failed(what string, err error, reason rpc.Reason, explanation str
 var explanations = map[c4.Code]string{
 	c4.Unknown:         "no answer came back, so its effect is not known",
 	c4.Unreachable:     "the host cannot be reached",
-	c4.Unavailable:     "a service of the host is down",
+	c4.Unavailable:     "the host, or a service of it, is too busy or down",
 	c4.Untrusted:       "the host presents a certificate that does not match the daemon's configuration",
 	c4.Unauthenticated: "the host does not accept the daemon's token",
 	c4.Invalid:         "the host refuses the request",
