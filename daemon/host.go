@@ -18,10 +18,6 @@ import (
 // maxDeadline is the longest deadline that a call may have.
 const maxDeadline = 2 * time.Minute
 
-// tolerated is how many questions in a row may fail before a host that still
-// takes connections counts as unreachable.
-const tolerated = 1
-
 // host is a hypervisor and what this daemon knows of it.
 type host struct {
 	Host
@@ -52,8 +48,8 @@ type host struct {
 
 	mu           sync.Mutex
 	tenants      map[string]*tenant
-	failures     int  // questions in a row
-	cut          bool // the last one did not even reach the host
+	cut          bool     // the last question did not even reach the host
+	standing     standing // as it answers what it is like
 	failedAt     time.Time
 	lastSeen     time.Time
 	hardware     *c4.HostInfo          // as it was last told, nil before
@@ -110,7 +106,7 @@ func (h *host) tenant(clientUID string) *tenant {
 func (h *host) askInfo(ctx context.Context) (c4.HostInfo, error) {
 	began := time.Now()
 	info, err := h.c4.Info(ctx)
-	h.answered(err)
+	h.answered(err, &h.standing)
 	if err != nil {
 		return info, err
 	}
@@ -188,32 +184,44 @@ func (h *host) networkOf(ctx context.Context, uid string) (c4.Network, error) {
 	return h.lastNetworks[uid], nil
 }
 
-// answered records whether a question was answered.
-func (h *host) answered(err error) {
+// answered records whether a question was answered, in the standing that the
+// question has, if any, and tells whether that makes it another one. A host that is
+// not even reached is unreachable at once, until it answers something.
+func (h *host) answered(err error, in *standing) (changed bool) {
 	before := h.health()
+	now := time.Now()
 	h.mu.Lock()
 	switch code := c4.CodeOf(err); {
 	case err == nil:
-		h.failures, h.cut, h.lastSeen = 0, false, time.Now()
+		h.cut, h.lastSeen = false, now
 	case code == c4.Unreachable || code == c4.Untrusted:
-		h.failures++
-		h.cut, h.failedAt = true, time.Now()
+		h.cut, h.failedAt = true, now
+		in = nil
 	default:
-		h.failures++
-		h.failedAt = time.Now()
+		h.failedAt = now
+	}
+	if in != nil {
+		changed = in.answered(err == nil, now, h.interval)
 	}
 	h.mu.Unlock()
-	if now := h.health(); now != before {
-		h.metrics.setHealth(h.ID, h.Domain, now)
+	if health := h.health(); health != before {
+		h.metrics.setHealth(h.ID, h.Domain, health)
 		h.poller.announce()
 	}
+	return changed
 }
 
+// health is that of the host as it tells what it is like.
 func (h *host) health() rpc.HostHealth {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.healthIf(h.standing.silent)
+}
+
+// healthIf is the host's health for whom it is silent or not. The caller holds mu.
+func (h *host) healthIf(silent bool) rpc.HostHealth {
 	switch {
-	case h.cut || h.failures > tolerated || (h.lastSeen.IsZero() && h.failures > 0):
+	case h.cut || silent || (h.lastSeen.IsZero() && !h.failedAt.IsZero()):
 		return rpc.HostHealth_HOST_HEALTH_UNREACHABLE
 	case h.lastSeen.IsZero():
 		return rpc.HostHealth_HOST_HEALTH_UNSPECIFIED

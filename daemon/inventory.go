@@ -72,10 +72,12 @@ type tenant struct {
 	mu       sync.Mutex
 	digest   c4.Digest
 	seen     observation
-	failures int
 	expected map[string]expected
 	// stops is when a VM, by UID, was last asked to shut down.
 	stops map[string]time.Time
+
+	// standing is how the host answers this question. Guarded by the host's mutex.
+	standing standing
 }
 
 // expected is a change that a call has set in motion.
@@ -117,13 +119,9 @@ func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 	t.mu.Unlock()
 	began := time.Now()
 	list, digest, changed, err := t.host.c4.VMs(ctx, t.clientUID, known)
-	t.host.answered(err)
+	news := t.host.answered(err, &t.standing)
 	if err != nil {
-		t.mu.Lock()
-		t.failures++
-		fellSilent := t.failures == tolerated+1
-		t.mu.Unlock()
-		if fellSilent {
+		if news {
 			t.poller.announce()
 		}
 		return observation{}, err
@@ -138,14 +136,13 @@ func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 		}
 	}
 	t.mu.Lock()
-	news := t.failures > tolerated // the host's silence has ended
 	next := t.seen
 	next.at = began
 	if changed {
 		next = t.seen.advance(began, list, func(vm c4.VM) *rpc.VM { return vmMessage(t.host, vm, names) })
 		news = news || next.version != t.seen.version
 	}
-	t.failures, t.digest, t.seen = 0, digest, next
+	t.digest, t.seen = digest, next
 	for name, e := range t.expected {
 		if e.met(next.vms[name]) || time.Since(e.since) > expectation {
 			delete(t.expected, name)
@@ -269,9 +266,16 @@ func (t *tenant) lookVolumes(ctx context.Context) ([]c4.Volume, error) {
 func (t *tenant) last() (o observation, silent bool) {
 	t.mu.Lock()
 	o = t.seen
-	silent = t.failures > tolerated || o.at.IsZero()
 	t.mu.Unlock()
-	return o, silent || t.host.health() == rpc.HostHealth_HOST_HEALTH_UNREACHABLE
+	return o, o.at.IsZero() || t.health() == rpc.HostHealth_HOST_HEALTH_UNREACHABLE
+}
+
+// health is the host's for this client, to whom it is silent when it lists no VMs,
+// and only then: what it does not tell of itself makes nothing unknown of them.
+func (t *tenant) health() rpc.HostHealth {
+	t.host.mu.Lock()
+	defer t.host.mu.Unlock()
+	return t.host.healthIf(t.standing.silent)
 }
 
 // pace is the time until the next look: the interval, or less while something
@@ -362,7 +366,7 @@ func (t *tenant) observed(o observation, silent bool) *rpc.HostObservation {
 // not this client tells it nothing.
 func (t *tenant) message(silent bool) *rpc.Host {
 	m := t.host.message()
-	if silent {
+	if m.Health = t.health(); silent {
 		m.Health = rpc.HostHealth_HOST_HEALTH_UNREACHABLE
 	}
 	return m

@@ -151,18 +151,22 @@ func (s *service) PlaceVM(ctx context.Context, req *rpc.PlaceVMRequest) (*rpc.Pl
 	// One at a time decides and reserves; the hosts are asked before and after.
 	key := vmKey{req.ClientUid, req.VmName}
 	refused := map[string]bool{}
+	var failed error // of a host that did not say no
 	for {
 		chosen, why := s.choose(req, hosts, refused)
 		if chosen == nil {
-			return nil, why
+			return nil, cmp.Or(failed, why)
 		}
 		a, err := chosen.host.canAllocate(ctx, req.Spec)
-		if err == nil && chosen.allows(req.Spec, a) {
+		switch {
+		case err != nil && c4.CodeOf(err) != c4.CannotPlace:
+			failed = chosen.host.lookFailed("asking whether it has room", err)
+		case err == nil && chosen.allows(req.Spec, a):
 			return &rpc.PlaceVMResponse{Host: chosen.host.ID}, nil
 		}
 		if ctx.Err() != nil {
 			s.reservations.drop(key.clientUID, key.name)
-			return nil, chosen.host.lookFailed("asking whether it has room", err)
+			return nil, cmp.Or(failed, gaveUp(ctx, rpc.Reason_REASON_NO_CAPACITY, chosen.host.ID, "no host was found in time that has room"))
 		}
 		refused[chosen.host.ID] = true
 	}
@@ -176,7 +180,7 @@ func (h *host) canAllocate(ctx context.Context, spec *rpc.VMSpec) (c4.Allocation
 	defer cancel()
 	a, err := h.c4.CanAllocate(short, pledge(spec))
 	if ctx.Err() == nil { // a caller who gives up says nothing about the host
-		h.answered(err)
+		h.answered(err, nil)
 	}
 	return a, err
 }
@@ -212,7 +216,11 @@ func (s *service) choose(req *rpc.PlaceVMRequest, hosts []*host, refused map[str
 			lacking = append(lacking, fmt.Sprintf("host %s has no %s", h.ID, what))
 			continue
 		}
-		switch h.health() {
+		health := h.health()
+		if health == rpc.HostHealth_HOST_HEALTH_READY { // and to the client?
+			health = h.tenant(req.ClientUid).health()
+		}
+		switch health {
 		case rpc.HostHealth_HOST_HEALTH_READY:
 		case rpc.HostHealth_HOST_HEALTH_MAINTENANCE:
 			continue

@@ -156,7 +156,8 @@ func (o observation) since(before observation) (changed []*rpc.VM, removed []str
 	return changed, removed
 }
 
-// freshness tells which hosts have been asked since.
+// freshness tells which hosts have been asked since. It comes also when none has
+// answered: a stream that is silent would be taken for broken.
 func (w *watch) freshness() error {
 	msg := &rpc.Freshness{ObservedAt: map[string]*timestamppb.Timestamp{}}
 	for i, t := range w.tenants {
@@ -164,9 +165,6 @@ func (w *watch) freshness() error {
 			msg.ObservedAt[t.host.ID] = timestamppb.New(o.at)
 			w.sent[i].fresh = o.at
 		}
-	}
-	if len(msg.ObservedAt) == 0 {
-		return nil
 	}
 	return w.stream.Send(&rpc.WatchVMsResponse{Epoch: w.service.epoch, Event: &rpc.WatchVMsResponse_Freshness{Freshness: msg}})
 }
