@@ -58,6 +58,9 @@ func journal(ctx context.Context, d *daemon, operation string, changing bool, re
 	if r, ok := req.(interface{ GetNetwork() *rpc.NetworkSpec }); ok {
 		add("network", r.GetNetwork().GetName())
 	}
+	if r, ok := req.(interface{ GetAction() rpc.PowerAction }); ok {
+		add("action", r.GetAction().String())
+	}
 	switch {
 	case err == nil:
 		about = append(about, result(resp)...)

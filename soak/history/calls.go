@@ -25,7 +25,10 @@ var readers = map[string]func(path string, offset int64, each func(Event) error)
 type Result struct {
 	// Gone is what DeleteVM answered.
 	Gone bool `json:"gone,omitempty"`
-	// Power and UID are those of the VM that EnsureVM and GetVM answered.
+	// Action is what SetVMPower asked for; a log of an older version has none.
+	Action string `json:"action,omitempty"`
+	// Power and UID are those of the VM that EnsureVM, GetVM and, at the daemon's
+	// end, SetVMPower answered.
 	Power string `json:"power,omitempty"`
 	UID   string `json:"uid,omitempty"`
 	// Lost tells that the request may have had an effect that nobody knows.

@@ -107,14 +107,18 @@ func TestCallsAreTakenFromLogs(t *testing.T) {
 {"ts":1767323045.5,"msg":"Starting manager"}
 {"ts":1767323046.5,"msg":"call","v":4,"method":"EnsureVM","client":"u","host":"host-1","vm":"vm-1","daemon":"127.0.0.1:1","requestID":"r","outcome":"DeadlineExceeded","began":"2026-01-02T03:04:06.000000001Z","ended":"2026-01-02T03:04:36Z","lost":true}
 {"msg":"call","outcome":"the line of somebody else"}
+{"msg":"call","method":"SetVMPower","client":"u","host":"host-1","vm":"vm-1","outcome":"OK","began":"2026-01-02T03:05:06Z","ended":"2026-01-02T03:05:07Z","action":"POWER_ACTION_ON"}
 `)
 	appendTo(t, filepath.Join(dir, "daemon-1.log"), `{"time":"2026-01-02T03:04:36Z","level":"INFO","msg":"audit","method":"/elemento.daemon.v1.VMService/EnsureVM","client":"u","host":"host-1","vm":"vm-1","requestID":"r","outcome":"OK","began":"2026-01-02T03:04:06Z","ended":"2026-01-02T03:04:37Z","power":"POWER_STATE_OFF","uid":"x"}
 {"time":"2026-01-02T03:04:36Z","level":"INFO","msg":"audit","method":"/elemento.dae`)
 	events := readAll(t, dir)
-	if len(events) != 2 {
+	if len(events) != 3 {
 		t.Fatalf("the events are %+v", events)
 	}
-	m, d := events[0], events[1]
+	m, d, p := events[0], events[1], events[2]
+	if r := history.ResultOf(p); p.Name != "SetVMPower" || r.Action != "POWER_ACTION_ON" {
+		t.Errorf("that of power is %+v", p)
+	}
 	if m.Kind != fake.RPC || m.End != "manager" || m.Name != "EnsureVM" || m.VM != "vm-1" || m.Host != "host-1" || m.Owner != "u" ||
 		m.Peer != "127.0.0.1:1" || m.ID != "r" || m.Code != "DeadlineExceeded" || !history.ResultOf(m).Lost || m.Time.Nanosecond() != 1 {
 		t.Errorf("the manager's is %+v", m)

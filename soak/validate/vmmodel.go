@@ -26,8 +26,10 @@ import (
 //   - GetVM finds the VM, with its identity, or says that there is none.
 //   - DeleteVM that says gone leaves no VM. One that does not, or fails, may have
 //     begun to stop it, may have removed it, or neither.
-//   - SetVMPower changes the power state; attaching and detaching change nothing of
-//     this. They need the VM if they succeed, and say that there is none only then.
+//   - SetVMPower that succeeds has a VM that was off on its way up, or one that ran
+//     on its way down; after a reboot, as after a failure, it may be either. Attaching
+//     and detaching change nothing of this. All of them need the VM if they succeed,
+//     and say that there is none only then.
 //   - A VM that runs is not seen off, and one that is off not running, unless
 //     something was asked for or happened: a crash and the loss of the host's power
 //     leave it off, power that comes back starts it, and a VM that vanishes is not
@@ -488,8 +490,22 @@ func (s state) powered(o operation, ok bool) []state {
 		s.mayPower = true
 		return []state{s}
 	}
-	s.power = anyPower // the log does not tell what was asked for
-	return []state{s}
+	s.power = s.power.after(o.result.Action, ok)
+	return s.observed(o.result)
+}
+
+// after is the power of a VM that was asked for an action.
+func (p power) after(action string, ok bool) power {
+	switch {
+	case ok && action == "POWER_ACTION_ON" && (p == off || p == rising):
+		return rising
+	case ok && action == "POWER_ACTION_ON" && p == running, ok && action == "POWER_ACTION_OFF" && p == off:
+		return p // as it was already
+	case ok && action == "POWER_ACTION_OFF" && (p == running || p == falling):
+		return falling
+	default: // it was on its way elsewhere, or nobody knows what it was asked for
+		return anyPower
+	}
 }
 
 // unknown tells whether an operation may take effect after its end.

@@ -36,6 +36,10 @@ func remove(from, to float64, gone bool) history.Event {
 	return call(from, to, "DeleteVM", "OK", history.Result{Gone: gone})
 }
 
+func power(from, to float64, action string) history.Event {
+	return call(from, to, "SetVMPower", "OK", history.Result{Action: "POWER_ACTION_" + action})
+}
+
 func lose(from, to float64, method string) history.Event {
 	return call(from, to, method, "Unavailable", history.Result{Lost: true})
 }
@@ -64,7 +68,14 @@ func TestCallsThatAgreeWithOneVMAreGood(t *testing.T) {
 		"a host whose VMs vanish":         {ensure(0, 1, "x", isRunning), host(2, "down", "h1"), vm(3, "vanished", "h1", "a", "x"), get(6, 7, "", "")},
 		"another host":                    {ensure(0, 1, "x", isRunning), {Time: at(2), Ended: at(3), Kind: fake.RPC, Name: "GetVM", Host: "h2", VM: "a", Owner: owner, Code: missing}},
 		"a deletion that nobody saw end":  {ensure(0, 1, "x", isRunning), {Time: at(2), Kind: fake.Process, Event: "killed", Name: "elemento"}, {Time: at(3), Kind: fake.Process, Event: "killed", Name: "daemon-1"}, get(4, 5, "", "")},
-		"a volume attached":               {ensure(0, 1, "x", isRunning), call(2, 3, "AttachVolume", "OK", history.Result{}), remove(4, 5, true), call(6, 7, "DetachVolume", missing, history.Result{})},
+		"a VM that is switched": {
+			ensure(0, 1, "x", isRunning), power(2, 3, "OFF"), get(4, 5, "x", isRunning), get(6, 7, "x", isOff), power(8, 9, "OFF"), get(10, 11, "x", isOff),
+			power(12, 13, "ON"), get(14, 15, "x", isOff), get(16, 17, "x", isRunning), power(18, 19, "ON"), get(20, 21, "x", isRunning),
+		},
+		"a VM that boots again":        {ensure(0, 1, "x", isRunning), power(2, 3, "REBOOT"), get(4, 5, "x", isRunning), get(6, 7, "x", isOff), get(8, 9, "x", isRunning)},
+		"a VM on its way, called back": {ensure(0, 1, "x", isRunning), remove(2, 3, false), power(4, 5, "ON"), get(6, 7, "x", isRunning), get(8, 9, "x", isOff)},
+		"a switch that may have been":  {ensure(0, 1, "x", isRunning), call(2, 3, "SetVMPower", "REASON_WRONG_STATE", history.Result{Action: "POWER_ACTION_OFF"}), get(4, 5, "x", isOff)},
+		"a volume attached":            {ensure(0, 1, "x", isRunning), call(2, 3, "AttachVolume", "OK", history.Result{}), remove(4, 5, true), call(6, 7, "DetachVolume", missing, history.Result{})},
 		"what a daemon tells too": {
 			ensure(0, 3, "x", isOff), {Time: at(1), Ended: at(4), Kind: fake.RPC, End: "daemon", Name: "EnsureVM", Host: "h1", VM: "a", Owner: owner, Code: "OK", Detail: fake.Detail(history.Result{UID: "x", Power: isOff})},
 		},
@@ -76,16 +87,20 @@ func TestCallsThatAgreeWithOneVMAreGood(t *testing.T) {
 func TestCallsThatAgreeWithNoVMAreFound(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]story{
-		"it is gone, and there":             {ensure(0, 1, "x", isOff), remove(2, 3, true), get(4, 5, "x", isOff)},
-		"it is there, and not":              {ensure(0, 1, "x", isOff), get(2, 3, "", "")},
-		"it is there, and was removed":      {vm(0.5, "made", "h1", "a", "x"), ensure(0, 1, "x", isOff), vm(2.5, "removed", "h1", "a", "x"), remove(2, 3, false), get(4, 5, "", ""), get(6, 7, "x", isOff)},
-		"it is another one":                 {ensure(0, 1, "x", isOff), ensure(2, 3, "y", isOff)},
-		"it is there and has no room":       {ensure(0, 1, "x", isOff), call(2, 3, "EnsureVM", "REASON_NO_CAPACITY", history.Result{})},
-		"it goes off by itself":             {ensure(0, 1, "x", isRunning), get(2, 3, "x", isOff)},
-		"it comes from nowhere":             {get(0, 1, "", ""), get(2, 3, "x", isRunning)},
-		"it is crashed and runs":            {ensure(0, 1, "x", isRunning), vm(2, "crashed", "h1", "a", "x"), get(3, 4, "x", isRunning)},
-		"a lost request makes one that was": {ensure(0, 1, "x", isRunning), lose(2, 3, "EnsureVM"), get(4, 5, "", "")},
-		"a volume for nobody":               {remove(0, 1, true), call(2, 3, "AttachVolume", "OK", history.Result{})},
+		"it is gone, and there":              {ensure(0, 1, "x", isOff), remove(2, 3, true), get(4, 5, "x", isOff)},
+		"it is there, and not":               {ensure(0, 1, "x", isOff), get(2, 3, "", "")},
+		"it is there, and was removed":       {vm(0.5, "made", "h1", "a", "x"), ensure(0, 1, "x", isOff), vm(2.5, "removed", "h1", "a", "x"), remove(2, 3, false), get(4, 5, "", ""), get(6, 7, "x", isOff)},
+		"it is another one":                  {ensure(0, 1, "x", isOff), ensure(2, 3, "y", isOff)},
+		"it is there and has no room":        {ensure(0, 1, "x", isOff), call(2, 3, "EnsureVM", "REASON_NO_CAPACITY", history.Result{})},
+		"it goes off by itself":              {ensure(0, 1, "x", isRunning), get(2, 3, "x", isOff)},
+		"it goes off though switched on":     {ensure(0, 1, "x", isRunning), power(2, 3, "ON"), get(4, 5, "x", isOff)},
+		"it goes off after it came up":       {ensure(0, 1, "x", isRunning), power(2, 3, "OFF"), get(4, 5, "x", isOff), power(6, 7, "ON"), get(8, 9, "x", isRunning), get(10, 11, "x", isOff)},
+		"it runs though switched off":        {ensure(0, 1, "x", isRunning), power(2, 3, "OFF"), get(4, 5, "x", isOff), get(6, 7, "x", isRunning)},
+		"it is another one that is switched": {ensure(0, 1, "x", isRunning), call(2, 3, "SetVMPower", "OK", history.Result{Action: "POWER_ACTION_ON", UID: "y", Power: isRunning})},
+		"it comes from nowhere":              {get(0, 1, "", ""), get(2, 3, "x", isRunning)},
+		"it is crashed and runs":             {ensure(0, 1, "x", isRunning), vm(2, "crashed", "h1", "a", "x"), get(3, 4, "x", isRunning)},
+		"a lost request makes one that was":  {ensure(0, 1, "x", isRunning), lose(2, 3, "EnsureVM"), get(4, 5, "", "")},
+		"a volume for nobody":                {remove(0, 1, true), call(2, 3, "AttachVolume", "OK", history.Result{})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
