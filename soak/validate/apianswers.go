@@ -20,9 +20,10 @@ const silentSoon = 2 * time.Second
 // is it silent for longer than [Limits.Gap] while etcd has a majority, an API server
 // serves and the endpoint's holder lives. A virtual IP is to find its next holder by
 // itself. The holder of a forward is the forward's host, and the VM that it leads to;
-// it is to lead to another one in the same time, unless our processes or the ways
-// between them are disturbed just then. And an API must not answer at all while etcd
-// has no majority.
+// it is to lead to another one in the same time, which begins anew while our processes
+// or the ways between them are disturbed, and with each fault of a C4 call by which a
+// forward is led elsewhere. And an API must not answer at all while etcd has no
+// majority.
 type APIAnswers struct {
 	later
 	objects
@@ -138,7 +139,7 @@ func (v *APIAnswers) settle(at string, p *endpoint, now time.Time) {
 		switch {
 		case v.down[c.endpointHost]:
 			able = false
-		case !leads && v.disturbed.disturbs():
+		case !leads && v.disturbed.disturbs(c.endpointHost, now.Add(-v.limits.Gap)):
 			able = false
 		}
 	}

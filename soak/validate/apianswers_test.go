@@ -53,9 +53,19 @@ func TestAnAPIThatAnswersWhenItCanIsGood(t *testing.T) {
 			story{{Time: at(100), Kind: fake.Process, Event: "started", Name: "manager"}}, probes(100, 105, "failed"),
 			story{forward(105, "removed", "h1", "a"), forward(105, "made", "h1", "b")}, probes(105, 110, "answered"),
 		),
+		"not without the forward's target while the calls that would move it fail": join(
+			story{elementoClusterAt(0), forward(0, "made", "h1", "a")}, up, story{fault(0, "added", "", "")}, probes(1, 10, "answered"), story{guests(10, "silent", "a")},
+			story{fault(10, "fired", "POST network/portforward", "h1")}, probes(10, 19, "failed"),
+			story{fault(19, "fired", "GET matcher/running", "h2")}, probes(19, 35, "failed"), story{forward(35, "changed", "h1", "b")}, probes(35, 40, "answered"),
+		),
 	} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); isGood(t, validate.NewAPIAnswers(validate.Limits{}), s) })
 	}
+}
+
+// fault is what becomes of one that is there in the background.
+func fault(seconds float64, event, call, host string) history.Event {
+	return history.Event{Time: at(seconds), Kind: fake.Fault, Event: event, ID: "1", Name: "now and then", Call: call, Host: host}
 }
 
 func elementoClusterAt(seconds float64) history.Event { return elementoCluster(seconds, "added") }
@@ -77,6 +87,16 @@ func TestAnAPIThatIsSilentOrShouldBeIsFound(t *testing.T) {
 		},
 		"behind a forward whose target lost its host": {
 			join(story{elementoClusterAt(0), forward(0, "made", "h1", "a")}, up, probes(1, 10, "answered"), story{host(10, "down", "h2"), guests(10, "silent", "a")}, probes(10, 60, "failed")), "has not answered since",
+		},
+		"behind a forward that leads to nobody, though calls fail that it does not take": {
+			join(story{elementoClusterAt(0), forward(0, "made", "h1", "a")}, up, story{fault(0, "added", "", "")}, probes(1, 10, "answered"), story{guests(10, "silent", "a")},
+				probes(10, 14, "failed"), story{fault(14, "fired", "POST storage/destroy", "h1"), fault(14, "fired", "POST network/portforward", "h2")}, probes(14, 24, "failed")),
+			"has not answered since",
+		},
+		"behind a forward that leads to nobody, long after a call failed": {
+			join(story{elementoClusterAt(0), forward(0, "made", "h1", "a")}, up, story{fault(0, "added", "", "")}, probes(1, 10, "answered"), story{guests(10, "silent", "a")},
+				story{fault(10, "fired", "POST network/portforward", "h1")}, probes(10, 40, "failed")),
+			"has not answered since",
 		},
 		"an answer without a majority": {
 			join(up, probes(1, 10, "answered"), story{guests(10, "minority", "")}, probes(12.2, 12.6, "answered"), probes(20, 30, "failed")), "has had no majority",

@@ -99,6 +99,9 @@ type faults struct {
 	on map[string]bool
 	// last is when one was in force last.
 	last time.Time
+	// mute is when a call was befallen last by which a forward is led elsewhere, by
+	// its host: one about forwards or networks there, or about VMs on any, which is "".
+	mute map[string]time.Time
 }
 
 // during tells whether a fault was in force between two times.
@@ -106,20 +109,22 @@ func (f *faults) during(from, to time.Time) bool {
 	return len(f.on) > 0 || !f.last.IsZero() && !f.last.Before(from) && !f.last.After(to.Add(slack))
 }
 
-// disturbs tells whether our processes are disturbed, or the ways between them and
-// to AtomOS. A host without power is no disturbance: it is what they are there for.
-func (f *faults) disturbs() bool {
+// disturbs tells whether something keeps our processes from leading a forward of a
+// host elsewhere: they are disturbed, or the ways between them and to AtomOS, or a C4
+// call that it takes has been befallen since then. A host without power is no
+// disturbance: it is what they are there for.
+func (f *faults) disturbs(host string, since time.Time) bool {
 	for what := range f.on {
-		if strings.HasPrefix(what, "process ") || strings.HasPrefix(what, "fault ") || strings.HasPrefix(what, "reach of ") {
+		if strings.HasPrefix(what, "process ") || strings.HasPrefix(what, "way ") || strings.HasPrefix(what, "reach of ") {
 			return true
 		}
 	}
-	return false
+	return f.mute[host].After(since) || f.mute[""].After(since)
 }
 
 func (f *faults) observe(e Event) {
 	if f.on == nil {
-		f.on = map[string]bool{}
+		f.on, f.mute = map[string]bool{}, map[string]time.Time{}
 	}
 	set := func(key string, on bool) {
 		if on {
@@ -134,6 +139,9 @@ func (f *faults) observe(e Event) {
 	switch e.Kind {
 	case fake.Fault:
 		key := "fault " + e.ID + "/" + e.Name
+		if e.ID == "" { // not one of the fake's, which are of calls and boots
+			key = "way " + e.Name
+		}
 		switch e.Event {
 		case "added":
 			set(key, true)
@@ -141,6 +149,12 @@ func (f *faults) observe(e Event) {
 			set(key, false)
 		default: // fired: one that was added, or one of a moment
 			set(key, f.on[key])
+			switch {
+			case strings.Contains(e.Call, " network/"):
+				f.mute[e.Host] = e.Time
+			case e.Call == "GET matcher/running":
+				f.mute[""] = e.Time
+			}
 		}
 	case fake.Host:
 		switch e.Event {
