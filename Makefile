@@ -34,7 +34,7 @@ test: programs ## Run all tests under the race detector.
 
 .PHONY: programs
 programs: # What tests and suites start as processes; minutes once, then nothing.
-	@go run ./e2e/world/program >/dev/null
+	@go run ./e2e/binaries/program >/dev/null
 	@CGO_ENABLED=0 go build -buildvcs=false ./fakeatomos/cmd/... ./daemon/cmd/... ./provider/cmd/...
 
 ##@ Try it

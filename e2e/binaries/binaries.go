@@ -19,51 +19,167 @@ import (
 	"time"
 )
 
-// The programs that there are.
+// The programs that there are. Kubernetes' own are there in several versions (see
+// [KubernetesVersions]): "kubelet" is the newest one, "kubelet@v1.36.1" that of a version.
 const (
 	Etcd                  = "etcd"
 	KubeAPIServer         = "kube-apiserver"
 	KubeControllerManager = "kube-controller-manager"
+	KubeScheduler         = "kube-scheduler"
+	KubeProxy             = "kube-proxy"
+	Kubelet               = "kubelet"
+	Kubeadm               = "kubeadm"
 	Kubectl               = "kubectl"
-	Clusterctl            = "clusterctl"
-	ClusterAPICore        = "cluster-api-core"
-	KubeadmBootstrap      = "cluster-api-kubeadm-bootstrap"
-	KubeadmControlPlane   = "cluster-api-kubeadm-control-plane"
+
+	Clusterctl          = "clusterctl"
+	ClusterAPICore      = "cluster-api-core"
+	KubeadmBootstrap    = "cluster-api-kubeadm-bootstrap"
+	KubeadmControlPlane = "cluster-api-kubeadm-control-plane"
+
+	// KubeadmEtcd is etcd in the version that kubeadm runs.
+	KubeadmEtcd = "kubeadm-etcd"
+	CoreDNS     = "coredns"
+	Containerd  = "containerd"
+	// ContainerdShim is what containerd starts for each pod.
+	ContainerdShim = "containerd-shim-runc-v2"
+	// Ctr is containerd's own client.
+	Ctr     = "ctr"
+	Crictl  = "crictl"
+	Flannel = "flannel"
+	Kind    = "kind"
 )
 
-// program says where a program's source is: which of the modules beside this
-// package pins it, what package it is, and the module that gives it its version.
+// program says where a program's source is.
 type program struct {
+	// pins is the module beside this package that pins it, pkg the package that it
+	// is, and module the module that this is in, which gives it its version.
 	pins, pkg, module string
 	// versionPackage is where a version can be linked in, if anywhere.
 	versionPackage string
+	// tags are the build tags, separated by commas.
+	tags string
 	// installable programs are taken from KUBEBUILDER_ASSETS when they are there.
 	installable bool
 }
 
 var programs = map[string]program{
-	Etcd:                  {"etcd", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3", "", true},
+	Etcd:                  {pins: "etcd", pkg: etcdModule, module: etcdModule, installable: true},
 	KubeAPIServer:         kubernetes("kube-apiserver"),
 	KubeControllerManager: kubernetes("kube-controller-manager"),
+	KubeScheduler:         kubernetes("kube-scheduler"),
+	KubeProxy:             kubernetes("kube-proxy"),
+	Kubelet:               kubernetes("kubelet"),
+	Kubeadm:               kubernetes("kubeadm"),
 	Kubectl:               kubernetes("kubectl"),
-	Clusterctl:            clusterAPI("cmd/clusterctl"),
-	ClusterAPICore:        clusterAPI("core"),
-	KubeadmBootstrap:      clusterAPI("bootstrap/kubeadm"),
-	KubeadmControlPlane:   clusterAPI("controlplane/kubeadm"),
+
+	Clusterctl:          clusterAPI("cmd/clusterctl"),
+	ClusterAPICore:      clusterAPI("core"),
+	KubeadmBootstrap:    clusterAPI("bootstrap/kubeadm"),
+	KubeadmControlPlane: clusterAPI("controlplane/kubeadm"),
+
+	KubeadmEtcd:    {pins: "kubeadm-etcd", pkg: etcdModule, module: etcdModule},
+	CoreDNS:        {pins: "coredns", pkg: "github.com/coredns/coredns", module: "github.com/coredns/coredns"},
+	Containerd:     containerd("containerd"),
+	ContainerdShim: containerd("containerd-shim-runc-v2"),
+	Ctr:            containerd("ctr"),
+	Crictl:         {pins: "cri-tools", pkg: "sigs.k8s.io/cri-tools/cmd/crictl", module: "sigs.k8s.io/cri-tools"},
+	Flannel:        {pins: "flannel", pkg: "github.com/flannel-io/flannel", module: "github.com/flannel-io/flannel"},
+	Kind:           {pins: "kind", pkg: "sigs.k8s.io/kind", module: "sigs.k8s.io/kind"},
 }
+
+const (
+	etcdModule       = "go.etcd.io/etcd/server/v3"
+	kubernetesModule = "k8s.io/kubernetes"
+	clusterAPIModule = "sigs.k8s.io/cluster-api"
+	containerdModule = "github.com/containerd/containerd/v2"
+)
+
+// kubernetesPins are the modules that pin Kubernetes, the newest version first.
+var kubernetesPins = []string{"kubernetes", "kubernetes-previous"}
 
 func kubernetes(command string) program {
-	return program{"kubernetes", "k8s.io/kubernetes/cmd/" + command, "k8s.io/kubernetes", "k8s.io/component-base/version", true}
+	return program{
+		pins: kubernetesPins[0], pkg: kubernetesModule + "/cmd/" + command, module: kubernetesModule,
+		versionPackage: "k8s.io/component-base/version", installable: true,
+	}
 }
 
-const clusterAPIModule = "sigs.k8s.io/cluster-api"
-
 func clusterAPI(dir string) program {
-	return program{"clusterapi", clusterAPIModule + "/" + dir, clusterAPIModule, clusterAPIModule + "/version", false}
+	return program{
+		pins: "clusterapi", pkg: clusterAPIModule + "/" + dir, module: clusterAPIModule,
+		versionPackage: clusterAPIModule + "/version",
+	}
+}
+
+func containerd(command string) program {
+	return program{
+		pins: "containerd", pkg: containerdModule + "/cmd/" + command, module: containerdModule,
+		// Snapshotters that a node does not use.
+		tags: "no_btrfs,no_devmapper,no_zfs",
+	}
 }
 
 // Programs are the names of all programs that there are.
 func Programs() []string { return slices.Sorted(maps.Keys(programs)) }
+
+// Plane are the names of the programs that an embedded management plane is made of.
+func Plane() []string {
+	return []string{
+		Etcd, KubeAPIServer, KubeControllerManager, Kubectl,
+		Clusterctl, ClusterAPICore, KubeadmBootstrap, KubeadmControlPlane,
+	}
+}
+
+// Version is the version that is pinned of one of the programs named above.
+func Version(ctx context.Context, name string) (string, error) {
+	b, err := newBuild(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	return b.version, nil
+}
+
+// KubernetesVersions are the versions of Kubernetes that are pinned, the newest first.
+func KubernetesVersions(ctx context.Context) ([]string, error) {
+	repository, err := Repository(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var versions []string
+	for _, pins := range kubernetesPins {
+		_, version, err := readPins(pinsDir(repository, pins), kubernetesModule)
+		if err != nil {
+			return nil, err
+		}
+		versions = append(versions, version)
+	}
+	return versions, nil
+}
+
+// find finds the program of a name, which is returned without its version.
+func find(ctx context.Context, name string) (program, string, error) {
+	base, version, versioned := strings.Cut(name, "@")
+	p, ok := programs[base]
+	if !ok {
+		return p, "", fmt.Errorf("there is no program %q; there are %s", base, strings.Join(Programs(), ", "))
+	}
+	if !versioned {
+		return p, base, nil
+	}
+	if p.module != kubernetesModule {
+		return p, "", fmt.Errorf("%s: only Kubernetes' programs are there in several versions", name)
+	}
+	versions, err := KubernetesVersions(ctx)
+	if err != nil {
+		return p, "", err
+	}
+	i := slices.Index(versions, version)
+	if i < 0 {
+		return p, "", fmt.Errorf("%s: there are the versions %s", name, strings.Join(versions, ", "))
+	}
+	p.pins = kubernetesPins[i]
+	return p, base, nil
+}
 
 // Path returns the path of one of the programs named above, for a process of this
 // machine. It takes etcd and Kubernetes' programs from the directory that
@@ -72,14 +188,14 @@ func Programs() []string { return slices.Sorted(maps.Keys(programs)) }
 // progress (nil for silence).
 func Path(ctx context.Context, name string, progress io.Writer) (string, error) {
 	assets := os.Getenv("KUBEBUILDER_ASSETS")
-	if assets == "" || !programs[name].installable {
-		return Build(ctx, name, progress)
-	}
 	b, err := newBuild(ctx, name)
 	if err != nil {
 		return "", err
 	}
-	installed := filepath.Join(assets, name)
+	if assets == "" || !b.installable {
+		return Build(ctx, name, progress)
+	}
+	installed := filepath.Join(assets, b.name)
 	if info, err := os.Stat(installed); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
 		if saysVersion(ctx, installed, b.version) {
 			return installed, nil

@@ -20,7 +20,8 @@ import (
 
 // build makes one program.
 type build struct {
-	name, version, pkg, ldflags string
+	program
+	name, version, ldflags string
 	// dir is the module that pins the program, target the file to be made,
 	// lock the file that serializes builds.
 	dir, target, lock string
@@ -28,11 +29,11 @@ type build struct {
 
 // newBuild finds out what is to be built, and where to.
 func newBuild(ctx context.Context, name string) (*build, error) {
-	p, ok := programs[name]
-	if !ok {
-		return nil, fmt.Errorf("there is no program %q; there are %s", name, strings.Join(Programs(), ", "))
+	p, base, err := find(ctx, name)
+	if err != nil {
+		return nil, err
 	}
-	b, err := p.build(ctx, name)
+	b, err := p.build(ctx, base)
 	if err != nil {
 		return nil, fmt.Errorf("finding %s: %w", name, err)
 	}
@@ -48,23 +49,10 @@ func (p program) build(ctx context.Context, name string) (*build, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &build{name: name, pkg: p.pkg, dir: pinsDir(repository, p.pins), lock: filepath.Join(cache, "build.lock")}
-
-	content, err := os.ReadFile(filepath.Join(b.dir, "go.mod"))
-	if err != nil {
+	b := &build{program: p, name: name, dir: pinsDir(repository, p.pins), lock: filepath.Join(cache, "build.lock")}
+	var content []byte
+	if content, b.version, err = readPins(b.dir, p.module); err != nil {
 		return nil, err
-	}
-	pins, err := modfile.Parse(filepath.Join(b.dir, "go.mod"), content, nil)
-	if err != nil {
-		return nil, err
-	}
-	for _, require := range pins.Require {
-		if require.Mod.Path == p.module {
-			b.version = require.Mod.Version
-		}
-	}
-	if b.version == "" {
-		return nil, fmt.Errorf("%s does not require %s", filepath.Join(b.dir, "go.mod"), p.module)
 	}
 	b.ldflags = ldflags(p.versionPackage, b.version)
 
@@ -76,9 +64,27 @@ func (p program) build(ctx context.Context, name string) (*build, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := sha256.Sum256(bytes.Join([][]byte{content, sums, goVersion, []byte(b.pkg), []byte(b.ldflags)}, []byte{0}))
+	key := sha256.Sum256(bytes.Join([][]byte{content, sums, goVersion, []byte(b.pkg), []byte(b.ldflags + b.tags)}, []byte{0}))
 	b.target = filepath.Join(cache, fmt.Sprintf("%s-%s-%x", name, b.version, key[:6]), name)
 	return b, nil
+}
+
+// readPins reads the go.mod of a directory, and the version of a module that it requires.
+func readPins(dir, module string) (content []byte, version string, err error) {
+	file := filepath.Join(dir, "go.mod")
+	if content, err = os.ReadFile(file); err != nil {
+		return nil, "", err
+	}
+	pins, err := modfile.Parse(file, content, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, require := range pins.Require {
+		if require.Mod.Path == module {
+			return content, require.Mod.Version, nil
+		}
+	}
+	return nil, "", fmt.Errorf("%s does not require %s", file, module)
 }
 
 // ldflags leave symbols out and say the version, as the releases' builds do;
@@ -120,7 +126,7 @@ func (b *build) run(ctx context.Context, progress io.Writer) error {
 	// looks whole.
 	unfinished := b.target + ".unfinished"
 	var output bytes.Buffer
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", b.ldflags, "-o", unfinished, b.pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", b.tags, "-ldflags", b.ldflags, "-o", unfinished, b.pkg)
 	cmd.Dir = b.dir
 	cmd.Env = Environment()
 	cmd.Stdout, cmd.Stderr = &output, &output

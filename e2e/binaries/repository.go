@@ -35,7 +35,10 @@ func Source(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p := programs[name]
+	p, _, err := find(ctx, name)
+	if err != nil {
+		return "", err
+	}
 	out, err := goCommand(ctx, pinsDir(repository, p.pins), "mod", "download", "-json", p.module)
 	if err != nil {
 		return "", fmt.Errorf("finding the source of %s: %w", name, err)

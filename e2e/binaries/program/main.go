@@ -1,9 +1,9 @@
 // Program prints the paths of the programs that it is given the names of, and
 // builds those that are not there (see [binaries.Path]):
 //
-//	go run ./e2e/world/program etcd kube-apiserver
+//	go run ./e2e/binaries/program etcd kube-apiserver
 //
-// Without a name it does so for all that a world needs.
+// Without a name it does so for all that an embedded management plane needs.
 package main
 
 import (
@@ -15,7 +15,6 @@ import (
 	"syscall"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
-	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 )
 
 func main() {
@@ -25,7 +24,7 @@ func main() {
 	flag.Parse()
 	wanted := flag.Args()
 	if len(wanted) == 0 {
-		wanted = world.Programs()
+		wanted = binaries.Plane()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
