@@ -99,9 +99,9 @@ type faults struct {
 	on map[string]bool
 	// last is when one was in force last.
 	last time.Time
-	// mute is when a call was befallen last by which a forward is led elsewhere, by
+	// hindered is when a call was befallen last by which a forward is led elsewhere, by
 	// its host: one about forwards or networks there, or about VMs on any, which is "".
-	mute map[string]time.Time
+	hindered map[string]time.Time
 }
 
 // during tells whether a fault was in force between two times.
@@ -111,7 +111,7 @@ func (f *faults) during(from, to time.Time) bool {
 
 // disturbs tells whether something keeps our processes from leading a forward of a
 // host elsewhere: they are disturbed, or the ways between them and to AtomOS, or a C4
-// call that it takes has been befallen since then. A host without power is no
+// call that it takes has been befallen since a time. A host without power is no
 // disturbance: it is what they are there for.
 func (f *faults) disturbs(host string, since time.Time) bool {
 	for what := range f.on {
@@ -119,12 +119,12 @@ func (f *faults) disturbs(host string, since time.Time) bool {
 			return true
 		}
 	}
-	return f.mute[host].After(since) || f.mute[""].After(since)
+	return f.hindered[host].After(since) || f.hindered[""].After(since)
 }
 
 func (f *faults) observe(e Event) {
 	if f.on == nil {
-		f.on, f.mute = map[string]bool{}, map[string]time.Time{}
+		f.on, f.hindered = map[string]bool{}, map[string]time.Time{}
 	}
 	set := func(key string, on bool) {
 		if on {
@@ -151,9 +151,9 @@ func (f *faults) observe(e Event) {
 			set(key, f.on[key])
 			switch {
 			case strings.Contains(e.Call, " network/"):
-				f.mute[e.Host] = e.Time
+				f.hindered[e.Host] = e.Time
 			case e.Call == "GET matcher/running":
-				f.mute[""] = e.Time
+				f.hindered[""] = e.Time
 			}
 		}
 	case fake.Host:
