@@ -422,6 +422,18 @@ func (l *lab) nodeNames() []string {
 
 func (l *lab) powerOff(vm guest.VM) { l.guests.PowerOff(vm.ID) }
 
+func (l *lab) cut(vm guest.VM) {
+	if err := l.guests.Cut(vm.ID); err != nil {
+		l.Error(err)
+	}
+}
+
+func (l *lab) mend(vm guest.VM) {
+	if err := l.guests.Mend(vm.ID); err != nil {
+		l.Error(err)
+	}
+}
+
 func (l *lab) destroy(vm guest.VM) {
 	l.guests.PowerOff(vm.ID)
 	l.guests.Remove(vm.ID)

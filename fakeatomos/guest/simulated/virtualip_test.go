@@ -123,7 +123,7 @@ vrrp_instance api {
 		"its machine is switched off, with keepalived": {keepalived, off, func(l *lab, vm guest.VM) { l.boot(vm) }},
 		"its machine is destroyed":                     {kubeVIP, func(l *lab, vm, _ guest.VM) { l.destroy(vm) }, nil},
 		"its network is cut": {
-			kubeVIP, func(l *lab, vm, _ guest.VM) { l.guests.Cut(vm.ID) }, func(l *lab, vm guest.VM) { l.guests.Mend(vm.ID) },
+			kubeVIP, func(l *lab, vm, _ guest.VM) { l.cut(vm) }, func(l *lab, vm guest.VM) { l.mend(vm) },
 		},
 		"its etcd member is removed, and its API ends": {kubeVIP, func(l *lab, vm, other guest.VM) {
 			etcd := l.etcdClient(other)
@@ -325,28 +325,28 @@ func TestAMachineWhoseNetworkIsCutIsAliveAndUnreachable(t *testing.T) {
 	l.init()
 	second := l.join("cp-2", true)
 	worker := l.join("worker-1", false)
-	l.guests.Cut(worker.ID)
+	l.cut(worker)
 	l.nodeBecomes("worker-1", corev1.ConditionUnknown)
 	if cpu, _ := l.guests.Usage(worker.ID); cpu == 0 {
 		t.Error("a machine whose network is cut does not run")
 	}
-	l.guests.Mend(worker.ID)
+	l.mend(worker)
 	l.nodeBecomes("worker-1", corev1.ConditionTrue)
 
 	// Neither half of two has a majority.
-	l.guests.Cut(second.ID)
+	l.cut(second)
 	l.eventually("both APIs are closed", func() error { return errors.Join(refused(l.first, "6443"), refused(second.Address, "6443")) })
-	l.guests.Mend(second.ID)
+	l.mend(second)
 	l.nodeBecomes("cp-2", corev1.ConditionTrue)
 
 	// Whoever is cut off before it has joined, joins later.
 	late := l.machine("late")
 	late.UserData = l.joinSeed(l.token, l.tokenHash, false)
 	var both sync.WaitGroup
-	both.Go(func() { l.guests.Cut(late.ID) }) // perhaps before there is such a machine
+	both.Go(func() { l.cut(late) }) // perhaps before there is such a machine
 	l.boot(late)
 	both.Wait()
-	l.guests.Cut(late.ID)
-	l.guests.Mend(late.ID)
+	l.cut(late)
+	l.mend(late)
 	l.nodeBecomes("late", corev1.ConditionTrue)
 }
