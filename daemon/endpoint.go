@@ -90,7 +90,11 @@ func (s *service) ownerOf(ctx context.Context, at *host, f c4.Forward, clientUID
 	for _, clientUID := range clientUIDs {
 		leads := make([]bool, len(s.hosts.all))
 		errs := make([]error, len(s.hosts.all))
-		each(s.hosts.all, func(i int, h *host) { leads[i], errs[i] = h.tenant(clientUID).isTarget(ctx, at, f) })
+		each(s.hosts.all, func(i int, h *host) {
+			var target string
+			target, errs[i] = h.tenant(clientUID).target(ctx, at, f)
+			leads[i] = target != ""
+		})
 		if slices.Contains(leads, true) {
 			return clientUID, nil
 		}
@@ -99,21 +103,62 @@ func (s *service) ownerOf(ctx context.Context, at *host, f c4.Forward, clientUID
 	return "", failed
 }
 
-// isTarget tells whether a forward of the host at leads to one of the VMs. Of a
-// host that does not answer, the last that it told has to do.
-func (t *tenant) isTarget(ctx context.Context, at *host, f c4.Forward) (bool, error) {
+// target returns the name of the VM that a forward of the host at leads to, "" if it
+// is none of these. Of a host that does not answer, the last that it told has to do.
+func (t *tenant) target(ctx context.Context, at *host, f c4.Forward) (name string, err error) {
 	seen, failed := t.look(ctx)
 	if failed != nil {
 		seen, _ = t.last()
 	}
+	if name, err = t.targetIn(ctx, seen, at, f); name != "" || err != nil {
+		return name, err
+	}
+	return "", failed
+}
+
+// targetIn is target for what was seen.
+func (t *tenant) targetIn(ctx context.Context, seen observation, at *host, f c4.Forward) (name string, err error) {
 	for name := range seen.vms {
 		for _, vm := range seen.named(name) {
-			if leads, err := t.host.leadsTo(ctx, at, f, vm); leads || err != nil {
-				return leads, err
+			if leads, err := t.host.leadsTo(ctx, at, f, vm); err != nil {
+				return "", err
+			} else if leads {
+				return name, nil
 			}
 		}
 	}
-	return false, failed
+	return "", nil
+}
+
+// contested returns the name of the client's VM that a forward of the host at leads
+// to and that is none of the cluster's, as far as can be told: an endpoint must not
+// wait for a host that is down.
+func (s *service) contested(ctx context.Context, at *host, f c4.Forward, clientUID string, cluster *rpc.ClusterVMs) string {
+	if cluster == nil {
+		return "" // every one is the caller's
+	}
+	targets := make([]string, len(s.hosts.all))
+	ask := func(look func(context.Context, *tenant) (string, error)) (contested string) {
+		ctx, cancel := context.WithTimeout(ctx, straggle)
+		defer cancel()
+		each(s.hosts.all, func(i int, h *host) { targets[i], _ = look(ctx, h.tenant(clientUID)) })
+		for _, vm := range targets {
+			if slices.Contains(cluster.Names, vm) {
+				return ""
+			}
+			contested = cmp.Or(contested, vm)
+		}
+		return contested
+	}
+	// As a rule the cluster's own VM is remembered, and nobody has to be asked.
+	remembered := ask(func(ctx context.Context, t *tenant) (string, error) {
+		seen, _ := t.last()
+		return t.targetIn(ctx, seen, at, f)
+	})
+	if remembered == "" && slices.ContainsFunc(targets, func(vm string) bool { return vm != "" }) {
+		return ""
+	}
+	return ask(func(ctx context.Context, t *tenant) (string, error) { return t.target(ctx, at, f) })
 }
 
 // leadsTo tells whether a forward of the host at leads to a VM of this host.
@@ -170,7 +215,7 @@ func (s *service) ReserveEndpoint(ctx context.Context, req *rpc.ReserveEndpointR
 		}
 	})
 	free := func(i int, port uint32) bool {
-		if _, found := forwardOn(port, forwards[i]); found {
+		if _, found := forwardOn(port, forwards[i]); found || s.proposed.has(hostPort{hosts[i].ID, port}) {
 			return false
 		}
 		return !slices.ContainsFunc(req.Reserved, func(e *rpc.Endpoint) bool { return e.Host == hosts[i].ID && e.Port == port })
@@ -192,7 +237,7 @@ func (s *service) ReserveEndpoint(ctx context.Context, req *rpc.ReserveEndpointR
 				best = i
 			}
 		}
-		if best >= 0 {
+		if best >= 0 && s.proposed.add(hostPort{hosts[best].ID, port}) {
 			return &rpc.ReserveEndpointResponse{
 				Endpoint: &rpc.Endpoint{Host: hosts[best].ID, Port: port},
 				Address:  hosts[best].ForwardAddress,
@@ -240,6 +285,9 @@ func (s *service) EnsureForward(ctx context.Context, req *rpc.EnsureForwardReque
 		}
 		if owner != req.ClientUid {
 			return nil, failf(rpc.Reason_REASON_IN_USE, at.ID, "port %d of host %s is forwarded for somebody else; reserve another endpoint", req.Endpoint.Port, at.ID)
+		}
+		if vm := s.contested(ctx, at, there, req.ClientUid, req.ClusterVms); vm != "" && vm != req.TargetVmName {
+			return nil, failf(rpc.Reason_REASON_IN_USE, at.ID, "port %d of host %s leads to VM %s, which is another cluster's that acts for the same client UUID, perhaps of another management cluster", req.Endpoint.Port, at.ID, vm)
 		}
 		wanted.Force = true
 	}
@@ -317,10 +365,11 @@ func (s *service) DeleteForward(ctx context.Context, req *rpc.DeleteForwardReque
 			// could leak it, to remove it could cut somebody off.
 			err = failf(rpc.Reason_REASON_IN_USE, at.ID, "port %d of host %s is forwarded, and neither the host nor the VMs of any client of this daemon tell for whom; if it is nobody else's, remove the forward on the host", req.Endpoint.Port, at.ID)
 		}
-		return owner == req.ClientUid, err
+		return owner == req.ClientUid && s.contested(ctx, at, there, req.ClientUid, req.ClusterVms) == "", err
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.proposed.drop(hostPort{req.Endpoint.Host, req.Endpoint.Port})
 	return &rpc.DeleteForwardResponse{}, nil
 }

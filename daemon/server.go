@@ -46,6 +46,7 @@ type service struct {
 	draining     context.Context // ends when the daemon is to end
 	choosing     sync.Mutex
 	reservations reservations
+	proposed     proposed
 }
 
 // services are the names under which the health service answers.
@@ -117,6 +118,7 @@ func New(cfg Config, log *slog.Logger) (*Daemon, error) {
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(10*time.Second),
+		grpc.WaitForHandlers(true), // they use what ends with the daemon
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)

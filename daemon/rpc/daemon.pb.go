@@ -2564,7 +2564,8 @@ func (x *HostChange) GetRemoved() []string {
 	return nil
 }
 
-// Freshness tells that hosts were asked and nothing changed.
+// Freshness tells that hosts were asked and nothing changed. It comes once an
+// interval, and names no host when none answers.
 type Freshness struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By host id: when it was last asked and answered.
@@ -3332,20 +3333,68 @@ func (x *ReserveEndpointResponse) GetAddress() string {
 	return ""
 }
 
-type EnsureForwardRequest struct {
+// ClusterVMs are the VMs that a cluster has or had. A forward that leads to another
+// VM of the client is another cluster's, perhaps one of another management cluster.
+type ClusterVMs struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClientUid     string                 `protobuf:"bytes,1,opt,name=client_uid,json=clientUid,proto3" json:"client_uid,omitempty"`
-	Endpoint      *Endpoint              `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
-	TargetHost    string                 `protobuf:"bytes,3,opt,name=target_host,json=targetHost,proto3" json:"target_host,omitempty"`
-	TargetVmName  string                 `protobuf:"bytes,4,opt,name=target_vm_name,json=targetVmName,proto3" json:"target_vm_name,omitempty"`
-	TargetPort    uint32                 `protobuf:"varint,5,opt,name=target_port,json=targetPort,proto3" json:"target_port,omitempty"`
+	Names         []string               `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterVMs) Reset() {
+	*x = ClusterVMs{}
+	mi := &file_daemon_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterVMs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterVMs) ProtoMessage() {}
+
+func (x *ClusterVMs) ProtoReflect() protoreflect.Message {
+	mi := &file_daemon_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterVMs.ProtoReflect.Descriptor instead.
+func (*ClusterVMs) Descriptor() ([]byte, []int) {
+	return file_daemon_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ClusterVMs) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+type EnsureForwardRequest struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ClientUid    string                 `protobuf:"bytes,1,opt,name=client_uid,json=clientUid,proto3" json:"client_uid,omitempty"`
+	Endpoint     *Endpoint              `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	TargetHost   string                 `protobuf:"bytes,3,opt,name=target_host,json=targetHost,proto3" json:"target_host,omitempty"`
+	TargetVmName string                 `protobuf:"bytes,4,opt,name=target_vm_name,json=targetVmName,proto3" json:"target_vm_name,omitempty"`
+	TargetPort   uint32                 `protobuf:"varint,5,opt,name=target_port,json=targetPort,proto3" json:"target_port,omitempty"`
+	// Those that the port may lead to before. If unset, each of the client's.
+	ClusterVms    *ClusterVMs `protobuf:"bytes,6,opt,name=cluster_vms,json=clusterVms,proto3" json:"cluster_vms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EnsureForwardRequest) Reset() {
 	*x = EnsureForwardRequest{}
-	mi := &file_daemon_proto_msgTypes[47]
+	mi := &file_daemon_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3357,7 +3406,7 @@ func (x *EnsureForwardRequest) String() string {
 func (*EnsureForwardRequest) ProtoMessage() {}
 
 func (x *EnsureForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daemon_proto_msgTypes[47]
+	mi := &file_daemon_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3370,7 +3419,7 @@ func (x *EnsureForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnsureForwardRequest.ProtoReflect.Descriptor instead.
 func (*EnsureForwardRequest) Descriptor() ([]byte, []int) {
-	return file_daemon_proto_rawDescGZIP(), []int{47}
+	return file_daemon_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *EnsureForwardRequest) GetClientUid() string {
@@ -3408,6 +3457,13 @@ func (x *EnsureForwardRequest) GetTargetPort() uint32 {
 	return 0
 }
 
+func (x *EnsureForwardRequest) GetClusterVms() *ClusterVMs {
+	if x != nil {
+		return x.ClusterVms
+	}
+	return nil
+}
+
 type EnsureForwardResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -3416,7 +3472,7 @@ type EnsureForwardResponse struct {
 
 func (x *EnsureForwardResponse) Reset() {
 	*x = EnsureForwardResponse{}
-	mi := &file_daemon_proto_msgTypes[48]
+	mi := &file_daemon_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3428,7 +3484,7 @@ func (x *EnsureForwardResponse) String() string {
 func (*EnsureForwardResponse) ProtoMessage() {}
 
 func (x *EnsureForwardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daemon_proto_msgTypes[48]
+	mi := &file_daemon_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3441,20 +3497,22 @@ func (x *EnsureForwardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnsureForwardResponse.ProtoReflect.Descriptor instead.
 func (*EnsureForwardResponse) Descriptor() ([]byte, []int) {
-	return file_daemon_proto_rawDescGZIP(), []int{48}
+	return file_daemon_proto_rawDescGZIP(), []int{49}
 }
 
 type DeleteForwardRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClientUid     string                 `protobuf:"bytes,1,opt,name=client_uid,json=clientUid,proto3" json:"client_uid,omitempty"`
-	Endpoint      *Endpoint              `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClientUid string                 `protobuf:"bytes,1,opt,name=client_uid,json=clientUid,proto3" json:"client_uid,omitempty"`
+	Endpoint  *Endpoint              `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// Those that the port may lead to. If unset, each of the client's.
+	ClusterVms    *ClusterVMs `protobuf:"bytes,3,opt,name=cluster_vms,json=clusterVms,proto3" json:"cluster_vms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteForwardRequest) Reset() {
 	*x = DeleteForwardRequest{}
-	mi := &file_daemon_proto_msgTypes[49]
+	mi := &file_daemon_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3466,7 +3524,7 @@ func (x *DeleteForwardRequest) String() string {
 func (*DeleteForwardRequest) ProtoMessage() {}
 
 func (x *DeleteForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daemon_proto_msgTypes[49]
+	mi := &file_daemon_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3479,7 +3537,7 @@ func (x *DeleteForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteForwardRequest.ProtoReflect.Descriptor instead.
 func (*DeleteForwardRequest) Descriptor() ([]byte, []int) {
-	return file_daemon_proto_rawDescGZIP(), []int{49}
+	return file_daemon_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DeleteForwardRequest) GetClientUid() string {
@@ -3496,6 +3554,13 @@ func (x *DeleteForwardRequest) GetEndpoint() *Endpoint {
 	return nil
 }
 
+func (x *DeleteForwardRequest) GetClusterVms() *ClusterVMs {
+	if x != nil {
+		return x.ClusterVms
+	}
+	return nil
+}
+
 type DeleteForwardResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -3504,7 +3569,7 @@ type DeleteForwardResponse struct {
 
 func (x *DeleteForwardResponse) Reset() {
 	*x = DeleteForwardResponse{}
-	mi := &file_daemon_proto_msgTypes[50]
+	mi := &file_daemon_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3516,7 +3581,7 @@ func (x *DeleteForwardResponse) String() string {
 func (*DeleteForwardResponse) ProtoMessage() {}
 
 func (x *DeleteForwardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daemon_proto_msgTypes[50]
+	mi := &file_daemon_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3529,7 +3594,7 @@ func (x *DeleteForwardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteForwardResponse.ProtoReflect.Descriptor instead.
 func (*DeleteForwardResponse) Descriptor() ([]byte, []int) {
-	return file_daemon_proto_rawDescGZIP(), []int{50}
+	return file_daemon_proto_rawDescGZIP(), []int{51}
 }
 
 var File_daemon_proto protoreflect.FileDescriptor
@@ -3766,7 +3831,10 @@ const file_daemon_proto_rawDesc = "" +
 	"\x04port\x18\x02 \x01(\rR\x04port\"m\n" +
 	"\x17ReserveEndpointResponse\x128\n" +
 	"\bendpoint\x18\x01 \x01(\v2\x1c.elemento.daemon.v1.EndpointR\bendpoint\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xd7\x01\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\"\n" +
+	"\n" +
+	"ClusterVMs\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\"\x98\x02\n" +
 	"\x14EnsureForwardRequest\x12\x1d\n" +
 	"\n" +
 	"client_uid\x18\x01 \x01(\tR\tclientUid\x128\n" +
@@ -3775,12 +3843,16 @@ const file_daemon_proto_rawDesc = "" +
 	"targetHost\x12$\n" +
 	"\x0etarget_vm_name\x18\x04 \x01(\tR\ftargetVmName\x12\x1f\n" +
 	"\vtarget_port\x18\x05 \x01(\rR\n" +
-	"targetPort\"\x17\n" +
-	"\x15EnsureForwardResponse\"o\n" +
+	"targetPort\x12?\n" +
+	"\vcluster_vms\x18\x06 \x01(\v2\x1e.elemento.daemon.v1.ClusterVMsR\n" +
+	"clusterVms\"\x17\n" +
+	"\x15EnsureForwardResponse\"\xb0\x01\n" +
 	"\x14DeleteForwardRequest\x12\x1d\n" +
 	"\n" +
 	"client_uid\x18\x01 \x01(\tR\tclientUid\x128\n" +
-	"\bendpoint\x18\x02 \x01(\v2\x1c.elemento.daemon.v1.EndpointR\bendpoint\"\x17\n" +
+	"\bendpoint\x18\x02 \x01(\v2\x1c.elemento.daemon.v1.EndpointR\bendpoint\x12?\n" +
+	"\vcluster_vms\x18\x03 \x01(\v2\x1e.elemento.daemon.v1.ClusterVMsR\n" +
+	"clusterVms\"\x17\n" +
 	"\x15DeleteForwardResponse*\xf5\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
@@ -3865,7 +3937,7 @@ func file_daemon_proto_rawDescGZIP() []byte {
 }
 
 var file_daemon_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_daemon_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_daemon_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_daemon_proto_goTypes = []any{
 	(Reason)(0),                     // 0: elemento.daemon.v1.Reason
 	(HostHealth)(0),                 // 1: elemento.daemon.v1.HostHealth
@@ -3920,19 +3992,20 @@ var file_daemon_proto_goTypes = []any{
 	(*ReserveEndpointRequest)(nil),  // 50: elemento.daemon.v1.ReserveEndpointRequest
 	(*Endpoint)(nil),                // 51: elemento.daemon.v1.Endpoint
 	(*ReserveEndpointResponse)(nil), // 52: elemento.daemon.v1.ReserveEndpointResponse
-	(*EnsureForwardRequest)(nil),    // 53: elemento.daemon.v1.EnsureForwardRequest
-	(*EnsureForwardResponse)(nil),   // 54: elemento.daemon.v1.EnsureForwardResponse
-	(*DeleteForwardRequest)(nil),    // 55: elemento.daemon.v1.DeleteForwardRequest
-	(*DeleteForwardResponse)(nil),   // 56: elemento.daemon.v1.DeleteForwardResponse
-	nil,                             // 57: elemento.daemon.v1.EnsureVMRequest.MetaDataEntry
-	nil,                             // 58: elemento.daemon.v1.Freshness.ObservedAtEntry
-	(*timestamppb.Timestamp)(nil),   // 59: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 60: google.protobuf.Duration
+	(*ClusterVMs)(nil),              // 53: elemento.daemon.v1.ClusterVMs
+	(*EnsureForwardRequest)(nil),    // 54: elemento.daemon.v1.EnsureForwardRequest
+	(*EnsureForwardResponse)(nil),   // 55: elemento.daemon.v1.EnsureForwardResponse
+	(*DeleteForwardRequest)(nil),    // 56: elemento.daemon.v1.DeleteForwardRequest
+	(*DeleteForwardResponse)(nil),   // 57: elemento.daemon.v1.DeleteForwardResponse
+	nil,                             // 58: elemento.daemon.v1.EnsureVMRequest.MetaDataEntry
+	nil,                             // 59: elemento.daemon.v1.Freshness.ObservedAtEntry
+	(*timestamppb.Timestamp)(nil),   // 60: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 61: google.protobuf.Duration
 }
 var file_daemon_proto_depIdxs = []int32{
 	0,  // 0: elemento.daemon.v1.ErrorDetail.reason:type_name -> elemento.daemon.v1.Reason
 	1,  // 1: elemento.daemon.v1.Host.health:type_name -> elemento.daemon.v1.HostHealth
-	59, // 2: elemento.daemon.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	60, // 2: elemento.daemon.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
 	7,  // 3: elemento.daemon.v1.Domain.hosts:type_name -> elemento.daemon.v1.Host
 	8,  // 4: elemento.daemon.v1.ListDomainsResponse.domains:type_name -> elemento.daemon.v1.Domain
 	13, // 5: elemento.daemon.v1.PlaceVMRequest.spec:type_name -> elemento.daemon.v1.VMSpec
@@ -3943,27 +4016,27 @@ var file_daemon_proto_depIdxs = []int32{
 	16, // 10: elemento.daemon.v1.VMSpec.networks:type_name -> elemento.daemon.v1.NetworkSpec
 	3,  // 11: elemento.daemon.v1.NetworkSpec.mode:type_name -> elemento.daemon.v1.NetworkMode
 	13, // 12: elemento.daemon.v1.EnsureVMRequest.spec:type_name -> elemento.daemon.v1.VMSpec
-	57, // 13: elemento.daemon.v1.EnsureVMRequest.meta_data:type_name -> elemento.daemon.v1.EnsureVMRequest.MetaDataEntry
+	58, // 13: elemento.daemon.v1.EnsureVMRequest.meta_data:type_name -> elemento.daemon.v1.EnsureVMRequest.MetaDataEntry
 	19, // 14: elemento.daemon.v1.EnsureVMResponse.vm:type_name -> elemento.daemon.v1.VM
 	4,  // 15: elemento.daemon.v1.VM.power_state:type_name -> elemento.daemon.v1.PowerState
-	59, // 16: elemento.daemon.v1.VM.created:type_name -> google.protobuf.Timestamp
+	60, // 16: elemento.daemon.v1.VM.created:type_name -> google.protobuf.Timestamp
 	19, // 17: elemento.daemon.v1.GetVMResponse.vm:type_name -> elemento.daemon.v1.VM
 	20, // 18: elemento.daemon.v1.GetVMResponse.usage:type_name -> elemento.daemon.v1.VMUsage
 	38, // 19: elemento.daemon.v1.ListVMsResponse.hosts:type_name -> elemento.daemon.v1.HostObservation
-	59, // 20: elemento.daemon.v1.DeleteVMRequest.force_after:type_name -> google.protobuf.Timestamp
+	60, // 20: elemento.daemon.v1.DeleteVMRequest.force_after:type_name -> google.protobuf.Timestamp
 	5,  // 21: elemento.daemon.v1.SetVMPowerRequest.action:type_name -> elemento.daemon.v1.PowerAction
 	19, // 22: elemento.daemon.v1.SetVMPowerResponse.vm:type_name -> elemento.daemon.v1.VM
 	15, // 23: elemento.daemon.v1.AttachVolumeRequest.volume:type_name -> elemento.daemon.v1.Volume
 	16, // 24: elemento.daemon.v1.AttachNetworkRequest.network:type_name -> elemento.daemon.v1.NetworkSpec
 	7,  // 25: elemento.daemon.v1.HostObservation.host:type_name -> elemento.daemon.v1.Host
-	59, // 26: elemento.daemon.v1.HostObservation.observed_at:type_name -> google.protobuf.Timestamp
+	60, // 26: elemento.daemon.v1.HostObservation.observed_at:type_name -> google.protobuf.Timestamp
 	19, // 27: elemento.daemon.v1.HostObservation.vms:type_name -> elemento.daemon.v1.VM
 	7,  // 28: elemento.daemon.v1.HostChange.host:type_name -> elemento.daemon.v1.Host
-	59, // 29: elemento.daemon.v1.HostChange.observed_at:type_name -> google.protobuf.Timestamp
+	60, // 29: elemento.daemon.v1.HostChange.observed_at:type_name -> google.protobuf.Timestamp
 	19, // 30: elemento.daemon.v1.HostChange.changed:type_name -> elemento.daemon.v1.VM
-	58, // 31: elemento.daemon.v1.Freshness.observed_at:type_name -> elemento.daemon.v1.Freshness.ObservedAtEntry
+	59, // 31: elemento.daemon.v1.Freshness.observed_at:type_name -> elemento.daemon.v1.Freshness.ObservedAtEntry
 	38, // 32: elemento.daemon.v1.Snapshot.hosts:type_name -> elemento.daemon.v1.HostObservation
-	60, // 33: elemento.daemon.v1.Snapshot.interval:type_name -> google.protobuf.Duration
+	61, // 33: elemento.daemon.v1.Snapshot.interval:type_name -> google.protobuf.Duration
 	41, // 34: elemento.daemon.v1.WatchVMsResponse.snapshot:type_name -> elemento.daemon.v1.Snapshot
 	39, // 35: elemento.daemon.v1.WatchVMsResponse.change:type_name -> elemento.daemon.v1.HostChange
 	40, // 36: elemento.daemon.v1.WatchVMsResponse.freshness:type_name -> elemento.daemon.v1.Freshness
@@ -3973,49 +4046,51 @@ var file_daemon_proto_depIdxs = []int32{
 	51, // 40: elemento.daemon.v1.ReserveEndpointRequest.reserved:type_name -> elemento.daemon.v1.Endpoint
 	51, // 41: elemento.daemon.v1.ReserveEndpointResponse.endpoint:type_name -> elemento.daemon.v1.Endpoint
 	51, // 42: elemento.daemon.v1.EnsureForwardRequest.endpoint:type_name -> elemento.daemon.v1.Endpoint
-	51, // 43: elemento.daemon.v1.DeleteForwardRequest.endpoint:type_name -> elemento.daemon.v1.Endpoint
-	59, // 44: elemento.daemon.v1.Freshness.ObservedAtEntry.value:type_name -> google.protobuf.Timestamp
-	9,  // 45: elemento.daemon.v1.DomainService.ListDomains:input_type -> elemento.daemon.v1.ListDomainsRequest
-	11, // 46: elemento.daemon.v1.DomainService.PlaceVM:input_type -> elemento.daemon.v1.PlaceVMRequest
-	17, // 47: elemento.daemon.v1.VMService.EnsureVM:input_type -> elemento.daemon.v1.EnsureVMRequest
-	21, // 48: elemento.daemon.v1.VMService.GetVM:input_type -> elemento.daemon.v1.GetVMRequest
-	23, // 49: elemento.daemon.v1.VMService.ListVMs:input_type -> elemento.daemon.v1.ListVMsRequest
-	25, // 50: elemento.daemon.v1.VMService.DeleteVM:input_type -> elemento.daemon.v1.DeleteVMRequest
-	27, // 51: elemento.daemon.v1.VMService.SetVMPower:input_type -> elemento.daemon.v1.SetVMPowerRequest
-	29, // 52: elemento.daemon.v1.VMService.AttachVolume:input_type -> elemento.daemon.v1.AttachVolumeRequest
-	31, // 53: elemento.daemon.v1.VMService.DetachVolume:input_type -> elemento.daemon.v1.DetachVolumeRequest
-	33, // 54: elemento.daemon.v1.VMService.AttachNetwork:input_type -> elemento.daemon.v1.AttachNetworkRequest
-	35, // 55: elemento.daemon.v1.VMService.DetachNetwork:input_type -> elemento.daemon.v1.DetachNetworkRequest
-	37, // 56: elemento.daemon.v1.VMService.WatchVMs:input_type -> elemento.daemon.v1.WatchVMsRequest
-	43, // 57: elemento.daemon.v1.NetworkService.EnsureNetwork:input_type -> elemento.daemon.v1.EnsureNetworkRequest
-	46, // 58: elemento.daemon.v1.NetworkService.ListNetworks:input_type -> elemento.daemon.v1.ListNetworksRequest
-	48, // 59: elemento.daemon.v1.NetworkService.DeleteNetwork:input_type -> elemento.daemon.v1.DeleteNetworkRequest
-	50, // 60: elemento.daemon.v1.EndpointService.ReserveEndpoint:input_type -> elemento.daemon.v1.ReserveEndpointRequest
-	53, // 61: elemento.daemon.v1.EndpointService.EnsureForward:input_type -> elemento.daemon.v1.EnsureForwardRequest
-	55, // 62: elemento.daemon.v1.EndpointService.DeleteForward:input_type -> elemento.daemon.v1.DeleteForwardRequest
-	10, // 63: elemento.daemon.v1.DomainService.ListDomains:output_type -> elemento.daemon.v1.ListDomainsResponse
-	12, // 64: elemento.daemon.v1.DomainService.PlaceVM:output_type -> elemento.daemon.v1.PlaceVMResponse
-	18, // 65: elemento.daemon.v1.VMService.EnsureVM:output_type -> elemento.daemon.v1.EnsureVMResponse
-	22, // 66: elemento.daemon.v1.VMService.GetVM:output_type -> elemento.daemon.v1.GetVMResponse
-	24, // 67: elemento.daemon.v1.VMService.ListVMs:output_type -> elemento.daemon.v1.ListVMsResponse
-	26, // 68: elemento.daemon.v1.VMService.DeleteVM:output_type -> elemento.daemon.v1.DeleteVMResponse
-	28, // 69: elemento.daemon.v1.VMService.SetVMPower:output_type -> elemento.daemon.v1.SetVMPowerResponse
-	30, // 70: elemento.daemon.v1.VMService.AttachVolume:output_type -> elemento.daemon.v1.AttachVolumeResponse
-	32, // 71: elemento.daemon.v1.VMService.DetachVolume:output_type -> elemento.daemon.v1.DetachVolumeResponse
-	34, // 72: elemento.daemon.v1.VMService.AttachNetwork:output_type -> elemento.daemon.v1.AttachNetworkResponse
-	36, // 73: elemento.daemon.v1.VMService.DetachNetwork:output_type -> elemento.daemon.v1.DetachNetworkResponse
-	42, // 74: elemento.daemon.v1.VMService.WatchVMs:output_type -> elemento.daemon.v1.WatchVMsResponse
-	44, // 75: elemento.daemon.v1.NetworkService.EnsureNetwork:output_type -> elemento.daemon.v1.EnsureNetworkResponse
-	47, // 76: elemento.daemon.v1.NetworkService.ListNetworks:output_type -> elemento.daemon.v1.ListNetworksResponse
-	49, // 77: elemento.daemon.v1.NetworkService.DeleteNetwork:output_type -> elemento.daemon.v1.DeleteNetworkResponse
-	52, // 78: elemento.daemon.v1.EndpointService.ReserveEndpoint:output_type -> elemento.daemon.v1.ReserveEndpointResponse
-	54, // 79: elemento.daemon.v1.EndpointService.EnsureForward:output_type -> elemento.daemon.v1.EnsureForwardResponse
-	56, // 80: elemento.daemon.v1.EndpointService.DeleteForward:output_type -> elemento.daemon.v1.DeleteForwardResponse
-	63, // [63:81] is the sub-list for method output_type
-	45, // [45:63] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	53, // 43: elemento.daemon.v1.EnsureForwardRequest.cluster_vms:type_name -> elemento.daemon.v1.ClusterVMs
+	51, // 44: elemento.daemon.v1.DeleteForwardRequest.endpoint:type_name -> elemento.daemon.v1.Endpoint
+	53, // 45: elemento.daemon.v1.DeleteForwardRequest.cluster_vms:type_name -> elemento.daemon.v1.ClusterVMs
+	60, // 46: elemento.daemon.v1.Freshness.ObservedAtEntry.value:type_name -> google.protobuf.Timestamp
+	9,  // 47: elemento.daemon.v1.DomainService.ListDomains:input_type -> elemento.daemon.v1.ListDomainsRequest
+	11, // 48: elemento.daemon.v1.DomainService.PlaceVM:input_type -> elemento.daemon.v1.PlaceVMRequest
+	17, // 49: elemento.daemon.v1.VMService.EnsureVM:input_type -> elemento.daemon.v1.EnsureVMRequest
+	21, // 50: elemento.daemon.v1.VMService.GetVM:input_type -> elemento.daemon.v1.GetVMRequest
+	23, // 51: elemento.daemon.v1.VMService.ListVMs:input_type -> elemento.daemon.v1.ListVMsRequest
+	25, // 52: elemento.daemon.v1.VMService.DeleteVM:input_type -> elemento.daemon.v1.DeleteVMRequest
+	27, // 53: elemento.daemon.v1.VMService.SetVMPower:input_type -> elemento.daemon.v1.SetVMPowerRequest
+	29, // 54: elemento.daemon.v1.VMService.AttachVolume:input_type -> elemento.daemon.v1.AttachVolumeRequest
+	31, // 55: elemento.daemon.v1.VMService.DetachVolume:input_type -> elemento.daemon.v1.DetachVolumeRequest
+	33, // 56: elemento.daemon.v1.VMService.AttachNetwork:input_type -> elemento.daemon.v1.AttachNetworkRequest
+	35, // 57: elemento.daemon.v1.VMService.DetachNetwork:input_type -> elemento.daemon.v1.DetachNetworkRequest
+	37, // 58: elemento.daemon.v1.VMService.WatchVMs:input_type -> elemento.daemon.v1.WatchVMsRequest
+	43, // 59: elemento.daemon.v1.NetworkService.EnsureNetwork:input_type -> elemento.daemon.v1.EnsureNetworkRequest
+	46, // 60: elemento.daemon.v1.NetworkService.ListNetworks:input_type -> elemento.daemon.v1.ListNetworksRequest
+	48, // 61: elemento.daemon.v1.NetworkService.DeleteNetwork:input_type -> elemento.daemon.v1.DeleteNetworkRequest
+	50, // 62: elemento.daemon.v1.EndpointService.ReserveEndpoint:input_type -> elemento.daemon.v1.ReserveEndpointRequest
+	54, // 63: elemento.daemon.v1.EndpointService.EnsureForward:input_type -> elemento.daemon.v1.EnsureForwardRequest
+	56, // 64: elemento.daemon.v1.EndpointService.DeleteForward:input_type -> elemento.daemon.v1.DeleteForwardRequest
+	10, // 65: elemento.daemon.v1.DomainService.ListDomains:output_type -> elemento.daemon.v1.ListDomainsResponse
+	12, // 66: elemento.daemon.v1.DomainService.PlaceVM:output_type -> elemento.daemon.v1.PlaceVMResponse
+	18, // 67: elemento.daemon.v1.VMService.EnsureVM:output_type -> elemento.daemon.v1.EnsureVMResponse
+	22, // 68: elemento.daemon.v1.VMService.GetVM:output_type -> elemento.daemon.v1.GetVMResponse
+	24, // 69: elemento.daemon.v1.VMService.ListVMs:output_type -> elemento.daemon.v1.ListVMsResponse
+	26, // 70: elemento.daemon.v1.VMService.DeleteVM:output_type -> elemento.daemon.v1.DeleteVMResponse
+	28, // 71: elemento.daemon.v1.VMService.SetVMPower:output_type -> elemento.daemon.v1.SetVMPowerResponse
+	30, // 72: elemento.daemon.v1.VMService.AttachVolume:output_type -> elemento.daemon.v1.AttachVolumeResponse
+	32, // 73: elemento.daemon.v1.VMService.DetachVolume:output_type -> elemento.daemon.v1.DetachVolumeResponse
+	34, // 74: elemento.daemon.v1.VMService.AttachNetwork:output_type -> elemento.daemon.v1.AttachNetworkResponse
+	36, // 75: elemento.daemon.v1.VMService.DetachNetwork:output_type -> elemento.daemon.v1.DetachNetworkResponse
+	42, // 76: elemento.daemon.v1.VMService.WatchVMs:output_type -> elemento.daemon.v1.WatchVMsResponse
+	44, // 77: elemento.daemon.v1.NetworkService.EnsureNetwork:output_type -> elemento.daemon.v1.EnsureNetworkResponse
+	47, // 78: elemento.daemon.v1.NetworkService.ListNetworks:output_type -> elemento.daemon.v1.ListNetworksResponse
+	49, // 79: elemento.daemon.v1.NetworkService.DeleteNetwork:output_type -> elemento.daemon.v1.DeleteNetworkResponse
+	52, // 80: elemento.daemon.v1.EndpointService.ReserveEndpoint:output_type -> elemento.daemon.v1.ReserveEndpointResponse
+	55, // 81: elemento.daemon.v1.EndpointService.EnsureForward:output_type -> elemento.daemon.v1.EnsureForwardResponse
+	57, // 82: elemento.daemon.v1.EndpointService.DeleteForward:output_type -> elemento.daemon.v1.DeleteForwardResponse
+	65, // [65:83] is the sub-list for method output_type
+	47, // [47:65] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_daemon_proto_init() }
@@ -4034,7 +4109,7 @@ func file_daemon_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daemon_proto_rawDesc), len(file_daemon_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   53,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -865,13 +865,14 @@ const (
 // EndpointService makes a cluster's API server reachable by a port of a host.
 type EndpointServiceClient interface {
 	// ReserveEndpoint proposes a host and a free port. Nothing is created; the
-	// caller writes the proposal down.
+	// caller writes the proposal down. This daemon proposes it to nobody else for a
+	// while, but one that restarts, or another one, does not know.
 	ReserveEndpoint(ctx context.Context, in *ReserveEndpointRequest, opts ...grpc.CallOption) (*ReserveEndpointResponse, error)
-	// EnsureForward points the port at a VM, replacing the client's own earlier
-	// target.
+	// EnsureForward points the port at a VM, replacing the cluster's own earlier
+	// target. IN_USE where the port leads to somebody else's VM.
 	EnsureForward(ctx context.Context, in *EnsureForwardRequest, opts ...grpc.CallOption) (*EnsureForwardResponse, error)
-	// DeleteForward removes the client's forward from the port and returns once the
-	// host shows it gone; one of another client stays, and that is no failure. IN_USE
+	// DeleteForward removes the cluster's forward from the port and returns once the
+	// host shows it gone; somebody else's stays, and that is no failure. IN_USE
 	// where neither the host nor a VM tells whose a forward is: a person has to.
 	DeleteForward(ctx context.Context, in *DeleteForwardRequest, opts ...grpc.CallOption) (*DeleteForwardResponse, error)
 }
@@ -921,13 +922,14 @@ func (c *endpointServiceClient) DeleteForward(ctx context.Context, in *DeleteFor
 // EndpointService makes a cluster's API server reachable by a port of a host.
 type EndpointServiceServer interface {
 	// ReserveEndpoint proposes a host and a free port. Nothing is created; the
-	// caller writes the proposal down.
+	// caller writes the proposal down. This daemon proposes it to nobody else for a
+	// while, but one that restarts, or another one, does not know.
 	ReserveEndpoint(context.Context, *ReserveEndpointRequest) (*ReserveEndpointResponse, error)
-	// EnsureForward points the port at a VM, replacing the client's own earlier
-	// target.
+	// EnsureForward points the port at a VM, replacing the cluster's own earlier
+	// target. IN_USE where the port leads to somebody else's VM.
 	EnsureForward(context.Context, *EnsureForwardRequest) (*EnsureForwardResponse, error)
-	// DeleteForward removes the client's forward from the port and returns once the
-	// host shows it gone; one of another client stays, and that is no failure. IN_USE
+	// DeleteForward removes the cluster's forward from the port and returns once the
+	// host shows it gone; somebody else's stays, and that is no failure. IN_USE
 	// where neither the host nor a VM tells whose a forward is: a person has to.
 	DeleteForward(context.Context, *DeleteForwardRequest) (*DeleteForwardResponse, error)
 	mustEmbedUnimplementedEndpointServiceServer()

@@ -194,6 +194,9 @@ func (r *CleanupReconciler) owner(ctx context.Context, c *infrav1.ElementoCleanu
 // gone.
 func (r *CleanupReconciler) remove(ctx context.Context, s *cleanupScope) (*ctrl.Result, error) {
 	remaining, err := r.takeAway(ctx, s)
+	if err != nil && !fromDaemon(err) {
+		return nil, err
+	}
 	if err != nil {
 		p := explain(err)
 		setProblem(s.object, infrav1.RemovedCondition, p)
@@ -224,7 +227,14 @@ func (r *CleanupReconciler) takeAway(ctx context.Context, s *cleanupScope) (rema
 		}
 		return remaining, err
 	}
-	return nil, s.member.DeleteForward(ctx, &rpc.Endpoint{Host: spec.Host, Port: uint32(spec.ForwardPort)})
+	// The cluster has no VM but those that other cleanups are about.
+	cluster, err := leftVMs(ctx, r.Live, s.object.Namespace, spec.Owner.ClusterName)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.member.DeleteForward(ctx, &rpc.DeleteForwardRequest{
+		Endpoint: &rpc.Endpoint{Host: spec.Host, Port: uint32(spec.ForwardPort)}, ClusterVms: &rpc.ClusterVMs{Names: cluster},
+	})
 }
 
 // finish lets the identity and the cleanup go. If it ends half way, all is proven

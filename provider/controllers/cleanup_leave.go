@@ -155,6 +155,18 @@ func leftVM(m *infrav1.ElementoMachine, cluster *infrav1.ElementoCluster, member
 	})
 }
 
+// leftVMs are the VMs of a cluster that cleanups are about.
+func leftVMs(ctx context.Context, c client.Reader, namespace, cluster string) (names []string, err error) {
+	cleanups := &infrav1.ElementoCleanupList{}
+	err = c.List(ctx, cleanups, client.InNamespace(namespace))
+	for _, c := range cleanups.Items {
+		if c.Spec.VMName != "" && c.Spec.Owner.ClusterName == cluster {
+			names = append(names, c.Spec.VMName)
+		}
+	}
+	return names, err
+}
+
 // leftForward is about the cluster's forward.
 func leftForward(c *infrav1.ElementoCluster, member *fleet.Member) *infrav1.ElementoCleanup {
 	return newCleanup(c, c, member, infrav1.ElementoCleanupSpec{

@@ -26,7 +26,7 @@ import (
 // +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementoclusters/status,verbs=get;patch
 // +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementomachines,verbs=get;list;watch
 // +kubebuilder:rbac:groups=cluster.x-k8s.io,resources=clusters;machines,verbs=get;list;watch
-// +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementocleanups,verbs=create
+// +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementocleanups,verbs=get;list;watch;create
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
@@ -59,6 +59,14 @@ type clusterScope struct {
 	// domains of the cluster, and of the whole site; in order.
 	domains, known []*rpc.Domain
 	gone           bool
+}
+
+// clusterName is that of the Cluster, which may be gone; empty if there never was one.
+func (s *clusterScope) clusterName() string {
+	if s.cluster != nil {
+		return s.cluster.Name
+	}
+	return s.object.Labels[clusterv1.ClusterNameLabel]
 }
 
 // clusterConditions are the steps of a cluster, in order.

@@ -13,16 +13,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
 )
 
 // awaitMachines keeps what machines stand on for as long as there are any.
 func (r *ClusterReconciler) awaitMachines(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
-	name, ok := s.object.Labels[clusterv1.ClusterNameLabel]
-	if s.cluster != nil {
-		name, ok = s.cluster.Name, true
-	}
-	if !ok {
+	name := s.clusterName()
+	if name == "" {
 		return nil, nil // no Cluster ever claimed it
 	}
 	machines := &infrav1.ElementoMachineList{}
@@ -42,7 +40,11 @@ func (r *ClusterReconciler) removeForward(ctx context.Context, s *clusterScope) 
 	if host == "" {
 		return nil, nil
 	}
-	err := s.member.DeleteForward(ctx, forwardEndpoint(s.object))
+	own, err := r.clusterVMs(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	err = s.member.DeleteForward(ctx, &rpc.DeleteForwardRequest{Endpoint: forwardEndpoint(s.object), ClusterVms: own})
 	if err == nil {
 		return nil, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apitypes "k8s.io/apimachinery/pkg/types"
@@ -100,6 +101,28 @@ func forwardEndpoint(c *infrav1.ElementoCluster) *rpc.Endpoint {
 	return &rpc.Endpoint{Host: c.Spec.EndpointHost, Port: uint32(c.Spec.ControlPlaneEndpoint.Port)}
 }
 
+// clusterVMs are the VMs to which the forward may lead if it is the cluster's. Those
+// who act for the same client on another management cluster may have chosen the same
+// port: nothing on a host tells before a forward is made, and then it is the first's.
+func (r *ClusterReconciler) clusterVMs(ctx context.Context, s *clusterScope) (*rpc.ClusterVMs, error) {
+	names, err := leftVMs(ctx, r.Client, s.object.Namespace, s.clusterName())
+	if err != nil {
+		return nil, err
+	}
+	machines := &infrav1.ElementoMachineList{}
+	if err := r.Client.List(ctx, machines, client.InNamespace(s.object.Namespace),
+		client.MatchingLabels{clusterv1.ClusterNameLabel: s.clusterName()}, client.HasLabels{clusterv1.MachineControlPlaneLabel}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
+	}
+	for _, m := range machines.Items {
+		names = append(names, m.Spec.VMName)
+	}
+	// That of a machine which is gone may be there still, where somebody let the machine
+	// go by hand.
+	names = append(names, s.object.Status.EndpointTarget)
+	return &rpc.ClusterVMs{Names: slices.DeleteFunc(names, func(name string) bool { return name == "" })}, nil
+}
+
 // pointForward keeps the forward at a control-plane VM that can serve.
 func (r *ClusterReconciler) pointForward(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
 	if s.object.Spec.EndpointMode != infrav1.EndpointModeForward {
@@ -119,11 +142,19 @@ func (r *ClusterReconciler) pointForward(ctx context.Context, s *clusterScope) (
 			"The endpoint is reserved; no control-plane VM runs to which it could lead")
 		return nil, nil
 	}
+	own, err := r.clusterVMs(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.member.EnsureForward(ctx, &rpc.EnsureForwardRequest{
 		Endpoint:   forwardEndpoint(s.object),
-		TargetHost: target.Spec.Host, TargetVmName: target.Spec.VMName, TargetPort: apiServerPort(s.cluster),
+		TargetHost: target.Spec.Host, TargetVmName: target.Spec.VMName, TargetPort: apiServerPort(s.cluster), ClusterVms: own,
 	}); err != nil {
 		p := explain(err)
+		if p.reason == infrav1.InUseReason {
+			p.message += "; nodes and kubeconfigs have the endpoint by now, so make this cluster anew, or remove what has the port"
+			p.again = 30 * time.Second
+		}
 		setProblem(s.object, infrav1.EndpointReadyCondition, p)
 		return stop(p.again), nil
 	}

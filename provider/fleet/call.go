@@ -115,7 +115,7 @@ func (m *Member) ReserveEndpoint(ctx context.Context, req *rpc.ReserveEndpointRe
 	return resp.GetEndpoint(), resp.GetAddress(), err
 }
 
-// EnsureForward points a port of a host at a VM.
+// EnsureForward points a port of a host at a cluster's VM.
 func (m *Member) EnsureForward(ctx context.Context, req *rpc.EnsureForwardRequest) error {
 	req.ClientUid = m.clientUID
 	_, err := call(ctx, m, "EnsureForward", shortCall, m.forward(req.GetEndpoint()), req, func(d *daemon) method[*rpc.EnsureForwardRequest, *rpc.EnsureForwardResponse] {
@@ -124,10 +124,10 @@ func (m *Member) EnsureForward(ctx context.Context, req *rpc.EnsureForwardReques
 	return err
 }
 
-// DeleteForward removes the forward from a port of a host.
-func (m *Member) DeleteForward(ctx context.Context, endpoint *rpc.Endpoint) error {
-	req := &rpc.DeleteForwardRequest{ClientUid: m.clientUID, Endpoint: endpoint}
-	_, err := call(ctx, m, "DeleteForward", shortCall, m.forward(endpoint), req, func(d *daemon) method[*rpc.DeleteForwardRequest, *rpc.DeleteForwardResponse] {
+// DeleteForward removes a cluster's forward from a port of a host.
+func (m *Member) DeleteForward(ctx context.Context, req *rpc.DeleteForwardRequest) error {
+	req.ClientUid = m.clientUID
+	_, err := call(ctx, m, "DeleteForward", shortCall, m.forward(req.GetEndpoint()), req, func(d *daemon) method[*rpc.DeleteForwardRequest, *rpc.DeleteForwardResponse] {
 		return d.endpoints.DeleteForward
 	})
 	return err
