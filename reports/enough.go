@@ -31,10 +31,11 @@ const (
 
 // What a report tells without a figure.
 const (
-	processes = "processes of the harness"
-	samples   = "samples"
-	scenarios = "scenarios"
-	realNodes = "real nodes"
+	processes  = "processes of the harness"
+	samples    = "samples"
+	scenarios  = "scenarios"
+	validators = "validators"
+	realNodes  = "real nodes"
 )
 
 // requirement is how much of something a criterion asks for.
@@ -48,6 +49,9 @@ type requirement struct {
 	otherwise string
 }
 
+// judged is asked for where what went on is told by the history only.
+var judged = requirement{of: validators, atLeast: at(1), otherwise: "a history that nobody judged"}
+
 // enough are the requirements, by criterion.
 var enough = map[string][]requirement{
 	"F5": {{of: scenarios, atLeast: at(30), otherwise: "a part of the scenarios"}},
@@ -58,14 +62,17 @@ var enough = map[string][]requirement{
 		{of: processes, atMost: at(1), otherwise: "a merged run"},
 		{of: FaultsSet, atMost: at(0), otherwise: "a run with faults"},
 		{of: FailedReconciles, atMost: at(0)},
+		judged,
 	},
 	"R2": {
 		{of: Iterations, atLeast: at(100), otherwise: "a short run"},
 		{of: SucceededOperations, unit: "%", atLeast: at(99.9)},
+		judged,
 	},
 	"R3": {
 		{of: ClusterCycles, atLeast: at(50), otherwise: "a short run"},
 		{of: LeakedResources, atMost: at(0)},
+		judged,
 	},
 	"C1": {
 		{of: ConformanceTests, atLeast: at(300), otherwise: "a part of the tests"},
@@ -151,6 +158,8 @@ func (q requirement) value(r Report, c Criterion) (float64, bool) {
 		return float64(most), true
 	case scenarios:
 		return float64(len(c.Scenarios)), true
+	case validators:
+		return float64(len(c.Validators)), true
 	case realNodes:
 		e := r.Environment
 		if e.Guests == "container" || e.Guests != "simulated" && e.Target != "" && !e.IsFake() {

@@ -19,12 +19,15 @@ var gathered = map[string]func(*Recorder, *Examination){
 	"P2": func(_ *Recorder, e *Examination) { e.Latency(Measure("stage", make([]time.Duration, 30))) },
 	"R1": func(_ *Recorder, e *Examination) {
 		e.Figure(Figure{Name: Hours, Value: 24, Unit: "h"}, Figure{Name: FaultsSet}, Figure{Name: FailedReconciles})
+		e.Validator(Validated("one VM", "", 7))
 	},
 	"R2": func(_ *Recorder, e *Examination) {
 		e.Figure(Figure{Name: Iterations, Value: 100}, Share(SucceededOperations, 2997, 3000))
+		e.Validator(Validated("one VM", "", 7))
 	},
 	"R3": func(_ *Recorder, e *Examination) {
 		e.Figure(Figure{Name: ClusterCycles, Value: 50}, Figure{Name: LeakedResources})
+		e.Validator(Validated("one VM", "", 7))
 	},
 	"C1": func(r *Recorder, e *Examination) {
 		r.Describe(Environment{Guests: "container"})
@@ -73,6 +76,15 @@ func TestACriterionThatAsksForMuchIsNotPassedByLess(t *testing.T) {
 		"a soak that does not say how long it was": {"R1", func(_ *Recorder, e *Examination) {
 			e.Figure(Figure{Name: FaultsSet}, Figure{Name: FailedReconciles})
 		}, Unknown, Hours + ": not measured"},
+		"a soak that no validator has judged": {"R1", func(_ *Recorder, e *Examination) {
+			e.Figure(Figure{Name: Hours, Value: 25, Unit: "h"}, Figure{Name: FaultsSet}, Figure{Name: FailedReconciles})
+		}, Unknown, "a history that nobody judged: 0 of 1 validators"},
+		"iterations that no validator has judged": {"R2", func(_ *Recorder, e *Examination) {
+			e.Figure(Figure{Name: Iterations, Value: 100}, Share(SucceededOperations, 3000, 3000))
+		}, Unknown, "a history that nobody judged"},
+		"cycles that no validator has judged": {"R3", func(_ *Recorder, e *Examination) {
+			e.Figure(Figure{Name: ClusterCycles, Value: 50}, Figure{Name: LeakedResources})
+		}, Unknown, "a history that nobody judged"},
 		"some iterations": {"R2", func(_ *Recorder, e *Examination) {
 			e.Figure(Figure{Name: Iterations, Value: 3}, Share(SucceededOperations, 90, 90))
 		}, Unknown, "a short run: 3 of 100"},

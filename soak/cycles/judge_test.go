@@ -33,6 +33,7 @@ func aRun(cycles int, hold func(*sample)) *run {
 func (r *run) verdict() reports.Verdict {
 	e := r.site.Report.Begin("R3")
 	r.judge(e)
+	e.Validator(reports.Validated("OneVM", "", 1))
 	return e.Conclude()
 }
 
