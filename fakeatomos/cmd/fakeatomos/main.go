@@ -3,8 +3,23 @@
 //
 // A YAML file (--config) holds the fields of fakeatomos.Options; flags override
 // it. Another one (--faults, such as faults.yaml beside this file) lists what goes
-// wrong from the start, and --history keeps what happens. Once everything listens, --ready-file (or standard output) receives a
-// fakeatomos.Ready as JSON: the hosts' URLs and fingerprints and the control URL.
+// wrong from the start, and --history keeps what happens. Once everything listens,
+// --ready-file (or standard output) receives a fakeatomos.Ready as JSON: the hosts'
+// URLs and fingerprints and the control URL.
+//
+// What runs in the VMs is said by --guests: nothing, simulated machines of Kubernetes
+// clusters, or system containers on a Docker Engine. For the last, a network of the
+// engine is made first, and hosts have addresses on its bridge:
+//
+//	docker network create --subnet 10.77.1.0/24 --ip-range 10.77.1.0/26 \
+//	  --opt com.docker.network.bridge.name=elemento-1 elemento-1
+//	ip address add 10.77.1.65/32 dev elemento-1
+//	fakeatomos --hosts 1 --network 10.77.1.64/28 --image kubernetes-v1.36.3=v1.36.3 \
+//	  --guests container --guest-network elemento-1
+//
+// The networks of VMs are bridged then and lie in that one (DHCP, say, from
+// 10.77.1.128 on), and their boot images are Docker images: elemento.cloud/node of
+// their Kubernetes version, or what --guest-image says.
 package main
 
 import (
@@ -26,6 +41,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/simulated"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
@@ -45,7 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (failed e
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: settings.level}))
-	settings.options.Log, settings.simulated.Log = log, log
+	settings.options.Log, settings.simulated.Log, settings.container.Log = log, log, log
 	if settings.history != "" {
 		kept, err := history.Open(settings.history)
 		if err != nil {
@@ -54,7 +70,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (failed e
 		defer func() { failed = errors.Join(failed, kept.Close()) }()
 		settings.options.History, settings.simulated.History = kept, kept
 	}
-	guests, endGuests, err := newGuests(settings.guests, settings.simulated)
+	guests, endGuests, err := newGuests(ctx, settings)
 	if err != nil {
 		return err
 	}
@@ -78,6 +94,7 @@ type settings struct {
 	options   fakeatomos.Options
 	guests    string
 	simulated simulated.Options
+	container container.Options
 	readyFile string
 	history   string
 	level     slog.Level
@@ -101,7 +118,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	faults := fs.String("faults", "", "YAML `file` with a seed and the faults that are in force from the start")
 	fs.StringVar(&s.history, "history", "", "`file` to which what happens is appended, as JSON Lines; none by default")
 	tokenFile := fs.String("token-file", "", "`file` with the bearer token that every call must carry")
-	images := imageFlag{}
+	images, guestImages := pairsFlag{}, pairsFlag{}
 	fs.Var(images, "image", "`name=version` of an image and the Kubernetes in it; may be repeated")
 	o := &s.options
 	fs.DurationVar(&o.BootTime, "boot-time", o.BootTime, "from start of a VM to running")
@@ -115,6 +132,10 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	fs.DurationVar(&s.simulated.NodeStartupTime, "node-startup-time", 0, "from first boot to a ready node, of simulated guests")
 	fs.DurationVar(&s.simulated.NodeGrace, "node-grace", time.Second, "how long a node whose VM is off is believed to be ready, of simulated guests")
 	fs.DurationVar(&s.simulated.VIPTakeover, "vip-takeover", 0, "how long after the end of a virtual IP's holder another takes it, of simulated guests; 0 is what their seeds say")
+	fs.StringVar(&s.container.Network, "guest-network", "", "`name` of the Docker network that container guests are on")
+	fs.StringVar(&s.container.Instance, "guest-instance", "", "`name` in the labels of what container guests have on their engine, this fake's alone; that of their network by default")
+	fs.Var(guestImages, "guest-image", "`image=name` of a Docker image, where it is not elemento.cloud/node of the image's Kubernetes version; may be repeated")
+	fs.DurationVar(&s.container.ShutdownTimeout, "shutdown-timeout", 0, "how long container guests may take to heed their power button; 90s by default")
 	fs.StringVar(&s.readyFile, "ready-file", "", "`file` to write the addresses to; standard output by default")
 	fs.TextVar(&s.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	if err := fs.Parse(args); err != nil {
@@ -127,7 +148,8 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 		// The file goes over the defaults and the flags that were given over it.
 		given := map[string]string{}
 		fs.Visit(func(f *flag.Flag) { given[f.Name] = f.Value.String() })
-		delete(given, "image") // which are added up below
+		delete(given, "image") // which are added up
+		delete(given, "guest-image")
 		if err := readFile(*config, o); err != nil {
 			return s, fmt.Errorf("%s: %w", *config, err)
 		}
@@ -159,6 +181,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	for name, version := range images {
 		o.Images[name] = version
 	}
+	s.container.Images = guestImages
 	if len(o.Hosts) == 0 {
 		var err error
 		if o.Hosts, err = makeHosts(model, *hosts, *domains, *network); err != nil {
@@ -215,17 +238,17 @@ func makeHosts(model fakeatomos.HostOptions, n, domains int, network string) ([]
 	return hosts, nil
 }
 
-// imageFlag collects name=version.
-type imageFlag map[string]string
+// pairsFlag collects name=value.
+type pairsFlag map[string]string
 
-func (f imageFlag) String() string { return "" }
+func (f pairsFlag) String() string { return "" }
 
-func (f imageFlag) Set(s string) error {
-	name, version, ok := strings.Cut(s, "=")
+func (f pairsFlag) Set(s string) error {
+	name, value, ok := strings.Cut(s, "=")
 	if !ok || name == "" {
-		return errors.New("write name=version")
+		return errors.New("write name=value")
 	}
-	f[name] = version
+	f[name] = value
 	return nil
 }
 

@@ -36,7 +36,7 @@ bootTime: 3s
 volumeDelay: 1s
 stateDir: kept
 `)
-	s, err := parse([]string{"--stop-time", "5s", "--config", file, "--volume-delay", "0s", "--image", "ubuntu=v1.36.3", "--token-file", write(t, "secret\n")}, io.Discard)
+	s, err := parse([]string{"--stop-time", "5s", "--config", file, "--volume-delay", "0s", "--image", "ubuntu=v1.36.3", "--guest-image", "ubuntu=node:1", "--guest-image", "debian=node:2", "--token-file", write(t, "secret\n")}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +46,9 @@ stateDir: kept
 	}
 	if o.BootTime != 3*time.Second || o.StopTime != 5*time.Second || o.VolumeDelay != 0 || o.StateDir != "kept" || o.Control != "127.0.0.1:0" || o.Token != "secret" {
 		t.Errorf("options are %+v", o)
+	}
+	if images := s.container.Images; images["ubuntu"] != "node:1" || images["debian"] != "node:2" {
+		t.Errorf("guests have the images %v", images)
 	}
 	if o.Images["ubuntu"] != "v1.36.3" || len(o.Images) != 2 {
 		t.Errorf("images are %v", o.Images)
@@ -82,8 +85,10 @@ func TestArgumentsThatMakeNoSenseAreRefused(t *testing.T) {
 			t.Errorf("%q is accepted", args)
 		}
 	}
-	if _, _, err := newGuests("real", settings{}.simulated); err == nil {
-		t.Error("guests that do not exist are accepted")
+	for _, s := range []settings{{guests: "real"}, {guests: "container"}} {
+		if _, _, err := newGuests(t.Context(), s); err == nil {
+			t.Errorf("--guests %s is accepted, without anything else", s.guests)
+		}
 	}
 }
 
@@ -144,7 +149,7 @@ func TestTheBinaryKeepsAHistory(t *testing.T) {
 
 func TestTheBinaryTellsWhenItIsReadyAndStops(t *testing.T) {
 	t.Parallel()
-	for _, guests := range guestKinds() {
+	for _, guests := range []string{"none", "simulated"} { // containers have tests of their own
 		t.Run(guests, func(t *testing.T) {
 			t.Parallel()
 			file := filepath.Join(t.TempDir(), "ready.json")

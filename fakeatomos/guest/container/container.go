@@ -194,8 +194,8 @@ func (g *Guests) Boot(ctx context.Context, vm guest.VM) error {
 }
 
 func (g *Guests) boot(ctx context.Context, vm guest.VM) error {
-	m := g.know(vm.ID)
-	if m.run != nil {
+	m, cut := g.know(vm.ID)
+	if g.running(vm.ID) != nil {
 		return errors.New("it is powered on already")
 	}
 	container, err := g.prepare(ctx, vm)
@@ -206,7 +206,7 @@ func (g *Guests) boot(ctx context.Context, vm guest.VM) error {
 		return ctx.Err()
 	}
 	r := newRun(g.ctx, container)
-	if err := g.start(ctx, r.container, m.cut); err != nil {
+	if err := g.start(ctx, r.container, cut); err != nil {
 		return err
 	}
 	g.mu.Lock()
@@ -265,14 +265,17 @@ func (g *Guests) Remove(id string) {
 	delete(g.machines, id)
 }
 
-// know returns the machine of a VM, a new one the first time.
-func (g *Guests) know(id string) *machine {
+// know returns the machine of a VM, a new one the first time, and whether its network
+// is cut.
+func (g *Guests) know(id string) (m *machine, cut bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.machines[id] == nil {
-		g.machines[id] = &machine{}
+	m = g.machines[id]
+	if m == nil {
+		m = &machine{}
+		g.machines[id] = m
 	}
-	return g.machines[id]
+	return m, m.cut
 }
 
 // running returns the run of a guest that has power, or nil.
