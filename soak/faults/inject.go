@@ -19,8 +19,9 @@ type Injector struct {
 	// Workers are the names of the VMs of which one may vanish: workers whose node
 	// has joined, so that what they are can be replaced; none where nobody can tell.
 	Workers func(context.Context) []string
-	// Told, which may be nil, is told of each event that has begun.
-	Told func(what string)
+	// Told, which may be nil, is told of each event that has begun, and what it has
+	// befallen.
+	Told func(do Action, what string)
 }
 
 // chance is what an action has in hand.
@@ -68,6 +69,9 @@ const (
 	mended = 4 * time.Minute
 )
 
+// Late is how much later than it is due an event may begin.
+const Late = prompt + mended
+
 // Run carries the plan out until ctx ends, and mends then what is still broken. An
 // error is one of the harness: that something could not be broken or mended.
 func (i *Injector) Run(ctx context.Context, p Plan) error {
@@ -114,7 +118,7 @@ func (i *Injector) event(ctx context.Context, c chance, e Event) error {
 	}
 	i.World.History().Add(history.Event{Time: began, Kind: history.Step, Event: "begin", Name: Prefix + what})
 	if i.Told != nil {
-		i.Told(what)
+		i.Told(e.Do, what)
 	}
 	if undo != nil {
 		sleep(ctx, time.Duration(e.For))

@@ -115,6 +115,22 @@ func (p Plan) background() []fakeatomos.Fault {
 	return all
 }
 
+// Due are the actions that come in so much time, and how often, by the plan's
+// timetable.
+func (p Plan) Due(within time.Duration) map[Action]int {
+	due := map[Action]int{}
+	if len(p.Events) == 0 {
+		return due
+	}
+	for table := p.timetable(); ; {
+		e, at := table.draw()
+		if at > within {
+			return due
+		}
+		due[e.Do]++
+	}
+}
+
 // timetable tells when what happens. It depends on nothing but the plan.
 type timetable struct {
 	events []Event

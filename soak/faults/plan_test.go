@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -147,6 +148,29 @@ func TestTheTimetableIsInOrderAndAsOftenAsThePlanSays(t *testing.T) {
 	for do, want := range map[Action]int{CrashVM: 6000, Rotate: 1500} {
 		if n := count[do]; n < want*9/10 || n > want*11/10 {
 			t.Errorf("%s happens %d times in 100 hours, want about %d", do, n, want)
+		}
+	}
+}
+
+func TestWhatIsDueIsWhatTheTimetableTells(t *testing.T) {
+	t.Parallel()
+	plan := Plan{Seed: 1, Events: []Event{
+		{Do: CrashVM, Every: Duration(time.Minute)}, {Do: Rotate, Every: Duration(4 * time.Minute)}, {Do: HostDown, Every: Duration(100 * time.Hour), For: Duration(time.Second)},
+	}}
+	want := map[Action]int{}
+	for table := plan.timetable(); ; {
+		e, at := table.draw()
+		if at > time.Hour {
+			break
+		}
+		want[e.Do]++
+	}
+	if due := plan.Due(time.Hour); !maps.Equal(due, want) || due[CrashVM] < due[Rotate] || due[Rotate] == 0 {
+		t.Errorf("in an hour %v are due, want %v", due, want)
+	}
+	for plan, within := range map[*Plan]time.Duration{&plan: -time.Minute, {}: time.Hour} {
+		if due := plan.Due(within); len(due) > 0 {
+			t.Errorf("in %s %v are due, want nothing", within, due)
 		}
 	}
 }

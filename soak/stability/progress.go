@@ -62,8 +62,9 @@ func (p *progress) close() {
 func (p *progress) update(s *soak, violations int) {
 	duration, elapsed := s.checkpoint.Settings.Duration, s.checkpoint.elapsed()
 	s.mu.Lock()
-	failed, faults := s.failed, s.faultsSet
+	failed := s.failed
 	s.mu.Unlock()
+	faults := s.faultsSet()
 	p.elapsed.Set(elapsed.Seconds())
 	p.duration.Set(duration.Seconds())
 	p.turns.Set(float64(s.turns.Load()))

@@ -15,6 +15,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"k8s.io/utils/ptr"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -58,10 +59,11 @@ type soak struct {
 	spans map[string][]time.Duration
 	// failed are the failed loops of our manager since its start; sampled tells that
 	// it was asked.
-	failed    float64
-	sampled   bool
-	faultsSet int
-	failure   error
+	failed  float64
+	sampled bool
+	// events is how often each action of the plan has come.
+	events  map[faults.Action]int
+	failure error
 }
 
 // outcome is what is left when the workload has ended.
@@ -92,6 +94,7 @@ func (s *soak) endure(ctx SpecContext) {
 	s.site.Report.Step(fmt.Sprintf("%s, with %d faults in the background and %d kinds of events", s.workload(), s.background(), len(s.plan.Events)),
 		func() { o = s.run(ctx) })
 	s.site.Report.Figure(s.figures()...)
+	s.site.Report.Figure(s.eventFigures()...)
 	s.site.Report.Validator(watch.ForReport(o.results)...)
 	s.tellParts()
 	if o.err != nil {
@@ -107,13 +110,52 @@ func (s *soak) workload() string {
 func (s *soak) figures() []reports.Figure {
 	all := []reports.Figure{
 		{Name: reports.Hours, Value: s.checkpoint.now().lasted().Hours(), Unit: "h"},
-		{Name: reports.FaultsSet, Value: float64(s.faultsSet + s.background())},
+		{Name: reports.FaultsSet, Value: float64(s.faultsSet() + s.background())},
 		{Name: "clusters that came and went", Value: float64(s.turns.Load())},
 	}
 	if len(s.checkpoint.parts()) > 1 {
 		all = append(all, reports.Figure{Name: "hours of all processes together", Value: s.checkpoint.elapsed().Hours(), Unit: "h"})
 	}
 	return all
+}
+
+// eventFigures are how often each action of the plan has come. One that was due by
+// its timetable must have: otherwise the run has not shown what it is for.
+func (s *soak) eventFigures() []reports.Figure {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	due := s.planOfPart().Due(s.checkpoint.now().lasted() - faults.Late)
+	var all []reports.Figure
+	seen := map[faults.Action]bool{}
+	for _, e := range s.plan.Events {
+		if seen[e.Do] {
+			continue
+		}
+		seen[e.Do] = true
+		f := reports.Figure{Name: "events: " + string(e.Do), Value: float64(s.events[e.Do])}
+		if due[e.Do] > 0 {
+			f.AtLeast = ptr.To(1.0)
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// planOfPart is the plan with the seed of this part.
+func (s *soak) planOfPart() faults.Plan {
+	plan := *s.plan
+	plan.Seed = s.seed
+	return plan
+}
+
+// faultsSet counts the events that have come.
+func (s *soak) faultsSet() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, times := range s.events {
+		n += times
+	}
+	return n
 }
 
 // background is how many faults there are all the while.
@@ -141,6 +183,7 @@ func (s *soak) tellParts() {
 // workload has made; otherwise it is left as it is, for the evidence.
 func (s *soak) run(ctx context.Context) (o outcome) {
 	s.history, s.stopped, s.spans = s.site.World.History(), make(chan struct{}), map[string][]time.Duration{}
+	s.events = map[faults.Action]int{}
 	var err error
 	s.before, err = s.site.Hosts.Take(ctx)
 	Expect(err).NotTo(HaveOccurred())
@@ -206,9 +249,7 @@ func (s *soak) work(ctx context.Context, tell *progress, w *watch.Watch) error {
 	defer mend()
 	if s.plan != nil {
 		injector := &faults.Injector{World: s.site.World, Workers: s.joinedWorkers, Told: s.fault}
-		plan := *s.plan
-		plan.Seed = s.seed
-		injecting.Go(func() { s.halt(injector.Run(breaking, plan)) })
+		injecting.Go(func() { s.halt(injector.Run(breaking, s.planOfPart())) })
 	}
 	err := s.count(working, tell, w)
 	mend()
@@ -333,9 +374,9 @@ func (s *soak) sample(sample watch.Sample) {
 }
 
 // fault is told of each fault.
-func (s *soak) fault(what string) {
+func (s *soak) fault(do faults.Action, what string) {
 	s.mu.Lock()
-	s.faultsSet++
+	s.events[do]++
 	s.mu.Unlock()
 	fmt.Fprintf(GinkgoWriter, "%s fault: %s\n", time.Now().Format(time.TimeOnly), what)
 }
