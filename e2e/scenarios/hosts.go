@@ -181,7 +181,7 @@ func hosts() []scenario {
 			on:      wide,
 			play: func(ctx context.Context, s *stage) {
 				// A VM that its host has shown is waited for instead: this one never comes to be.
-				s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Effect: fakeatomos.Hang, Times: 1})
+				s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", VM: s.Cluster.Key.Name + "-md-*", Effect: fakeatomos.Hang, Times: 1})
 				// Without the forward's host no node could join.
 				forward := s.elementoCluster(ctx, s.Cluster).Spec.EndpointHost
 				s.breaks("nothing is placed on the forward's host", func() error { return s.Fake.SetMaintenance(ctx, forward, true) },

@@ -48,14 +48,10 @@ type standing struct {
 }
 
 // stand returns the standing cluster of that name, in the shape that it was made
-// in: one that a scenario has left in another state, and that does not come to rest
-// by itself, is made anew.
+// in.
 func (t *troupe) stand(ctx context.Context, name cluster) *standing {
 	if c := t.standing[name]; c != nil {
-		if c.rests(ctx) {
-			return c
-		}
-		c.Delete(ctx, t.site.Admin)
+		return c
 	}
 	t.made++
 	shape := shapes[name]
@@ -65,8 +61,20 @@ func (t *troupe) stand(ctx context.Context, name cluster) *standing {
 	return c
 }
 
-// rests tells whether the cluster is whole, or is so soon: what befalls a host
-// befalls more clusters than the one that a scenario looks at.
+// settle waits until all standing clusters are whole: what befell a host has befallen
+// more of them than the one that the scenario looked at, and what is still made and
+// removed for one would meet what the next scenario breaks for another. A cluster that
+// does not come to rest by itself is removed, and made anew when it is wanted.
+func (t *troupe) settle(ctx context.Context) {
+	for name, c := range t.standing {
+		if !c.rests(ctx) {
+			c.Delete(ctx, t.site.Admin)
+			delete(t.standing, name)
+		}
+	}
+}
+
+// rests tells whether the cluster is whole, or is so soon.
 func (c *standing) rests(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()

@@ -84,6 +84,7 @@ func (t *troupe) play(ctx context.Context, s scenario) {
 		t.played++
 		st.restore(ctx)
 	}, NodeTimeout(2*time.Minute))
+	t.settle(ctx)
 	if s.on != none {
 		st.Cluster = t.stand(ctx, s.on)
 	}
