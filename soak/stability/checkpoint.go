@@ -18,7 +18,10 @@ type settings struct {
 	Duration time.Duration `json:"duration"` // in ns
 	Seed     int64         `json:"seed"`
 	Lanes    int           `json:"lanes"`
-	Faults   string        `json:"faults,omitempty"`
+	// Faults is the file of the plan of faults, and FaultsHash the SHA-256 of what
+	// is in it.
+	Faults     string `json:"faults,omitempty"`
+	FaultsHash string `json:"faultsHash,omitempty"`
 }
 
 // part is what one process did of a run.
@@ -65,8 +68,8 @@ func resume(out string, s settings) (_ *checkpoint, err error) {
 	if was == nil || was.ended() {
 		err = c.removeParts()
 	} else {
-		if was.Settings != s {
-			return nil, fmt.Errorf("%s has a run that was cut short, with other settings (%s); go on with those, or remove the directory", out, was.Settings)
+		if err := was.Settings.differ(s); err != nil {
+			return nil, fmt.Errorf("%s has a run that was cut short, %w; go on with that, or remove the directory", out, err)
 		}
 		c.Parts = was.Parts
 		err = c.putAside()
@@ -76,6 +79,19 @@ func resume(out string, s settings) (_ *checkpoint, err error) {
 	}
 	c.Parts = append(c.Parts, part{})
 	return c, c.save()
+}
+
+// differ says how the settings of a run that was cut short differ from others.
+func (s settings) differ(from settings) error {
+	hash := s.FaultsHash
+	s.FaultsHash = from.FaultsHash
+	switch {
+	case s != from:
+		return fmt.Errorf("with other settings (%s)", s)
+	case hash != from.FaultsHash:
+		return fmt.Errorf("with something else in %s", s.Faults)
+	}
+	return nil
 }
 
 func (s settings) String() string {

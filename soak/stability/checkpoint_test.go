@@ -141,6 +141,30 @@ func TestARunGoesOnWithItsOwnSettingsOnly(t *testing.T) {
 	}
 }
 
+func TestARunGoesOnWithItsOwnPlanOnly(t *testing.T) {
+	t.Parallel()
+	out, file := t.TempDir(), filepath.Join(t.TempDir(), "plan.yaml")
+	planned := func(every string) settings {
+		if err := os.WriteFile(file, []byte("events: [{do: crash-vm, every: "+every+"}]"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, hash, err := readPlan(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return settings{Duration: time.Hour, Seed: 1, Lanes: 2, Faults: file, FaultsHash: hash}
+	}
+	first := process(t, out, planned("1m"))
+	first.work(t, 20*time.Minute, "suite.log")
+	first.die()
+	if _, err := resume(out, planned("2m")); err == nil || !strings.Contains(err.Error(), "something else in "+file) {
+		t.Errorf("with another plan in the file it says %v", err)
+	}
+	if c := process(t, out, planned("1m")); len(c.Parts) != 2 {
+		t.Errorf("with the plan that it had it is the %d. part, want the second", len(c.Parts))
+	}
+}
+
 func TestADirectoryIsThatOfOneProcess(t *testing.T) {
 	t.Parallel()
 	out := t.TempDir()

@@ -14,6 +14,7 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"os"
@@ -45,12 +46,12 @@ func main() {
 			if s.duration <= 0 || s.lanes < 1 || s.lanes > 8 {
 				return fmt.Errorf("--duration %s --lanes %d: some time, and 1 to 8 lanes", s.duration, s.lanes)
 			}
+			hash := ""
 			if planFile != "" {
-				plan, err := readPlan(planFile)
-				if err != nil {
+				var err error
+				if s.plan, hash, err = readPlan(planFile); err != nil {
 					return err
 				}
-				s.plan = plan
 				// What is killed comes back, and so does what ends because of it.
 				o.World.Elemento.Proxied, o.World.Respawn = true, true
 				// Their defaults are minutes, which is long beside faults of seconds.
@@ -58,7 +59,7 @@ func main() {
 			}
 			base := cmp.Or(seed, s.planSeed(), 1)
 			var err error
-			if s.checkpoint, err = resume(o.Out, settings{Duration: s.duration, Seed: base, Lanes: s.lanes, Faults: planFile}); err != nil {
+			if s.checkpoint, err = resume(o.Out, settings{Duration: s.duration, Seed: base, Lanes: s.lanes, Faults: planFile, FaultsHash: hash}); err != nil {
 				return err
 			}
 			s.seed = base + int64(len(s.checkpoint.Parts)) - 1 // another part does other things
@@ -79,16 +80,17 @@ func main() {
 	}.Main()
 }
 
-func readPlan(file string) (*faults.Plan, error) {
+// readPlan reads a plan of faults; hash tells its file from another one.
+func readPlan(file string) (_ *faults.Plan, hash string, err error) {
 	content, err := os.ReadFile(filepath.Clean(file))
 	if err != nil {
-		return nil, fmt.Errorf("--faults: %w", err)
+		return nil, "", fmt.Errorf("--faults: %w", err)
 	}
 	plan, err := faults.Parse(content)
 	if err != nil {
-		return nil, fmt.Errorf("--faults %s: %w", file, err)
+		return nil, "", fmt.Errorf("--faults %s: %w", file, err)
 	}
-	return &plan, nil
+	return &plan, fmt.Sprintf("%x", sha256.Sum256(content)), nil
 }
 
 // planSeed is that of the plan of faults, or 0.
