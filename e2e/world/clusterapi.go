@@ -2,6 +2,7 @@ package world
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
 	"strconv"
 
@@ -20,6 +21,7 @@ func clusterAPIProviders(ctx context.Context, o Options) ([]Provider, error) {
 		"CLUSTER_TOPOLOGY":             "true",
 		"EXP_RECONCILER_RATE_LIMITING": strconv.FormatBool(!o.QuickReconciles),
 	}
+	maps.Copy(variables, o.Features)
 	var providers []Provider
 	for _, p := range []struct{ name, dir string }{
 		{binaries.ClusterAPICore, "core"},

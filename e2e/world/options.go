@@ -41,6 +41,9 @@ type Options struct {
 	// each object (its feature gate ReconcilerRateLimiting). Figures that are
 	// reported are taken without it.
 	QuickReconciles bool
+	// Features are values for the variables by which the manifests of Cluster API
+	// take feature gates, such as EXP_MACHINE_TAINT_PROPAGATION.
+	Features map[string]string
 	// Respawn has processes that end by themselves started again, as a kubelet
 	// would: after a second, then after longer. Otherwise such an end is the
 	// world's failure. [World.Ends] tells of them.
