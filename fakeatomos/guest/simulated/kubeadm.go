@@ -41,6 +41,8 @@ type plan struct {
 	join *bootstrapTokenDiscovery
 	// cluster is the ClusterConfiguration of a machine that begins one.
 	cluster map[string]any
+	// calls come before kubeadm.
+	calls []*call
 }
 
 type nodeRegistration struct {
@@ -126,11 +128,16 @@ func (a *extraArgs) UnmarshalJSON(body []byte) error {
 
 var kubeadmCommand = regexp.MustCompile(`\bkubeadm\s+(init|join)\b.*?--config[=\s]\s*['"]?([^\s'"]+)`)
 
-// planOf finds out what a seed has kubeadm do; nil where it does not run it.
+// planOf finds out what a seed has kubeadm do; nil where it does not run it. Of the
+// commands before it only those matter here that call somebody.
 func planOf(seed *cloudinit.Machine) (*plan, error) {
+	var calls []*call
 	for _, command := range seed.Commands {
 		match := kubeadmCommand.FindStringSubmatch(command)
 		if match == nil {
+			if c := readCall(command); c != nil {
+				calls = append(calls, c)
+			}
 			continue
 		}
 		file, written := seed.Files[match[2]]
@@ -142,8 +149,12 @@ func planOf(seed *cloudinit.Machine) (*plan, error) {
 			read = initPlan
 		}
 		p, err := read(seed, file)
-		if err != nil || p.api == nil {
-			return p, err
+		if err != nil {
+			return nil, err
+		}
+		p.calls = calls
+		if p.api == nil {
+			return p, nil
 		}
 		if p.vip, err = readVirtualIP(seed.Files, p.api.port()); err != nil {
 			return nil, err

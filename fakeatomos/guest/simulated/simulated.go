@@ -197,6 +197,14 @@ func (g *Guests) bootstrap(ctx context.Context, m *machine, p *plan) {
 	if !sleep(ctx, g.options.NodeStartupTime) {
 		return
 	}
+	for _, c := range p.calls {
+		if err := c.run(ctx, m.vm.Address, func() bool { return g.isCut(m.vm.ID) }); err != nil {
+			log.Warn("a command before kubeadm has failed", "error", err)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
 	for retry := firstRetry; ; retry = min(2*retry, lastRetry) {
 		n := &node{vm: m.vm, name: p.nodeName(m.vm.Name)}
 		err := g.attempt(ctx, p, n)
