@@ -1,18 +1,18 @@
-// Upstream runs specs of Cluster API's own e2e suite, unchanged, with our
-// provider: QuickStart (default flavor and ClusterClass), MachineDeploymentScale,
-// ClusterDeletion and ClusterClassChanges. After each of them AtomOS must be as
-// it was before.
+// Upstream runs the specs of Cluster API's own e2e suite that apply, unchanged,
+// with our provider. After each of them AtomOS must be as it was before. What there
+// is of all of them is in the table (table.go), which it prints too:
 //
 //	go run ./e2e/upstream --out out/upstream
+//	go run ./e2e/upstream --table > docs/upstream-specs.md
 package main
 
 import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
@@ -20,53 +20,95 @@ import (
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
+
+// upgradeFrom is the Kubernetes version that clusters have before their upgrade.
+var upgradeFrom string
 
 func main() {
 	atomos := suite.Trial()
 	atomos.BootTime, atomos.StopTime = 0, 0
-	r := &results{}
+	r := &results{table: table()}
 	var only string
+	var show bool
 	suite.Program{
 		Name: "upstream", Title: "Upstream Cluster API e2e specs", AtomOS: atomos,
 		Flags: func(flags *flag.FlagSet) {
-			flags.StringVar(&only, "only", "", "run only the specs whose name contains this")
+			flags.StringVar(&only, "only", "", "run only the specs whose name contains one of these `texts`, separated by commas")
+			flags.BoolVar(&show, "table", false, "print the table of all specs, as Markdown, and end")
+			flags.StringVar(&upgradeFrom, "upgrade-from", world.OlderVersion, "`version` that clusters have before their upgrade to --kubernetes-version; AtomOS must have its image")
 		},
-		Prepare: func(*suite.Options) error {
-			r.chosen = slices.DeleteFunc(specs(), func(s spec) bool { return !strings.Contains(s.name, only) })
-			if len(r.chosen) == 0 {
-				return fmt.Errorf("--only %q: no spec is called so", only)
+		Prepare: func(o *suite.Options) error {
+			if show {
+				fmt.Print(page(r.table))
+				os.Exit(0)
 			}
-			r.left = len(r.chosen)
+			o.World.Features = map[string]string{"EXP_MACHINE_TAINT_PROPAGATION": "true"}
+			r.choose(only)
+			if r.left == 0 {
+				return fmt.Errorf("--only %q: no spec that is run is called so", only)
+			}
 			return nil
 		},
 		Describe: func(site *suite.Site) {
 			r.site = site
 			Describe("Cluster API's own specs", func() {
-				for _, s := range r.chosen {
-					r.describe(s)
+				for _, run := range r.chosen {
+					r.describe(run)
 				}
 			})
+			// Some of upstream's specs set them when they are described, for all.
+			SetDefaultEventuallyTimeout(15 * time.Minute)
+			SetDefaultEventuallyPollingInterval(500 * time.Millisecond)
 		},
 	}.Main()
 }
 
 // results gathers what became of the specs.
 type results struct {
-	site   *suite.Site
-	chosen []spec
-	left   int
-	c2     *reports.Examination
+	site  *suite.Site
+	table []spec
+	// all is how many runs there are in the table, chosen are those that are made,
+	// and left is how many are still to come.
+	all, left int
+	chosen    []run
+	flavored  bool
+	c2        *reports.Examination
+}
+
+// run is one of a spec's cases.
+type run struct {
+	name string
+	do   func(*suite.Site)
+}
+
+// choose takes the runs whose name contains one of the texts.
+func (r *results) choose(only string) {
+	texts := strings.Split(only, ",")
+	for _, s := range r.table {
+		for _, c := range s.cases {
+			r.all++
+			if name := c.name(s); slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(name, text) }) {
+				r.chosen = append(r.chosen, run{name, c.run})
+			}
+		}
+	}
+	r.left = len(r.chosen)
 }
 
 // describe describes a spec between two looks at AtomOS.
-func (r *results) describe(s spec) {
-	Context(s.name, func() {
+func (r *results) describe(run run) {
+	Context(run.name, func() {
 		var before inventory.Inventory
 		BeforeEach(func(ctx SpecContext) {
 			if r.c2 == nil {
 				r.c2 = r.site.Report.Begin("C2")
+			}
+			if !r.flavored {
+				Expect(addFlavors(ctx, r.site)).To(Succeed())
+				r.flavored = true
 			}
 			var err error
 			before, err = r.site.Hosts.Take(ctx)
@@ -78,13 +120,13 @@ func (r *results) describe(s spec) {
 			r.site.Unchanged(ctx, before)
 		})
 		ReportAfterEach(func(report SpecReport) {
-			item := reports.Item{Name: s.name, Verdict: reports.Passed, Detail: fmt.Sprintf("%.0f s", report.RunTime.Seconds())}
+			item := reports.Item{Name: run.name, Verdict: reports.Passed, Detail: fmt.Sprintf("%.0f s", report.RunTime.Seconds())}
 			if report.State != types.SpecStatePassed {
 				item.Verdict, item.Detail = reports.Failed, report.Failure.Message
 			}
 			r.done(item)
 		})
-		Context("as upstream wrote it", func() { s.run(r.site) })
+		Context("as upstream wrote it", func() { run.do(r.site) })
 	})
 }
 
@@ -97,31 +139,23 @@ func (r *results) done(item reports.Item) {
 	if r.left--; r.left > 0 {
 		return
 	}
-	if all := len(specs()); len(r.chosen) < all {
-		r.c2.Doubt(fmt.Sprintf("--only chose %d of the %d specs", len(r.chosen), all))
+	if len(r.chosen) < r.all {
+		r.c2.Doubt(fmt.Sprintf("--only chose %d of the %d runs", len(r.chosen), r.all))
 	}
 	r.tellOthers()
 	r.c2.Conclude()
 }
 
-// leftOut is the file that names the specs that are not run, and why.
-const leftOut = "specs-left-out.txt"
-
-// tellOthers keeps which of upstream's specs are not run.
+// tellOthers tells of the specs that are not run, and why.
 func (r *results) tellOthers() {
-	var text strings.Builder
-	untried := 0
-	for _, o := range others {
-		fmt.Fprintf(&text, "%s: %s\n", o.name, o.why)
-		if o.untried {
-			untried++
+	count := map[standing]int{}
+	for _, s := range r.table {
+		count[s.standing]++
+		if !s.standing.isRun() {
+			r.c2.Item(reports.Item{Name: s.name, Verdict: reports.NotRun, Detail: fmt.Sprintf("%s: %s", s.standing, s.why)})
 		}
 	}
-	Expect(os.WriteFile(filepath.Join(r.site.Dir, leftOut), []byte(text.String()), 0o644)).To(Succeed())
-	r.c2.Figure(
-		reports.Figure{Name: "specs run", Value: float64(len(r.chosen))},
-		reports.Figure{Name: "specs that do not apply to this target", Value: float64(len(others) - untried)},
-		reports.Figure{Name: "specs that may apply and were not tried yet", Value: float64(untried)},
-	)
-	r.c2.Evidence(reports.Evidence{Title: "specs that are not run, and why", Path: leftOut})
+	for _, s := range standings {
+		r.c2.Figure(reports.Figure{Name: "specs: " + string(s), Value: float64(count[s])})
+	}
 }
