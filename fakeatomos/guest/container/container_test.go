@@ -145,7 +145,7 @@ func TestAGuestWhoseNetworkIsCutRunsOn(t *testing.T) {
 		t.Error("it does not run")
 	}
 	s.must(s.c4.Reboot(t.Context(), ref))
-	s.eventually("it has rebooted", func() bool { return s.vm(s.c4, ref).Address != "" })
+	s.eventually("it has rebooted", func() bool { return s.vm(s.c4, ref).Address != "" && s.listens(ref) })
 	if s.ask(address, "/boots") != "" {
 		t.Error("it answers after a reboot, without a network")
 	}

@@ -342,6 +342,13 @@ func (l *lab) container(ref c4.VMRef) container.InspectResponse {
 	return inspected.Container
 }
 
+// listens tells whether the guest of a VM would answer, if it had a network.
+func (l *lab) listens(ref c4.VMRef) bool {
+	l.Helper()
+	sockets, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp6", l.container(ref).State.Pid))
+	return err == nil && bytes.Contains(sockets, []byte(":0050 00000000000000000000000000000000:0000 0A"))
+}
+
 // fakeConfig is what a fake in a process of its own is told.
 type fakeConfig struct {
 	Address                             netip.Addr
