@@ -14,6 +14,8 @@ DURATION ?= 24h
 FAULTS ?=
 # Workers of make bench.
 MACHINES ?= 300
+# Versions of Kubernetes of make node-image; empty for all that e2e/binaries pins.
+VERSIONS ?=
 # Directories of the runs of make signoff; empty for all below OUT.
 RUNS ?=
 # More flags for a suite; see `go run ./e2e/poc -h`.
@@ -102,6 +104,10 @@ docker: ## See that a Docker Engine answers: install Debian's where there is non
 .PHONY: docker-down
 docker-down: ## End the Docker Engine that make docker started, and no other.
 	@go run ./e2e/docker down
+
+.PHONY: node-image
+node-image: docker ## Make the images of nodes that are containers; VERSIONS= of those that are pinned.
+	go run ./e2e/node/build $(VERSIONS)
 
 ##@ Development
 

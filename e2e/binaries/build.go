@@ -45,7 +45,7 @@ func (p program) build(ctx context.Context, name string) (*build, error) {
 	if err != nil {
 		return nil, err
 	}
-	cache, err := cacheDir()
+	cache, err := Cache()
 	if err != nil {
 		return nil, err
 	}

@@ -70,7 +70,8 @@ func Environment() []string {
 	return append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off", "PWD=")
 }
 
-func cacheDir() (string, error) {
+// Cache is the directory that programs are kept in, for what else is made of modules.
+func Cache() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("where to keep built programs: %w; set XDG_CACHE_HOME", err)

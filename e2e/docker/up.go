@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/moby/sys/capability"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 )
 
 // startTime is how long an engine may take until it answers.
@@ -153,11 +155,8 @@ func lacksSysResource() (bool, error) {
 // since the one before may be running.
 func buildRuntime(ctx context.Context) (string, error) {
 	target := filepath.Join(directory, "runtime")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", target+".new",
-		"elemento.cloud/cluster-api-provider-elemento/e2e/docker/runtime")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the OCI runtime: %w: %s", err, strings.TrimSpace(string(out)))
+	if err := binaries.Own(ctx, "e2e/docker/runtime", target+".new"); err != nil {
+		return "", err
 	}
 	return target, os.Rename(target+".new", target)
 }

@@ -1,0 +1,70 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Network is the manifest of a pod network whose images are in the node image. Its
+// Network is that of the templates' default, 192.168.0.0/16.
+//
+//go:embed cni.yaml
+var Network string
+
+// repository is the name of the image, without a version.
+const repository = "elemento.cloud/node"
+
+// Image is the name of the image with a version of Kubernetes, such as v1.36.3.
+func Image(version string) string { return repository + ":" + version }
+
+// Build makes the image with a version of Kubernetes, one of those that
+// e2e/binaries pins, as far as it is not there, and returns its name. A
+// Docker Engine must answer. It takes some 20 minutes of two cores where nothing was
+// built before, and a minute where only Kubernetes is another version; it says on
+// progress what it does.
+func Build(ctx context.Context, version string, progress io.Writer) (string, error) {
+	stages, err := stages(ctx, version, progress)
+	if err != nil {
+		return "", err
+	}
+	image, inputs := "", ""
+	for _, s := range stages {
+		sum := sha256.Sum256([]byte(strings.Join(append([]string{inputs}, s.inputs...), "\x00")))
+		inputs = fmt.Sprintf("%x", sum[:6])
+		made := fmt.Sprintf("%s-%s:%s", repository, s.name, inputs)
+		if !exists(ctx, made) {
+			fmt.Fprintf(progress, "making %s: %s\n", made, s.about)
+			if err := s.make(ctx, image, made); err != nil {
+				return "", fmt.Errorf("making %s: %w", made, err)
+			}
+		}
+		image = made
+	}
+	if err := docker(ctx, nil, nil, "tag", image, Image(version)); err != nil {
+		return "", err
+	}
+	return Image(version), nil
+}
+
+// stage is one layer of the image. The rarest to change come first.
+type stage struct {
+	name, about string
+	// inputs are all that decides what comes out of it.
+	inputs []string
+	// make makes the image to of the image from, which is empty for the first stage.
+	make func(ctx context.Context, from, to string) error
+}
+
+// stages are what the image is made of.
+func stages(ctx context.Context, version string, progress io.Writer) ([]stage, error) {
+	parts, err := findParts(ctx, version, progress)
+	if err != nil {
+		return nil, err
+	}
+	last, err := settingsStage(ctx, parts)
+	return []stage{debian(progress), runtimeStage(parts), kubernetesStage(parts), last}, err
+}

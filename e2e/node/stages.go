@@ -1,0 +1,229 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
+)
+
+// settings are the files of a node that are ours, as they lie in the image.
+//
+//go:embed files
+var settings embed.FS
+
+// runtimeStage adds containerd, and the images that do not follow Kubernetes' version.
+func runtimeStage(p *parts) stage {
+	return stage{
+		name:   "runtime",
+		about:  "containerd, etcd, CoreDNS, flannel",
+		inputs: append(inputsOf(p.runtime), podInputs(p.basicPods)...),
+		make: func(ctx context.Context, from, to string) error {
+			return inContainer(ctx, from, to, func(c container) error {
+				if err := c.copy(ctx, programFiles(p.runtime)...); err != nil {
+					return err
+				}
+				return c.importImages(ctx, p.basicPods)
+			})
+		},
+	}
+}
+
+// kubernetesStage adds Kubernetes.
+func kubernetesStage(p *parts) stage {
+	return stage{
+		name:   "kubernetes",
+		about:  "Kubernetes " + p.version,
+		inputs: append(inputsOf(p.kubernetes), podInputs(p.kubernetesPods)...),
+		make: func(ctx context.Context, from, to string) error {
+			return inContainer(ctx, from, to, func(c container) error {
+				if err := c.copy(ctx, programFiles(p.kubernetes)...); err != nil {
+					return err
+				}
+				return c.importImages(ctx, p.kubernetesPods)
+			})
+		},
+	}
+}
+
+// settingsStage adds what has them work together as a node.
+func settingsStage(ctx context.Context, p *parts) (stage, error) {
+	files, err := settingFiles(ctx, p)
+	if err != nil {
+		return stage{}, err
+	}
+	inputs := []string{setup}
+	for _, f := range files {
+		inputs = append(inputs, f.path, digest(f.content))
+	}
+	return stage{
+		name:   "settings",
+		about:  "settings, and the files that kind expects",
+		inputs: inputs,
+		make: func(ctx context.Context, from, to string) error {
+			return inContainer(ctx, from, to, func(c container) error {
+				if err := c.copy(ctx, files...); err != nil {
+					return err
+				}
+				return c.run(ctx, nil, nil, setup)
+			})
+		},
+	}, nil
+}
+
+// setup has systemd start what a node needs, and nothing that a container does not have.
+const setup = `
+rm -f /lib/systemd/system/multi-user.target.wants/* /etc/systemd/system/*.wants/* \
+	/lib/systemd/system/local-fs.target.wants/* /lib/systemd/system/basic.target.wants/* \
+	/lib/systemd/system/sockets.target.wants/*udev* /lib/systemd/system/sockets.target.wants/*initctl* \
+	/lib/systemd/system/sysinit.target.wants/systemd-tmpfiles-setup.service
+systemctl enable containerd.service kubelet.service undo-mount-hacks.service fit-machine.service \
+	cloud-init-local.service cloud-init.service cloud-config.service cloud-final.service
+systemctl mask systemd-binfmt.service systemd-udevd.service
+mkdir -p /etc/kubernetes/manifests /var/log
+cp /usr/lib/cni/* /opt/cni/bin/
+ctr oci spec | jq 'del(.process.rlimits)' >/etc/containerd/cri-base.json
+`
+
+// settingFiles are our files, and those of kind's own image that come before them.
+func settingFiles(ctx context.Context, p *parts) ([]file, error) {
+	var files []file
+	base := filepath.Join(p.kind, "images", "base", "files")
+	for _, dir := range []string{"etc/systemd/system", "etc/sysctl.d", "etc/crictl.yaml", "kind/bin", "usr/local/bin/entrypoint"} {
+		if err := filepath.WalkDir(filepath.Join(base, dir), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			name, _ := filepath.Rel(base, path)
+			files = append(files, file{path: name, mode: modeOf(name), content: content})
+			return err
+		}); err != nil {
+			return nil, err
+		}
+	}
+	if err := fs.WalkDir(settings, "files", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := settings.ReadFile(path)
+		name := strings.TrimPrefix(path, "files/")
+		content = bytes.ReplaceAll(content, []byte("@PAUSE@"), []byte(p.pause))
+		files = append(files, file{path: name, mode: modeOf(name), content: content})
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	// kind fills in the pod network of its cluster.
+	network := strings.ReplaceAll(Network, "192.168.0.0/16", "{{ .PodSubnet }}")
+	files = append(files,
+		file{path: "kind/version", mode: 0o644, content: []byte(p.version)},
+		file{path: "kind/manifests/default-cni.yaml", mode: 0o644, content: []byte(network)})
+
+	runtime, err := ownRuntime(ctx)
+	return append(files, file{path: "usr/local/libexec/runtime", mode: 0o755, content: runtime}), err
+}
+
+// ownRuntime is the OCI runtime of this repository.
+func ownRuntime(ctx context.Context) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "elemento-node-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	target := filepath.Join(dir, "runtime")
+	if err := binaries.Own(ctx, "e2e/docker/runtime", target); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(target)
+}
+
+// networkTools are what kube-proxy and flannel set up a network with.
+var networkTools = []string{
+	"/usr/sbin/iptables", "/usr/sbin/iptables-save", "/usr/sbin/iptables-restore",
+	"/usr/sbin/ip6tables", "/usr/sbin/ip6tables-save", "/usr/sbin/ip6tables-restore",
+	"/usr/sbin/nft", "/usr/sbin/conntrack", "/usr/sbin/ipset", "/usr/bin/ip", "/usr/sbin/modprobe", "/usr/bin/cp",
+}
+
+// collect makes an archive of programs with the libraries that they need. The script's
+// arguments are the programs; links are replaced by what they mean.
+const collect = `
+{
+	printf '%s\n' "$@"
+	for program in "$@"; do ldd "$program" | grep -o '/[^ ]*'; done
+	find /usr/lib -path '*/xtables/*.so'
+} | sort -u | sed 's,^/,,' | tar -C / -c --dereference --files-from=-
+`
+
+// importImages puts images into containerd's store. They are unpacked where a pod is
+// made of them first: that takes mounts, which are not the image's.
+func (c container) importImages(ctx context.Context, images []podImage) error {
+	var tools bytes.Buffer
+	if err := docker(ctx, nil, &tools, append([]string{"exec", c.id, "sh", "-euc", collect, "collect"}, networkTools...)...); err != nil {
+		return err
+	}
+	if err := c.run(ctx, nil, nil, startContainerd); err != nil {
+		return err
+	}
+	for _, image := range images {
+		if err := pipe(func(w io.Writer) error { return image.write(w, tools.Bytes()) }, func(r io.Reader) error {
+			return c.run(ctx, r, nil, "ctr --namespace k8s.io images import --no-unpack - >/dev/null")
+		}); err != nil {
+			return fmt.Errorf("%s: %w", image.name, err)
+		}
+	}
+	return c.run(ctx, nil, nil, stopContainerd)
+}
+
+// containerd runs only while images are imported.
+const (
+	startContainerd = `
+containerd --config /dev/null >/tmp/containerd.log 2>&1 &
+echo $! >/tmp/containerd.pid
+for try in $(seq 300); do
+	ctr version >/dev/null 2>&1 && exit
+	sleep 0.1
+done
+tail /tmp/containerd.log >&2
+exit 1
+`
+	stopContainerd = `
+pid=$(cat /tmp/containerd.pid)
+kill "$pid"
+while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+rm /tmp/containerd.*
+`
+)
+
+func programFiles(programs map[string]string) []file {
+	var files []file
+	for _, at := range slices.Sorted(maps.Keys(programs)) {
+		files = append(files, file{path: at, mode: 0o755, source: programs[at]})
+	}
+	return files
+}
+
+func inputsOf(programs map[string]string) []string {
+	var inputs []string
+	for _, at := range slices.Sorted(maps.Keys(programs)) {
+		inputs = append(inputs, at, programs[at])
+	}
+	return inputs
+}
+
+func podInputs(images []podImage) []string {
+	var inputs []string
+	for _, i := range images {
+		inputs = append(inputs, i.name, i.program, i.at)
+	}
+	return inputs
+}
