@@ -140,6 +140,10 @@ freeze: ## Take the protocol as it is for the one that must not break.
 release: ## Lay out a local clusterctl repository in OUT/repository.
 	go run ./e2e/release $(OUT)/repository
 
+.PHONY: image
+image: ## Make the container image of the manager, OUT/manager.tar; ARCH= for another processor.
+	go run ./e2e/image/manager $(if $(ARCH),--architecture $(ARCH)) $(OUT)/manager.tar
+
 .PHONY: help
 help: ## Show this.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

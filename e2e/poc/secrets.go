@@ -57,8 +57,8 @@ func (s *scenario) ourLogs() (logs []string) {
 		names = append(names, world.DaemonProcess(n+1))
 	}
 	for _, name := range names {
-		if s.site.World.Process(name) != nil {
-			logs = append(logs, filepath.Join(s.site.Dir, "logs", name+".log"))
+		if log := s.site.World.Log(name); log != "" {
+			logs = append(logs, log)
 		}
 	}
 	return logs

@@ -50,22 +50,30 @@ type Options struct {
 
 // The environment variables that stand in for flags.
 const (
-	envKubeconfig = "E2E_KUBECONFIG"
-	envAtomOS     = "E2E_ATOMOS"
-	envImageURL   = "E2E_IMAGE_URL"
-	envClientUID  = "E2E_CLIENT_UID"
-	envControl    = "E2E_CONTROL"
+	envPlane       = "E2E_PLANE"
+	envGuest       = "E2E_GUEST"
+	envNodeImage   = "E2E_NODE_IMAGE"
+	envCertManager = "E2E_CERT_MANAGER"
+	envKubeconfig  = "E2E_KUBECONFIG"
+	envAtomOS      = "E2E_ATOMOS"
+	envImageURL    = "E2E_IMAGE_URL"
+	envClientUID   = "E2E_CLIENT_UID"
+	envControl     = "E2E_CONTROL"
 )
 
-var environment = []string{envKubeconfig, envAtomOS, envImageURL, envClientUID, envControl}
+var environment = []string{envPlane, envGuest, envNodeImage, envCertManager, envKubeconfig, envAtomOS, envImageURL, envClientUID, envControl}
 
 // Flags registers the flags that all suites have, and their values, of which the
 // AtomOS part is the suite's own default. Environment variables of the same
 // meaning stand in for the flags that name them.
 func (o *Options) Flags(flags *flag.FlagSet, out string, defaults world.AtomOS) {
-	o.World = world.Options{Plane: world.PlaneEmbedded, Elemento: &world.Elemento{AtomOS: defaults}}
+	o.World = world.Options{Elemento: &world.Elemento{AtomOS: defaults}}
 	a := &o.World.Elemento.AtomOS
 	flags.StringVar(&o.Out, "out", out, "`directory` for the report, the logs and the evidence")
+	flags.StringVar((*string)(&o.World.Plane), "plane", os.Getenv(envPlane), "management `plane`: embedded (the default), kind, which needs Docker, or existing, which is that of --kubeconfig (E2E_PLANE)")
+	flags.StringVar((*string)(&a.Guests), "guests", os.Getenv(envGuest), "what runs in the VMs: `guests` that are simulated (the default), container, which needs Docker, or atomos, which are those of the hosts of --atomos (E2E_GUEST)")
+	flags.StringVar(&o.World.NodeImage, "node-image", os.Getenv(envNodeImage), "Docker `image` of kind's node; by default that of make node-image, or else the one that kind pulls (E2E_NODE_IMAGE)")
+	flags.StringVar(&o.World.CertManager, "cert-manager", os.Getenv(envCertManager), "`file` or URL of cert-manager's manifest, to install it on kind; without one the suite makes the certificates of webhooks itself (E2E_CERT_MANAGER)")
 	flags.StringVar(&o.World.Kubeconfig, "kubeconfig", os.Getenv(envKubeconfig), "use the management plane of this kubeconfig `file` instead of starting one (E2E_KUBECONFIG)")
 	flags.Func("atomos", "use the AtomOS `host` [domain=]https://address[#fingerprint] instead of a fake; without a fingerprint its certificate is trusted on first use; may be repeated (E2E_ATOMOS, separated by spaces)", func(s string) error {
 		return addHost(a, s)
@@ -99,8 +107,10 @@ func (o *Options) complete(ctx context.Context, progress io.Writer) error {
 			}
 		}
 	}
-	if o.World.Kubeconfig != "" {
-		o.World.Plane = world.PlaneExisting
+	if err := o.choose(); err != nil {
+		return err
+	}
+	if o.World.Plane == world.PlaneExisting {
 		if len(a.Existing) == 0 {
 			return errors.New("an existing management plane (--kubeconfig) has daemons and hosts of its own; name the hosts by --atomos and the owner by --client-uid")
 		}
@@ -114,6 +124,9 @@ func (o *Options) complete(ctx context.Context, progress io.Writer) error {
 	if len(a.Existing) == 0 && o.Control != "" {
 		return errors.New("--control is of use with --atomos only; a fake that the suite starts is known")
 	}
+	if o.OwnWorld && o.World.Plane == world.PlaneKind {
+		return errors.New("this suite kills and pauses controllers and the API server, which on kind run in pods where it cannot: leave out --plane (E2E_PLANE)")
+	}
 	if o.OwnWorld && (len(a.Existing) > 0 || o.World.Kubeconfig != "") {
 		return errors.New("this suite breaks hosts, daemons and the management plane, and does so only to what it has started itself: leave out --atomos and --kubeconfig (E2E_ATOMOS, E2E_KUBECONFIG)")
 	}
@@ -124,6 +137,41 @@ func (o *Options) complete(ctx context.Context, progress io.Writer) error {
 		if err := trustOnFirstUse(ctx, &a.Existing[i], progress); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// choose settles which plane and guests there are to be.
+func (o *Options) choose() error {
+	plane, a := &o.World.Plane, &o.World.Elemento.AtomOS
+	switch *plane {
+	case "":
+		*plane = world.PlaneEmbedded
+		if o.World.Kubeconfig != "" {
+			*plane = world.PlaneExisting
+		}
+	case world.PlaneEmbedded, world.PlaneKind, world.PlaneExisting:
+	default:
+		return fmt.Errorf("there is no management plane %q: --plane (%s) is %q, %q or %q", *plane, envPlane, world.PlaneEmbedded, world.PlaneKind, world.PlaneExisting)
+	}
+	if (*plane == world.PlaneExisting) != (o.World.Kubeconfig != "") {
+		return fmt.Errorf("an existing management plane is that of a kubeconfig, and only that: --plane (%s) is %q, and --kubeconfig (%s) %q", envPlane, *plane, envKubeconfig, o.World.Kubeconfig)
+	}
+	if *plane != world.PlaneKind && (o.World.NodeImage != "" || o.World.CertManager != "") {
+		return fmt.Errorf("--node-image (%s) and --cert-manager (%s) are for --plane kind", envNodeImage, envCertManager)
+	}
+	switch a.Guests {
+	case "":
+		a.Guests = world.GuestsSimulated
+		if len(a.Existing) > 0 {
+			a.Guests = world.GuestsAtomOS
+		}
+	case world.GuestsSimulated, world.GuestsContainer, world.GuestsAtomOS:
+	default:
+		return fmt.Errorf("there are no guests %q: --guests (%s) is %q, %q or %q", a.Guests, envGuest, world.GuestsSimulated, world.GuestsContainer, world.GuestsAtomOS)
+	}
+	if (a.Guests == world.GuestsAtomOS) != (len(a.Existing) > 0) {
+		return fmt.Errorf("guests of AtomOS are on hosts that are there, and no others are: --guests (%s) is %q, and hosts of --atomos (%s) there are %d", envGuest, a.Guests, envAtomOS, len(a.Existing))
 	}
 	return nil
 }

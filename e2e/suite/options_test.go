@@ -31,8 +31,19 @@ func TestWithoutArgumentsEverythingIsStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.World.Plane != world.PlaneEmbedded || len(o.World.Elemento.Existing) != 0 {
-		t.Errorf("the plane is %q and the hosts are %v", o.World.Plane, o.World.Elemento.Existing)
+	a := o.World.Elemento.AtomOS
+	if o.World.Plane != world.PlaneEmbedded || a.Guests != world.GuestsSimulated || len(a.Existing) != 0 {
+		t.Errorf("the plane is %q, the guests are %q and the hosts %v", o.World.Plane, a.Guests, a.Existing)
+	}
+}
+
+func TestPlaneAndGuestsAreChosen(t *testing.T) {
+	o, err := parse(t, io.Discard, "--plane=kind", "--guests=container", "--node-image=example.com/node:v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.World.Plane != world.PlaneKind || o.World.Elemento.Guests != world.GuestsContainer || o.World.NodeImage != "example.com/node:v1" {
+		t.Errorf("the plane is %q of %q, and the guests are %q", o.World.Plane, o.World.NodeImage, o.World.Elemento.Guests)
 	}
 }
 
@@ -46,6 +57,12 @@ func TestWhatCannotWorkIsRefused(t *testing.T) {
 		"hosts without images":       {"--atomos=http://192.0.2.1", "--client-uid=x"},
 		"a host that nobody can ask": {"--atomos=https://127.0.0.1", "--client-uid=x", "--image-url=https://images.example.com/{image}"},
 		"a flag that there is not":   {"--such=1"},
+		"a plane that there is not":  {"--plane=moon"},
+		"guests that there are not":  {"--guests=ghosts"},
+		"two planes":                 {"--plane=kind", "--kubeconfig=file", "--client-uid=x", "--atomos=http://192.0.2.1"},
+		"an existing plane nowhere":  {"--plane=existing"},
+		"guests of no AtomOS":        {"--guests=atomos"},
+		"a node of no kind":          {"--node-image=example.com/node:v1"},
 	} {
 		if _, err := parse(t, io.Discard, args...); err == nil {
 			t.Errorf("%s: %q is accepted", name, args)

@@ -240,7 +240,10 @@ func (i indented) Write(b []byte) (int, error) {
 
 func (o Options) describe() string {
 	plane, atomos := "a management plane", "a fake AtomOS"
-	if o.World.Plane == world.PlaneExisting {
+	switch o.World.Plane {
+	case world.PlaneKind:
+		plane = "a kind cluster"
+	case world.PlaneExisting:
 		plane = "nothing on the management plane that is there"
 	}
 	if len(o.World.Elemento.Existing) > 0 {
@@ -356,6 +359,9 @@ func (s *Site) environment(ctx context.Context) reports.Environment {
 	a := s.options.World.Elemento.AtomOS
 	if s.Fake != nil {
 		e.Guests = "simulated"
+		if a.Guests == world.GuestsContainer {
+			e.Guests = "containers"
+		}
 	}
 	if len(a.Existing) > 0 {
 		var urls []string
@@ -374,7 +380,7 @@ func (s *Site) environment(ctx context.Context) reports.Environment {
 			reports.Setting{Name: "Hosts and domains of the fake", Value: fmt.Sprintf("%d in %d", len(s.World.Hosts()), len(s.World.Domains()))},
 			reports.Setting{Name: "Boot and stop time of its VMs", Value: a.BootTime.String() + ", " + a.StopTime.String()})
 	}
-	if e.Plane == string(world.PlaneEmbedded) {
+	if e.Plane != string(world.PlaneExisting) {
 		limit := "one a second for each object (default)"
 		if s.options.World.QuickReconciles {
 			limit = "lifted"

@@ -10,10 +10,14 @@ import (
 )
 
 // Block is a range of loopback addresses, 127.a.b.0/24, and of ports, that no
-// other world on the machine uses while this one lives.
+// other world on the machine uses while this one lives. In a world with containers
+// the addresses are of the world's Docker network.
 type Block struct {
 	number int
 	hold   net.Listener
+	// network is where the addresses are instead, so that containers reach them; nil
+	// where there are none.
+	network *dockerNetwork
 
 	mu    sync.Mutex
 	given map[int]bool
@@ -32,7 +36,7 @@ const (
 // one holder, and is given back when the process ends, however that comes about.
 func reserveBlock() (*Block, error) {
 	for number := range blocks {
-		hold, err := listen("unix", fmt.Sprintf("@elemento-world-%d", number))
+		hold, err := holdBlock(number)
 		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
 		}
@@ -44,6 +48,11 @@ func reserveBlock() (*Block, error) {
 	return nil, fmt.Errorf("reserving loopback addresses: %d other worlds have them all; end some of them", blocks)
 }
 
+// holdBlock takes one block's name; the error is EADDRINUSE while a world has it.
+func holdBlock(number int) (net.Listener, error) {
+	return listen("unix", fmt.Sprintf("@elemento-world-%d", number))
+}
+
 // listen listens on a local address, which is done at once or not at all: there
 // is nothing to cancel.
 func listen(network, address string) (net.Listener, error) {
@@ -52,11 +61,17 @@ func listen(network, address string) (net.Listener, error) {
 
 // Address is the block's n-th address, for n from 1 to 254.
 func (b *Block) Address(n byte) string {
+	if b.network != nil {
+		return b.network.at(ownAddresses + int(n)).String()
+	}
 	return net.IPv4(127, byte(64+b.number/250), byte(b.number%250), n).String()
 }
 
-// guestNetwork is a range of 4,096 loopback addresses of this world's own.
+// guestNetwork is a range of 4,096 addresses of this world's own.
 func (b *Block) guestNetwork() string {
+	if b.network != nil {
+		return b.network.guests().String()
+	}
 	const perWorld = 4096
 	first := uint32(127)<<24 | 128<<16
 	first += uint32(b.number) * perWorld

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,6 +43,19 @@ func ImageName(version string) string { return "kubernetes-" + version }
 // firstHostAddress is the number, in the world's block, of the fake's first host.
 const firstHostAddress = 11
 
+// Guests are what runs in VMs.
+type Guests string
+
+const (
+	// GuestsSimulated are machines of Kubernetes clusters in all that can be seen from
+	// outside.
+	GuestsSimulated Guests = "simulated"
+	// GuestsContainer are system containers of Docker's that run Kubernetes.
+	GuestsContainer Guests = "container"
+	// GuestsAtomOS are those of hosts that are there already.
+	GuestsAtomOS Guests = "atomos"
+)
+
 // AtomOS says what hosts a world has, who owns what is made on them, and how
 // many daemons stand before them.
 type AtomOS struct {
@@ -64,6 +78,8 @@ type AtomOS struct {
 	Hosts, Domains int
 	// Model is what each host of the fake has; name, domain and address are filled in.
 	Model fakeatomos.HostOptions
+	// Guests of the fake: GuestsSimulated by default, or GuestsContainer.
+	Guests Guests
 	// BootTime and StopTime of the fake's VMs; zero is immediate.
 	BootTime, StopTime time.Duration
 	// Images of the fake: name to Kubernetes version. KubernetesVersion and
@@ -133,9 +149,12 @@ func (w *World) startAtomOS(ctx context.Context, o AtomOS) error {
 	args := []string{
 		"--config=" + configFile,
 		"--ready-file=" + readyFile,
-		"--guests=simulated",
+		"--guests=" + string(cmp.Or(o.Guests, GuestsSimulated)),
 		"--boot-time=" + o.BootTime.String(),
 		"--stop-time=" + o.StopTime.String(),
+	}
+	if w.network != nil {
+		args = append(args, "--guest-network="+w.network.name)
 	}
 	if w.historyDir != "" {
 		args = append(args, "--history="+filepath.Join(w.historyDir, "atomos.jsonl"))
@@ -240,7 +259,8 @@ func (w *World) FakeURL() string { return w.fakeURL }
 
 // TemplateVariables are the values, as NAME=value, that the cluster templates
 // need, besides those that have defaults, to make clusters in this world: guests
-// of a fake live on this machine's loopback addresses.
+// of a fake live on this machine's loopback addresses, or on those of the world's
+// Docker network.
 func (w *World) TemplateVariables() []string {
 	if w.fake == nil {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 )
@@ -16,6 +17,8 @@ func clusterAPIProviders(ctx context.Context, o Options) ([]Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A module's directory is named after its version.
+	_, version, _ := strings.Cut(filepath.Base(source), "@")
 	variables := map[string]string{
 		"EXP_MACHINE_POOL":             "true",
 		"CLUSTER_TOPOLOGY":             "true",
@@ -36,6 +39,7 @@ func clusterAPIProviders(ctx context.Context, o Options) ([]Provider, error) {
 			Name:          p.name,
 			Kustomization: filepath.Join(source, p.dir, "config", "default"),
 			Program:       path,
+			Image:         "elemento.cloud/" + p.name + ":" + version,
 			Variables:     variables,
 		})
 	}

@@ -56,7 +56,7 @@ func (w *World) startElemento(ctx context.Context, o Elemento) (err error) {
 	} else if err := w.startAtomOS(ctx, o.AtomOS); err != nil {
 		return err
 	}
-	if w.apiServer == nil {
+	if !w.ours {
 		return nil
 	}
 	if o.twinOf == nil {

@@ -35,8 +35,13 @@ type components struct {
 	definitions, webhooks []*unstructured.Unstructured
 	// objects are the namespace, the service account and its permissions.
 	objects []*unstructured.Unstructured
-	// deployment is the manager as it would run in a cluster.
+	// services lead to the webhooks; certificates, with their issuers, are those that
+	// cert-manager would make for them.
+	services, certificates, issuers []*unstructured.Unstructured
+	// deployment is the manager as it would run in a cluster, and deployed the same as
+	// it was written.
 	deployment *appsv1.Deployment
+	deployed   *unstructured.Unstructured
 }
 
 // render builds the kustomization in dir, keeps the result at kept, and sorts it.
@@ -123,12 +128,16 @@ func sortComponents(text string) (*components, error) {
 			if c.deployment != nil {
 				return nil, fmt.Errorf("there are two Deployments, %s and %s; a provider has one manager", c.deployment.Name, object.GetName())
 			}
-			c.deployment = &appsv1.Deployment{}
+			c.deployment, c.deployed = &appsv1.Deployment{}, object
 			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, c.deployment); err != nil {
 				return nil, err
 			}
-		case "Service", "Certificate.cert-manager.io", "Issuer.cert-manager.io":
-			// There are no pods to serve, and the world makes certificates itself.
+		case "Service":
+			c.services = append(c.services, object)
+		case "Certificate.cert-manager.io":
+			c.certificates = append(c.certificates, object)
+		case "Issuer.cert-manager.io":
+			c.issuers = append(c.issuers, object)
 		default:
 			c.objects = append(c.objects, object)
 		}
@@ -139,25 +148,24 @@ func sortComponents(text string) (*components, error) {
 	return c, nil
 }
 
+// managerContainer is the name of the container that is a provider's manager.
+const managerContainer = "manager"
+
 // manager is the container that is the provider's manager.
 func (c *components) manager() (*corev1.Container, error) {
 	containers := c.deployment.Spec.Template.Spec.Containers
 	for i := range containers {
-		if containers[i].Name == "manager" {
+		if containers[i].Name == managerContainer {
 			return &containers[i], nil
 		}
 	}
-	return nil, fmt.Errorf("deployment %s/%s has no container named manager", c.deployment.Namespace, c.deployment.Name)
+	return nil, fmt.Errorf("deployment %s/%s has no container named %s", c.deployment.Namespace, c.deployment.Name, managerContainer)
 }
 
 // callByURL turns every reference to a webhook's Service into the URL of a
 // process, and has the API server trust the authority that signed its certificate.
 func (c *components) callByURL(host string, ca []byte) error {
-	rewrite := func(config map[string]any) error {
-		service, found, err := unstructured.NestedMap(config, "service")
-		if err != nil || !found {
-			return err
-		}
+	return c.eachService(func(config, service map[string]any) error {
 		path, _, err := unstructured.NestedString(service, "path")
 		if err != nil {
 			return err
@@ -166,6 +174,27 @@ func (c *components) callByURL(host string, ca []byte) error {
 		config["url"] = "https://" + host + path
 		config["caBundle"] = base64.StdEncoding.EncodeToString(ca)
 		return nil
+	})
+}
+
+// trust has the API server trust the authority that signed the certificates of the
+// webhooks' Services.
+func (c *components) trust(ca []byte) error {
+	return c.eachService(func(config, _ map[string]any) error {
+		config["caBundle"] = base64.StdEncoding.EncodeToString(ca)
+		return nil
+	})
+}
+
+// eachService edits every reference to a webhook's Service, in the clientConfig that
+// it stands in.
+func (c *components) eachService(edit func(config, service map[string]any) error) error {
+	rewrite := func(config map[string]any) error {
+		service, found, err := unstructured.NestedMap(config, "service")
+		if err != nil || !found {
+			return err
+		}
+		return edit(config, service)
 	}
 	for _, definition := range c.definitions {
 		config, found, err := unstructured.NestedMap(definition.Object, "spec", "conversion", "webhook", "clientConfig")

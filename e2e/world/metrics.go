@@ -34,6 +34,14 @@ func (w *World) metrics(ctx context.Context, name string) (map[string]*dto.Metri
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	url := w.metricsURL(name)
+	if m := w.managers[name]; m != nil && m.Process == nil {
+		diagnostics, end, err := w.forwardDiagnostics(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		defer end()
+		url = diagnostics + "/metrics"
+	}
 	if url == "" {
 		return nil, fmt.Errorf("no process of that name in this world tells any")
 	}
@@ -124,10 +132,12 @@ func (w *World) Leader(ctx context.Context) (string, error) {
 		if w.managers[name] == nil {
 			return "", nil
 		}
-		select {
-		case <-w.Process(name).Exited():
-			continue
-		default:
+		if p := w.Process(name); p != nil {
+			select {
+			case <-p.Exited():
+				continue
+			default:
+			}
 		}
 		families, err := w.Metrics(ctx, name)
 		if err != nil {

@@ -9,6 +9,9 @@ const (
 	// PlaneEmbedded is started as plain processes: etcd, kube-apiserver,
 	// kube-controller-manager and Cluster API's controllers.
 	PlaneEmbedded Plane = "embedded"
+	// PlaneKind is a cluster of one node in Docker, made by kind, with Cluster API and
+	// our manager deployed as a user would.
+	PlaneKind Plane = "kind"
 	// PlaneExisting is there already, with all that belongs on it.
 	PlaneExisting Plane = "existing"
 )
@@ -32,7 +35,14 @@ type Options struct {
 	Plane Plane
 	// Kubeconfig is how to reach an existing plane, with the right to do anything.
 	Kubeconfig string
-	// Providers are installed on an embedded plane beside Cluster API's own.
+	// NodeImage is the image of kind's node; when empty it is ours ([NodeImage]) where
+	// that was made, or else the one that kind itself has pulled.
+	NodeImage string
+	// CertManager is the path or URL of cert-manager's manifest, to be installed on
+	// kind for the certificates of webhooks. When empty the world makes these itself.
+	CertManager string
+	// Providers are installed on an embedded plane, or on kind, beside Cluster API's
+	// own.
 	Providers []Provider
 	// Elemento is our side: AtomOS hosts, daemons and our manager; nil leaves it
 	// out.

@@ -20,14 +20,6 @@ const (
 	KubeControllerManager = binaries.KubeControllerManager
 )
 
-// Programs are the names of all programs that a world is made of (see [binaries.Path]).
-func Programs() []string {
-	return []string{
-		binaries.Etcd, binaries.KubeAPIServer, binaries.KubeControllerManager, binaries.Kubectl, binaries.Clusterctl,
-		binaries.ClusterAPICore, binaries.KubeadmBootstrap, binaries.KubeadmControlPlane,
-	}
-}
-
 // processes are the processes of one world, in the order of their start. It
 // notices when one of them ends unasked.
 type processes struct {
@@ -70,22 +62,29 @@ func (s *processes) start(c Command) (*Process, error) {
 func (s *processes) watch(p *Process) {
 	s.watches.Go(func() {
 		<-p.Exited()
-		switch err := p.Err(); {
-		case err == nil:
-		case s.respawn:
-			s.again(p, err)
-		default:
-			s.fail(err)
+		if err := p.Err(); err != nil {
+			s.ended(err)
+			if s.respawn {
+				s.again(p)
+			}
 		}
 	})
 }
 
+// ended is told that something ended unasked: it is started again, or has failed.
+func (s *processes) ended(err error) {
+	if !s.respawn {
+		s.fail(err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ends = append(s.ends, err)
+}
+
 // again starts a process again that ended unasked: after a second, and after
 // twice the time, up to half a minute, each time that it does not last a minute.
-func (s *processes) again(p *Process, end error) {
-	s.mu.Lock()
-	s.ends = append(s.ends, end)
-	s.mu.Unlock()
+func (s *processes) again(p *Process) {
 	inARow := p.inARow + 1
 	if time.Since(p.Started) > time.Minute {
 		inARow = 1

@@ -28,8 +28,11 @@ type Provider struct {
 	Name string
 	// Kustomization is the directory of its manifests, with one Deployment in it.
 	Kustomization string
-	// Program is the path of its manager.
+	// Program is the path of its manager, a static program.
 	Program string
+	// Image is the name of the container image that is made of the program where it
+	// runs in one; that in its Deployment when empty.
+	Image string
 	// Variables are the values of ${NAME} in its manifests, as clusterctl's are.
 	Variables map[string]string
 	// Args are added to those that its Deployment has.
@@ -49,22 +52,32 @@ func replica(provider string, n int) string {
 	return fmt.Sprintf("%s-%d", provider, n)
 }
 
-// Manager is a provider's manager that runs as a process instead of a pod.
+// Manager is a provider's manager, which runs as a process on an embedded plane and in
+// a pod on kind.
 type Manager struct {
-	// Process is its process, as long as it was not started again.
+	// Process is its process, as long as it was not started again; nil on kind.
 	Process *Process
 	// Namespace and ServiceAccount are its identity.
 	Namespace, ServiceAccount string
-	// Health is the URL of its health endpoint, without a path.
+	// Health is the URL of its health endpoint, without a path; empty on kind.
 	Health string
 	// Diagnostics is the URL of its metrics and profiles, without a path. It
-	// asks the API server whether the caller may see them.
+	// asks the API server whether the caller may see them. It is empty on kind.
 	Diagnostics string
+
+	// On kind it is in the pod of that number, from 0, of a Deployment.
+	deployment client.ObjectKey
+	number     int
+	// log is the file of its output.
+	log string
 }
 
 // Install installs providers: their kinds, permissions, controllers and webhooks.
 // It returns when all of them are ready.
 func (w *World) Install(ctx context.Context, providers ...Provider) error {
+	if w.kind != nil {
+		return w.deploy(ctx, providers)
+	}
 	installations, err := w.prepare(ctx, providers)
 	if err != nil {
 		return err
@@ -244,7 +257,10 @@ func (w *World) startManager(i *installation, n int, kubeconfig string) (*Manage
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{Health: "http://" + hostPort(i.address, healthPort), Diagnostics: "https://" + hostPort(i.address, diagnosticsPort)}
+	m := &Manager{
+		Health: "http://" + hostPort(i.address, healthPort), Diagnostics: "https://" + hostPort(i.address, diagnosticsPort),
+		log: i.log(w.site, n),
+	}
 
 	// Of a flag that is given twice the last one counts.
 	args := append([]string{}, container.Command[min(1, len(container.Command)):]...)
@@ -267,7 +283,7 @@ func (w *World) startManager(i *installation, n int, kubeconfig string) (*Manage
 		Path: i.Program,
 		Args: args,
 		Env:  append(env, "KUBECONFIG="+kubeconfig),
-		Log:  i.log(w.site, n),
+		Log:  m.log,
 		Ready: func(ctx context.Context) error {
 			return healthy(ctx, http.DefaultClient, m.Health+"/readyz")
 		},
@@ -276,12 +292,12 @@ func (w *World) startManager(i *installation, n int, kubeconfig string) (*Manage
 }
 
 // log is the file of the n-th manager's output.
-func (i *installation) log(s *site, n int) string {
-	if i.Log == "" {
-		return s.log(replica(i.Name, n))
+func (p Provider) log(s *site, n int) string {
+	if p.Log == "" {
+		return s.log(replica(p.Name, n))
 	}
-	extension := filepath.Ext(i.Log)
-	return replica(strings.TrimSuffix(i.Log, extension), n) + extension
+	extension := filepath.Ext(p.Log)
+	return replica(strings.TrimSuffix(p.Log, extension), n) + extension
 }
 
 // environment is the environment that the container would have in a pod.

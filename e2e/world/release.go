@@ -19,6 +19,31 @@ const ReleaseVersion = "v0.1.0"
 // providerLabel is clusterctl's name for our provider and its directory.
 const providerLabel = "infrastructure-elemento"
 
+// ManagerImage is the name of the container image that our manifests name.
+func ManagerImage(ctx context.Context) (string, error) {
+	repository, err := binaries.Repository(ctx)
+	if err != nil {
+		return "", err
+	}
+	kubectl, err := binaries.Path(ctx, binaries.Kubectl, nil)
+	if err != nil {
+		return "", err
+	}
+	rendered, err := kustomize(ctx, kubectl, filepath.Join(repository, "provider", "config", "default"))
+	if err != nil {
+		return "", err
+	}
+	c, err := sortComponents(string(rendered))
+	if err != nil {
+		return "", err
+	}
+	manager, err := c.manager()
+	if err != nil {
+		return "", err
+	}
+	return manager.Image, nil
+}
+
 // Release lays out in dir what a release of the provider consists of, as the
 // local repository that clusterctl takes: components, metadata, cluster
 // templates and cluster classes. It returns the path of a clusterctl

@@ -14,7 +14,9 @@ import (
 // site is where a world's processes live: the addresses that they listen on,
 // the directories of their state and their logs, and the processes themselves.
 type site struct {
-	block     *Block
+	block *Block
+	// network is the Docker network that the addresses are of; nil without containers.
+	network   *dockerNetwork
 	state     *state
 	processes *processes
 	progress  io.Writer
@@ -60,7 +62,11 @@ func newSite(o Options) (_ *site, err error) {
 // close ends the processes, removes the state and gives the addresses back; all
 // of it may be done twice.
 func (s *site) close(ctx context.Context) error {
-	errs := []error{s.processes.stop(ctx), s.state.remove(), s.closeHistory()}
+	errs := []error{s.processes.stop(ctx)}
+	if s.network != nil {
+		errs = append(errs, s.network.remove(ctx))
+	}
+	errs = append(errs, s.state.remove(), s.closeHistory())
 	s.proxiesMu.Lock()
 	proxies := s.proxies
 	s.proxies = nil

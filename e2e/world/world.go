@@ -28,9 +28,17 @@ type World struct {
 	kubeconfig string
 	auditLog   string
 	client     client.Client
-	// apiServer is nil on an existing plane.
-	apiServer *APIServer
-	managers  map[string]*Manager
+	// apiServer is nil but on an embedded plane, kind but on kind. The plane is ours
+	// where we have put on it what is there.
+	apiServer   *APIServer
+	kind        *kindCluster
+	ours        bool
+	certManager string
+	managers    map[string]*Manager
+	// following are those who follow the managers in pods, until followed ends.
+	following sync.WaitGroup
+	followed  context.Context
+	unfollow  context.CancelFunc
 
 	// The Elemento side; empty where Options leave it out.
 	overlay   string
@@ -55,7 +63,7 @@ type World struct {
 }
 
 // Up brings a world up and returns when all of it is ready: in about 15 seconds
-// once the programs are there. ctx bounds the start only; Down ends the world,
+// once the programs are there, and in a minute or two on kind. ctx bounds the start only; Down ends the world,
 // and so does the end of this process, however it comes about.
 func Up(ctx context.Context, o Options) (*World, error) {
 	s, err := newSite(o)
@@ -63,13 +71,21 @@ func Up(ctx context.Context, o Options) (*World, error) {
 		return nil, err
 	}
 	w := &World{site: s, managers: map[string]*Manager{}}
+	w.followed, w.unfollow = context.WithCancel(context.WithoutCancel(ctx))
+	if o.needsDocker() {
+		if err := w.joinDocker(ctx, o); err != nil {
+			return nil, errors.Join(err, w.Down(context.WithoutCancel(ctx)))
+		}
+	}
 	switch o.Plane {
 	case PlaneEmbedded, "":
 		err = w.startPlane(ctx, o)
+	case PlaneKind:
+		err = w.startKindPlane(ctx, o)
 	case PlaneExisting:
 		err = w.usePlane(o)
 	default:
-		err = fmt.Errorf("there is no management plane %q; it is %q or %q", o.Plane, PlaneEmbedded, PlaneExisting)
+		err = fmt.Errorf("there is no management plane %q; it is %q, %q or %q", o.Plane, PlaneEmbedded, PlaneKind, PlaneExisting)
 	}
 	if err == nil && o.Elemento != nil {
 		err = w.startElemento(ctx, *o.Elemento)
@@ -83,10 +99,15 @@ func Up(ctx context.Context, o Options) (*World, error) {
 // Down ends what Up started, the last first, and removes its state; what lies in
 // Options.Dir stays. Processes that have not ended when ctx does are killed.
 // Taking a world down twice is fine.
-func (w *World) Down(ctx context.Context) error { return w.close(ctx) }
+func (w *World) Down(ctx context.Context) error {
+	w.unfollow()
+	w.following.Wait()
+	return w.close(ctx)
+}
 
 // startPlane starts the embedded plane.
 func (w *World) startPlane(ctx context.Context, o Options) (err error) {
+	w.ours = true
 	// All programs first: a build takes longer than anything after it.
 	for _, name := range []string{binaries.Etcd, binaries.KubeAPIServer, binaries.KubeControllerManager, binaries.Kubectl} {
 		if _, err := binaries.Path(ctx, name, w.progress); err != nil {
@@ -130,13 +151,47 @@ func (w *World) startPlane(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
+// startKindPlane makes the kind cluster and deploys Cluster API on it.
+func (w *World) startKindPlane(ctx context.Context, o Options) error {
+	w.ours, w.certManager = true, o.CertManager
+	// All programs first, as on an embedded plane.
+	if _, err := binaries.Path(ctx, binaries.Kubectl, w.progress); err != nil {
+		return err
+	}
+	providers, err := clusterAPIProviders(ctx, o)
+	if err != nil {
+		return err
+	}
+	providers = append(providers, o.Providers...)
+
+	started := time.Now()
+	say := func(what string) {
+		fmt.Fprintf(w.progress, "%s (%.1fs)\n", what, time.Since(started).Seconds())
+	}
+	if err := w.startKind(ctx, nodeImage(ctx, o.NodeImage)); err != nil {
+		return err
+	}
+	say("kind cluster " + w.kind.name + ", API server at " + w.config.Host)
+	if o.CertManager != "" {
+		if err := w.installCertManager(ctx); err != nil {
+			return err
+		}
+		say("cert-manager")
+	}
+	if err := w.deploy(ctx, providers); err != nil {
+		return err
+	}
+	say("Deployments and webhooks of " + names(providers))
+	return nil
+}
+
 // usePlane uses a plane that is there.
 func (w *World) usePlane(o Options) error {
 	if o.Kubeconfig == "" {
 		return errors.New("an existing management plane needs a kubeconfig")
 	}
 	if len(o.Providers) > 0 || o.QuickReconciles {
-		return errors.New("providers are installed and set up on an embedded management plane only; an existing one has its own")
+		return errors.New("providers are installed and set up on a management plane that is started only; an existing one has its own")
 	}
 	var err error
 	if w.kubeconfig, err = filepath.Abs(o.Kubeconfig); err != nil {
@@ -170,7 +225,7 @@ func (w *World) Config() *rest.Config { return rest.CopyConfig(w.config) }
 func (w *World) AdminKubeconfig() string { return w.kubeconfig }
 
 // AuditLogPath is the path of the API server's audit log, one JSON object a
-// line, without the content of requests; empty on an existing plane.
+// line, without the content of requests; empty but on an embedded plane.
 func (w *World) AuditLogPath() string { return w.auditLog }
 
 // Addresses are the loopback addresses that are this world's own. The plane
@@ -187,7 +242,8 @@ func (w *World) Err() error { return w.processes.err() }
 // again (see Options.Respawn), in order.
 func (w *World) Ends() []error { return w.processes.respawned() }
 
-// Process is the process of that name, as it runs now, or nil. Kill, Stop or Pause
+// Process is the process of that name, as it runs now, or nil; what runs in a pod is
+// none. Kill, Stop or Pause
 // it, and have it back by Revive or Resume; that is no failure of the world.
 func (w *World) Process(name string) *Process { return w.processes.find(name) }
 
@@ -209,6 +265,18 @@ func (w *World) Revive(ctx context.Context, name string) error {
 // where Options.History is empty. The world itself tells of its processes, of
 // partitions and of certificates.
 func (w *World) History() *history.Writer { return w.history }
+
+// Log is the path of the log of a process, or of a manager in a pod; empty where there
+// is none of that name.
+func (w *World) Log(name string) string {
+	if m := w.managers[name]; m != nil {
+		return m.log
+	}
+	if p := w.Process(name); p != nil {
+		return p.Log
+	}
+	return ""
+}
 
 // Manager is the manager of the installed provider of that name, or nil.
 func (w *World) Manager(provider string) *Manager { return w.managers[provider] }
