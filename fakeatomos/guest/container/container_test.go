@@ -61,6 +61,12 @@ func TestAGuestHasTheSizeOfItsVM(t *testing.T) {
 	if used.MemoryMiB < 20 || used.MemoryMiB > 48 || used.CPUMillis > 3000 {
 		t.Errorf("it uses %+v", used)
 	}
+	s.must(s.fake.ChangeVM("", "vm", fakeatomos.Change{Slots: 2, MemoryMiB: 50}))
+	s.must(s.c4.Reboot(t.Context(), ref))
+	s.eventually("it has booted again", func() bool { return s.ask(address, "/boots") == "2 2" })
+	if r := s.container(ref).HostConfig.Resources; r.Memory != 50<<20 || float64(r.CPUQuota)/float64(r.CPUPeriod) != 2 {
+		t.Errorf("after a change of the VM the limits are %+v", r)
+	}
 	s.ask(address, "/hold?mib=200") // more than there is
 	s.eventually("it dies of hunger", func() bool { return s.vm(s.c4, ref).State == c4.ShutOff })
 	if used, err := s.c4.Usage(t.Context(), ref); err != nil || used.CPUMillis != 0 || used.MemoryMiB != 0 {

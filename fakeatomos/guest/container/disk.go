@@ -36,10 +36,31 @@ func (g *Guests) prepare(ctx context.Context, vm guest.VM) (string, error) {
 	var id string
 	if len(found) > 0 {
 		id = found[0].ID
-	} else if id, err = g.create(ctx, vm); err != nil {
+		err = g.resize(ctx, id, vm)
+	} else {
+		id, err = g.create(ctx, vm)
+	}
+	if err != nil {
 		return "", err
 	}
 	return id, g.seed(ctx, id, vm)
+}
+
+// size is what a container may use.
+func size(vm guest.VM) container.Resources {
+	return container.Resources{
+		Memory: vm.MemoryMiB << 20, MemorySwap: vm.MemoryMiB << 20,
+		CPUPeriod: cpuPeriod, CPUQuota: int64(vm.Processors) * cpuPeriod,
+	}
+}
+
+// resize gives a container the size that its VM has now.
+func (g *Guests) resize(ctx context.Context, containerID string, vm guest.VM) error {
+	ctx, cancel := call(ctx, callTimeout)
+	defer cancel()
+	resources := size(vm)
+	_, err := g.api.ContainerUpdate(ctx, containerID, client.ContainerUpdateOptions{Resources: &resources})
+	return err
 }
 
 // create makes a container that is not started.
@@ -73,10 +94,7 @@ func (g *Guests) create(ctx context.Context, vm guest.VM) (string, error) {
 			Mounts:      []mount.Mount{{Type: mount.TypeVolume, Target: "/var", VolumeOptions: &mount.VolumeOptions{Labels: labels}}},
 			NetworkMode: networks.mode,
 			LogConfig:   container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m"}},
-			Resources: container.Resources{
-				Memory: vm.MemoryMiB << 20, MemorySwap: vm.MemoryMiB << 20,
-				CPUPeriod: cpuPeriod, CPUQuota: int64(vm.Processors) * cpuPeriod,
-			},
+			Resources:   size(vm),
 		},
 		NetworkingConfig: networks.config,
 	})
