@@ -120,6 +120,8 @@ func TestWrongObjectsAreRefusedWithAReasonThatHelps(t *testing.T) {
 		{"a NAT network over two domains", "ElementoCluster", leastCluster, map[string]any{"network.managed.mode": "NAT", "domains": []string{"a", "b"}}, []string{"spec", "cannot span domains"}},
 		{"a domain twice", "ElementoCluster", leastCluster, machine("domains", []string{"a", "a"}), []string{"spec.domains[1]", "Duplicate"}},
 		{"a virtual IP on a NAT network", "ElementoCluster", leastCluster, map[string]any{"network.managed.mode": "NAT", "endpointMode": "VIP"}, []string{"spec", "needs a bridged network"}},
+		{"a virtual IP outside of its network", "ElementoCluster", leastCluster, map[string]any{"endpointMode": "VIP", "controlPlaneEndpoint": map[string]any{"host": "10.21.0.254", "port": 6443}},
+			[]string{"spec.controlPlaneEndpoint.host", "must be an address of network.managed.cidr"}},
 		{"an unknown endpoint mode", "ElementoCluster", leastCluster, machine("endpointMode", "LoadBalancer"), []string{"spec.endpointMode", `"LoadBalancer"`, `"Forward"`}},
 		{"an endpoint without a port", "ElementoCluster", leastCluster, machine("controlPlaneEndpoint", map[string]any{"host": "a"}), []string{"spec.controlPlaneEndpoint.port", "Required"}},
 		{"an endpoint's host without the endpoint", "ElementoCluster", leastCluster, machine("endpointHost", "a"), []string{"spec", "endpointHost is written by the provider"}},
@@ -161,6 +163,23 @@ func TestTheLeastThatIsNeededIsEnough(t *testing.T) {
 	} {
 		if err := api.Create(t.Context(), object(t, kind, ns, spec, nil)); err != nil {
 			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
+
+func TestAnEndpointThatIsNoAddressOfAManagedNetworkIsTakenWhereItMayBe(t *testing.T) {
+	t.Parallel()
+	ns := namespace(t)
+	endpoint := func(host string) map[string]any { return map[string]any{"host": host, "port": 6443} }
+	for name, set := range map[string]map[string]any{
+		"a virtual IP of the network":             {"endpointMode": "VIP", "controlPlaneEndpoint": endpoint("10.20.0.254")},
+		"a virtual IP by its name":                {"endpointMode": "VIP", "controlPlaneEndpoint": endpoint("api.example.com")},
+		"a virtual IP that is still to come":      {"endpointMode": "VIP"},
+		"a virtual IP of a network that is there": {"endpointMode": "VIP", "controlPlaneEndpoint": endpoint("10.21.0.254"), "network": map[string]any{"name": "lan"}},
+		"an address made by someone else":         {"endpointMode": "External", "controlPlaneEndpoint": endpoint("10.21.0.254")},
+	} {
+		if err := api.Create(t.Context(), object(t, "ElementoCluster", ns, leastCluster, set)); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
