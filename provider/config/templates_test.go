@@ -195,7 +195,7 @@ func TestAFlavorDiffersFromTheDefaultWhereItMeansTo(t *testing.T) {
 		},
 		"kcp-remediation": {
 			"KubeadmControlPlane demo-control-plane.spec.remediation.",
-			"MachineHealthCheck demo-control-plane.spec.checks.nodeStartupTimeoutSeconds", "MachineHealthCheck demo-control-plane.spec.remediation.",
+			"MachineHealthCheck demo-control-plane.spec.remediation.",
 		},
 		"md-remediation": {"MachineHealthCheck demo-control-plane.", "MachineHealthCheck demo-md-0.spec.checks.", "MachineHealthCheck demo-md-0.spec.remediation."},
 	} {
@@ -302,6 +302,41 @@ func TestHealthChecksHaveTheirMaxima(t *testing.T) {
 		if got := leaves(generate(t, "default", flavor, test.given))[test.check+most]; got != "34%" {
 			t.Errorf("flavor %s: the maximum is %v", flavor, got)
 		}
+	}
+}
+
+// Without an end a Machine would wait for ever whose guest hangs, or whose host fell
+// silent before the node joined: nothing else looks at it.
+func TestEveryHealthCheckGivesAMachineItsTimeToBecomeANode(t *testing.T) {
+	t.Parallel()
+	for flavor, given := range flavors {
+		if flavor == "topology" { // has them in the ClusterClass
+			continue
+		}
+		for timeout, variables := range map[int64][]string{1200: nil, 7: {"ELEMENTO_NODE_STARTUP_TIMEOUT=7"}} {
+			checks := 0
+			for path, value := range leaves(generate(t, "default", flavor, append(variables, given.required...)...)) {
+				if strings.HasPrefix(path, "MachineHealthCheck ") && strings.HasSuffix(path, ".spec.clusterName") {
+					checks++
+				}
+				if strings.HasSuffix(path, ".nodeStartupTimeoutSeconds") {
+					checks--
+					if value != timeout {
+						t.Errorf("flavor %s: %s is %v, want %d", flavor, path, value, timeout)
+					}
+				}
+			}
+			if checks != 0 {
+				t.Errorf("flavor %s: %d health checks have Cluster API's default", flavor, checks)
+			}
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(release, "clusterclass-elemento.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if checks, ends := strings.Count(string(text), "healthCheck:"), strings.Count(string(text), "nodeStartupTimeoutSeconds: 1200"); checks != 2 || ends != checks {
+		t.Errorf("%d of the %d health checks of the ClusterClass give an end", ends, checks)
 	}
 }
 

@@ -50,7 +50,11 @@ func (r *MachineReconciler) observe(ctx context.Context, s *machineScope) (*ctrl
 		return nil, nil
 	}
 	if sight.Host != nil && !sight.Reachable() {
-		r.unknown(s, infrav1.HostUnreachableReason, "Host "+host+" does not answer, so nothing is known of the VM")
+		message := "Host " + host + " does not answer, so nothing is known of the VM"
+		if !s.machine.Status.NodeRef.IsDefined() { // so that no node's condition speaks for it
+			message += "; if the host stays away, delete the Machine, which its node never joined, or let the nodeStartupTimeoutSeconds of its health check have it replaced"
+		}
+		r.unknown(s, infrav1.HostUnreachableReason, message)
 		return stop(30 * time.Second), nil // its return wakes us
 	}
 	vm, err := s.member.GetVM(ctx, host, name)
