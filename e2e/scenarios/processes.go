@@ -32,7 +32,7 @@ func processes() []scenario {
 			on:      small,
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
-				s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Times: 1, Effect: fakeatomos.DelayAfter, Delay: 3 * time.Second})
+				s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Times: 1, Effect: fakeatomos.DelayAfter, Delay: 8 * time.Second})
 				before := s.registers(ctx)
 				s.adds(ctx, 2)
 				s.underWay(ctx, before)
@@ -52,7 +52,7 @@ func processes() []scenario {
 			play: func(ctx context.Context, s *stage) {
 				s.always(ctx, "no VM is on AtomOS twice", s.noTwins())
 				s.staySame(ctx, s.workers(ctx))
-				s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Times: 2, Effect: fakeatomos.DelayAfter, Delay: 3 * time.Second})
+				s.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Effect: fakeatomos.DelayAfter, Delay: 8 * time.Second})
 				before := s.registers(ctx)
 				s.adds(ctx, 2)
 				s.underWay(ctx, before)
