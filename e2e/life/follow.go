@@ -16,9 +16,6 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 )
 
-// Watcher reaches the objects.
-type Watcher = dynamic.Interface
-
 // see is told of an event and when it came.
 type see = func(watch.EventType, *unstructured.Unstructured, time.Time) error
 

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
@@ -92,9 +93,9 @@ var (
 
 // Watch starts to watch, and returns when it does. It ends with ctx; wait
 // returns when it has, with what went wrong.
-func Watch(ctx context.Context, w Watcher, namespace string) (_ *Recorder, wait func() error, err error) {
+func Watch(ctx context.Context, c dynamic.Interface, namespace string) (_ *Recorder, wait func() error, err error) {
 	r := &Recorder{lives: map[string]*Life{}}
-	watches, err := follow(ctx, w, namespace, map[schema.GroupVersionResource]func(watch.EventType, *unstructured.Unstructured, time.Time) error{
+	watches, err := follow(ctx, c, namespace, map[schema.GroupVersionResource]see{
 		machines: r.seeMachine,
 		vms:      r.seeVM,
 	})

@@ -173,15 +173,6 @@ func (w *World) Endpoints() []string {
 	return all
 }
 
-// DaemonMetrics are the URLs of the daemons' metrics.
-func (w *World) DaemonMetrics() []string {
-	var all []string
-	for _, d := range w.daemons {
-		all = append(all, d.metrics)
-	}
-	return all
-}
-
 // IdentitySecret is an identity, for the manager or for one cluster, with which
 // the world's daemons serve its client UUID. Where the world is Proxied it names
 // them by ways that can be cut.

@@ -12,26 +12,26 @@ import (
 // Run judges the history of a run, or of its history directory, with these
 // validators.
 func Run(dir string, validators ...Validator) ([]Result, error) {
-	panel := NewPanel(validators...)
-	if err := history.Read(historyOf(dir), func(e Event) error { panel.Observe(e); return nil }); err != nil {
+	panel := newPanel(validators...)
+	if err := history.Read(historyOf(dir), func(e Event) error { panel.observe(e); return nil }); err != nil {
 		return nil, err
 	}
-	return panel.Finish(), nil
+	return panel.finish(), nil
 }
 
 // Follow judges the history of a run while it is written, until ctx ends, and tells
 // each violation as soon as it is certain.
 func Follow(ctx context.Context, dir string, tell func(Violation), validators ...Validator) ([]Result, error) {
-	panel := NewPanel(validators...)
+	panel := newPanel(validators...)
 	if err := history.Follow(ctx, historyOf(dir), func(e Event) error {
-		for _, violation := range panel.Observe(e) {
+		for _, violation := range panel.observe(e) {
 			tell(violation)
 		}
 		return nil
 	}); err != nil {
 		return nil, err
 	}
-	return panel.Finish(), nil
+	return panel.finish(), nil
 }
 
 // Parts are the histories in the directory of a run: its own, after those of the

@@ -88,21 +88,21 @@ func All(l Limits) []Validator {
 // most is how many violations of a validator are kept.
 const most = 50
 
-// Panel is several validators that judge the same history.
-type Panel struct {
+// panel is several validators that judge the same history.
+type panel struct {
 	validators []Validator
 	found      map[string][]Violation
 	more       map[string]int
 	events     int
 }
 
-// NewPanel returns one of these validators.
-func NewPanel(validators ...Validator) *Panel {
-	return &Panel{validators: validators, found: map[string][]Violation{}, more: map[string]int{}}
+// newPanel returns one of these validators.
+func newPanel(validators ...Validator) *panel {
+	return &panel{validators: validators, found: map[string][]Violation{}, more: map[string]int{}}
 }
 
-// Observe tells all validators of the next event.
-func (p *Panel) Observe(e Event) (certain []Violation) {
+// observe tells all validators of the next event.
+func (p *panel) observe(e Event) (certain []Violation) {
 	p.events++
 	for _, v := range p.validators {
 		found := v.Observe(e)
@@ -112,7 +112,7 @@ func (p *Panel) Observe(e Event) (certain []Violation) {
 	return certain
 }
 
-func (p *Panel) keep(v Validator, found []Violation) {
+func (p *panel) keep(v Validator, found []Violation) {
 	room := max(0, most-len(p.found[v.Name()]))
 	p.found[v.Name()] = append(p.found[v.Name()], found[:min(room, len(found))]...)
 	p.more[v.Name()] += len(found) - min(room, len(found))
@@ -131,8 +131,8 @@ type Result struct {
 	More int `json:"more,omitempty"`
 }
 
-// Finish ends the history and returns the results in the order of the validators.
-func (p *Panel) Finish() []Result {
+// finish ends the history and returns the results in the order of the validators.
+func (p *panel) finish() []Result {
 	var results []Result
 	for _, v := range p.validators {
 		p.keep(v, v.Finish())
