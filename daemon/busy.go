@@ -8,8 +8,8 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/c4"
 )
 
-// busyPatience is how long one request is repeated for a host that is too busy for
-// it: long enough for a rush to pass, and short beside a call's deadline.
+// busyPatience is how long a request is repeated for a host that is too busy for it:
+// long enough for a rush to pass, and short beside a call's deadline.
 const busyPatience = 3 * time.Second
 
 // patiently repeats a request, less and less often, while a host refuses it for being

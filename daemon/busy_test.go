@@ -64,3 +64,33 @@ func TestWhatMayHaveHappenedIsNotRepeatedAsIfTheHostWereBusy(t *testing.T) {
 		})
 	}
 }
+
+func TestABusyHostDoesNotCostTheCallThatRemovesAVM(t *testing.T) {
+	t.Parallel()
+	for _, call := range []string{
+		"GET matcher/running", "POST matcher/stop", "DELETE matcher/unregister", "GET network/portforwards",
+		"POST storage/accessible", "POST storage/destroy", "POST storage/info",
+	} {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, 1)
+			p := s.daemon().provider()
+			if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil {
+				t.Fatal(err)
+			}
+			id := s.fault(fakeatomos.Fault{Call: call, Times: 3, Effect: fakeatomos.Refuse, Status: http.StatusServiceUnavailable})
+			before := s.calls(call)
+			if _, err := p.DeleteVM(within(t, soon), &rpc.DeleteVMRequest{
+				ClientUid: owner, Host: "host-1", VmName: "vm-1", ForceAfter: timestampOrNil(time.Now().Add(time.Minute)),
+			}); err != nil {
+				t.Error(err)
+			}
+			if n := s.calls(call) - before; n < 4 {
+				t.Errorf("%d calls, want those that were refused and one more", n)
+			}
+			s.fake.RemoveFaults(id)
+			p.deleteVM(t, "host-1", "vm-1", time.Time{})
+			s.wantNothingLeft("network cluster")
+		})
+	}
+}

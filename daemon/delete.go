@@ -32,18 +32,18 @@ type deleting struct {
 // come from anywhere and any number of times.
 func (d *deleting) run(ctx context.Context) (remaining []string, err error) {
 	for absent, tries := 0, 0; ; {
-		seen, err := d.look(ctx)
+		seen, err := patiently(ctx, d.look)
 		if err != nil {
 			return nil, err
 		}
 		vms := seen.named(d.name)
 		var volumes []c4.Volume
 		if len(vms) == 0 {
-			if volumes, err = d.lookVolumes(ctx); err != nil {
+			if volumes, err = patiently(ctx, d.lookVolumes); err != nil {
 				return nil, err
 			}
 			if volumes = volumesOf(d.name, volumes); len(volumes) == 0 && absent > 0 {
-				if volumes, err = d.stillThere(ctx, d.known); err != nil {
+				if volumes, err = patiently(ctx, func(ctx context.Context) ([]c4.Volume, error) { return d.stillThere(ctx, d.known) }); err != nil {
 					return nil, err
 				}
 			}
@@ -56,9 +56,9 @@ func (d *deleting) run(ctx context.Context) (remaining []string, err error) {
 			}
 			tries++
 			if len(vms) > 0 {
-				remaining, err = d.removeVMs(ctx, vms)
+				remaining, err = patiently(ctx, func(ctx context.Context) ([]string, error) { return d.removeVMs(ctx, vms) })
 			} else {
-				err = d.removeVolumes(ctx, volumes)
+				err = patientlyDo(ctx, func(ctx context.Context) error { return d.removeVolumes(ctx, volumes) })
 			}
 			if err != nil || remaining != nil {
 				return remaining, err
