@@ -58,6 +58,8 @@ type program struct {
 	versionPackage string
 	// tags are the build tags, separated by commas.
 	tags string
+	// cgo programs hold C, which takes a compiler, and are static all the same.
+	cgo bool
 	// installable programs are taken from KUBEBUILDER_ASSETS when they are there.
 	installable bool
 }
@@ -83,8 +85,11 @@ var programs = map[string]program{
 	ContainerdShim: containerd("containerd-shim-runc-v2"),
 	Ctr:            containerd("ctr"),
 	Crictl:         {pins: "cri-tools", pkg: "sigs.k8s.io/cri-tools/cmd/crictl", module: "sigs.k8s.io/cri-tools"},
-	Flannel:        {pins: "flannel", pkg: "github.com/flannel-io/flannel", module: "github.com/flannel-io/flannel"},
-	Kind:           {pins: "kind", pkg: "sigs.k8s.io/kind", module: "sigs.k8s.io/kind"},
+	Flannel: {
+		pins: "flannel", pkg: "github.com/flannel-io/flannel", module: "github.com/flannel-io/flannel",
+		tags: "netgo,osusergo", cgo: true, // its UDP backend is in C
+	},
+	Kind: {pins: "kind", pkg: "sigs.k8s.io/kind", module: "sigs.k8s.io/kind"},
 }
 
 const (

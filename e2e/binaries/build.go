@@ -55,6 +55,9 @@ func (p program) build(ctx context.Context, name string) (*build, error) {
 		return nil, err
 	}
 	b.ldflags = ldflags(p.versionPackage, b.version)
+	if b.cgo {
+		b.ldflags += " -linkmode=external -extldflags=-static"
+	}
 
 	sums, err := os.ReadFile(filepath.Join(b.dir, "go.sum"))
 	if err != nil {
@@ -129,6 +132,9 @@ func (b *build) run(ctx context.Context, progress io.Writer) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", b.tags, "-ldflags", b.ldflags, "-o", unfinished, b.pkg)
 	cmd.Dir = b.dir
 	cmd.Env = Environment()
+	if b.cgo {
+		cmd.Env = append(cmd.Env, "CGO_ENABLED=1")
+	}
 	cmd.Stdout, cmd.Stderr = &output, &output
 	// The whole group: the compilers are go's children, not ours.
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
