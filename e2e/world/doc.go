@@ -10,8 +10,10 @@
 // kube-controller-manager that a plane without nodes needs, and Cluster API's
 // three managers. Each controller acts as the service account, and with the
 // permissions, that its manifests give it. Their webhooks are called by URL, and
-// in use when Up returns. An existing plane is any kubeconfig: nothing is
-// started or installed, and the accessors are the same. A test that needs only
+// in use when Up returns. On kind there is a cluster in Docker, with all that as users
+// have it: Deployments, webhooks behind Services, the shipped permissions; what is
+// outside of a cluster there, daemons and hosts, is so here. An existing plane is any
+// kubeconfig: nothing is started or installed, and the accessors are the same. A test that needs only
 // an API server has [StartAPIServer].
 //
 // Nothing but Linux and Go is needed: programs that are not installed are built
@@ -19,6 +21,11 @@
 // that no other world uses, but for webhooks, whose upstream servers listen on
 // all addresses. Every process dies with the one that started it, however that
 // one ends, and the state that a killed one leaves is removed by the next.
+//
+// A world with containers, on kind or with guests that are containers, needs Docker as
+// well. It makes a Docker network, elemento-N, and has its addresses there instead of
+// loopback ones, so that pods and guests reach daemons, hosts and each other. With its
+// network goes all that is on it.
 //
 // For those who break things: what is proxied can be cut ([World.Partition]) and
 // slowed, processes are killed, stopped and paused ([World.Process]) and come back

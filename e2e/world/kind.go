@@ -97,7 +97,10 @@ func (k *kindCluster) create(ctx context.Context, network *dockerNetwork, option
 	for {
 		err := network.clear(ctx)
 		select {
-		case <-made:
+		case failed := <-made:
+			if failed == nil { // made after all
+				err = errors.Join(err, network.clear(ctx))
+			}
 			return errors.Join(context.Cause(ctx), err)
 		case <-again.C:
 		}

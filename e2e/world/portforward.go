@@ -43,7 +43,7 @@ func (w *World) forwardDiagnostics(ctx context.Context, m *Manager) (url string,
 	go func() { ended <- forwarder.ForwardPorts() }()
 	end = func() {
 		close(stop)
-		<-ended
+		_ = <-ended // what was asked for has been answered
 	}
 	select {
 	case <-ready:

@@ -40,6 +40,10 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
+	if image := os.Getenv(abandoned); image != "" {
+		fmt.Fprintln(os.Stderr, abandon(image))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
