@@ -32,9 +32,7 @@ func (v *NoLivingDeleted) Judged() (int, string) { return v.judged, "" }
 // Observe implements [Validator].
 func (v *NoLivingDeleted) Observe(e Event) []Violation {
 	found := v.pass(e)
-	if s := v.observe(e); s.machine != nil && !s.machine.gone.IsZero() {
-		v.forget(v.now.Add(-kept))
-	}
+	v.observe(e)
 	if e.Kind != fake.VM {
 		return found
 	}

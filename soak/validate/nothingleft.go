@@ -71,10 +71,7 @@ func (v *NothingLeft) Observe(e Event) []Violation {
 	switch e.Kind {
 	case fake.Object:
 		v.recorded = true
-		s := v.observe(e)
-		if s.cleanup != nil && !s.cleanup.gone.IsZero() || s.machine != nil && !s.machine.gone.IsZero() {
-			v.forget(v.now.Add(-kept))
-		}
+		v.observe(e)
 		v.look(v.now)
 	case fake.Host:
 		v.host(e)

@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -81,31 +82,28 @@ type cluster struct {
 	endpoint                    history.Endpoint
 }
 
-// seen is what an event was about: one of them, or none.
-type seen struct {
-	machine *machine
-	cleanup *cleanup
-	cluster *cluster
-}
+// kept is for how long what has ended is remembered.
+const kept = 15 * time.Minute
 
-// observe takes down an event of kind object.
-func (o *objects) observe(e Event) (s seen) {
+// observe takes down an event of kind object, and returns the cleanup that it is
+// about, if it is about one.
+func (o *objects) observe(e Event) *cleanup {
 	if e.Kind != fake.Object {
-		return s
+		return nil
 	}
 	switch e.Event {
 	case "recorded":
 		o.recorders++
-		return s
+		return nil
 	case "unrecorded":
 		if o.recorders--; o.recorders == 0 {
 			o.blind = e.Time
 		}
-		return s
+		return nil
 	}
 	object, err := history.ObjectOf(e)
 	if err != nil {
-		return s
+		return nil
 	}
 	if o.machines == nil {
 		o.machines, o.cleanups, o.clusters, o.byVM = map[string]*machine{}, map[string]*cleanup{}, map[string]*cluster{}, map[string][]*machine{}
@@ -114,33 +112,26 @@ func (o *objects) observe(e Event) (s seen) {
 	at := life{created: object.Metadata.CreationTimestamp, deleting: object.Metadata.DeletionTimestamp}
 	if e.Event == "deleted" {
 		at.gone = e.Time
+		o.forget(e.Time.Add(-kept))
 	}
 	switch object.Kind {
 	case "ElementoMachine":
-		s.machine = o.machines[uid]
-		if s.machine == nil {
-			s.machine = &machine{}
-			o.machines[uid] = s.machine
+		m := o.machines[uid]
+		if m == nil {
+			m = &machine{}
+			o.machines[uid] = m
 		}
-		o.machine(s.machine, object, at, e)
+		o.machine(m, object, at, e)
 	case "ElementoCleanup":
 		spec := object.Spec
-		s.cleanup = o.cleanups[uid]
-		if s.cleanup == nil {
-			s.cleanup = &cleanup{}
-			o.cleanups[uid] = s.cleanup
-		}
-		*s.cleanup = cleanup{at, object.Key(), spec.VMName, spec.Host, spec.NetworkName, spec.ForwardPort, e}
+		c := &cleanup{at, object.Key(), spec.VMName, spec.Host, spec.NetworkName, spec.ForwardPort, e}
+		o.cleanups[uid] = c
+		return c
 	case "ElementoCluster":
 		spec := object.Spec
-		s.cluster = o.clusters[uid]
-		if s.cluster == nil {
-			s.cluster = &cluster{}
-			o.clusters[uid] = s.cluster
-		}
-		*s.cluster = cluster{at, object.Key(), spec.Network.Name, spec.EndpointHost, spec.Network.Managed.CIDR != "", spec.ControlPlaneEndpoint}
+		o.clusters[uid] = &cluster{at, object.Key(), spec.Network.Name, spec.EndpointHost, spec.Network.Managed.CIDR != "", spec.ControlPlaneEndpoint}
 	}
-	return s
+	return nil
 }
 
 func (o *objects) machine(m *machine, object history.Object, at life, e Event) {
@@ -198,9 +189,6 @@ func (o *objects) forget(before time.Time) {
 			}
 		}
 	}
-	for uid, c := range o.cleanups {
-		if !c.gone.IsZero() && c.gone.Before(before) {
-			delete(o.cleanups, uid)
-		}
-	}
+	maps.DeleteFunc(o.cleanups, func(_ string, c *cleanup) bool { return !c.gone.IsZero() && c.gone.Before(before) })
+	maps.DeleteFunc(o.clusters, func(_ string, c *cluster) bool { return !c.gone.IsZero() && c.gone.Before(before) })
 }

@@ -31,9 +31,8 @@ func (v *OneVM) Judged() (int, string) { return v.judged, "" }
 // Observe implements [Validator].
 func (v *OneVM) Observe(e Event) []Violation {
 	found := v.pass(e)
-	if s := v.observe(e); s.cleanup != nil && !s.cleanup.gone.IsZero() {
-		v.released(s.cleanup)
-		v.forget(v.now.Add(-kept))
+	if c := v.observe(e); c != nil && !c.gone.IsZero() {
+		v.released(c)
 	}
 	if e.Kind != fake.VM {
 		return found
@@ -58,9 +57,6 @@ func (v *OneVM) Observe(e Event) []Violation {
 	}
 	return found
 }
-
-// kept is for how long what has ended is remembered.
-const kept = 15 * time.Minute
 
 // judge decides about several VMs that were there at a time.
 func (v *OneVM) judge(at time.Time, all []Event) []Violation {

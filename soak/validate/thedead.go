@@ -34,9 +34,7 @@ func (v *NothingForTheDead) Judged() (int, string) { return v.judged, "" }
 // Observe implements [Validator].
 func (v *NothingForTheDead) Observe(e Event) []Violation {
 	found := v.pass(e)
-	if s := v.observe(e); s.machine != nil && !s.machine.gone.IsZero() {
-		v.forget(v.now.Add(-kept))
-	}
+	v.observe(e)
 	vm := e.VM
 	if e.Kind == fake.Volume {
 		vm = vmOfVolume(e.Name)
