@@ -34,21 +34,25 @@ func (w *World) forwardDiagnostics(ctx context.Context, m *Manager) (url string,
 	}
 	at := clients.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("portforward").URL()
 	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, at)
-	stop, ready, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	stop, ready, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var said bytes.Buffer
 	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", diagnosticsPort)}, stop, ready, io.Discard, &said)
 	if err != nil {
 		return "", nil, err
 	}
-	go func() { ended <- forwarder.ForwardPorts() }()
+	var failed error
+	go func() {
+		defer close(ended)
+		failed = forwarder.ForwardPorts()
+	}()
 	end = func() {
 		close(stop)
-		_ = <-ended // what was asked for has been answered
+		<-ended
 	}
 	select {
 	case <-ready:
-	case err := <-ended:
-		return "", nil, errors.Join(fmt.Errorf("reaching pod %s: %w", pod.Name, err), errors.New(said.String()))
+	case <-ended:
+		return "", nil, errors.Join(fmt.Errorf("reaching pod %s: %w", pod.Name, failed), errors.New(said.String()))
 	case <-ctx.Done():
 		end()
 		return "", nil, context.Cause(ctx)
