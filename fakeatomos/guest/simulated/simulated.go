@@ -2,7 +2,8 @@
 // all that their surroundings can see, without running one: a guest reads its
 // seed as cloud-init and kubeadm do, joins over the network from its own
 // address, and its control planes serve an API and etcd there. What it needs
-// comes from its seed and its network alone.
+// comes from its seed and its network alone. Of the commands of a seed it runs
+// kubeadm, and before it curl (curl.go); all others are as if they had been.
 //
 // # Virtual IPs
 //

@@ -1,6 +1,7 @@
 package kubeapi
 
 import (
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,7 +14,8 @@ import (
 
 // This file is the little of a controller manager, scheduler and kubelet that
 // Cluster API can tell from its absence. It works inside the write that makes
-// it necessary: there is nothing that runs while nothing happens.
+// it necessary: there is nothing that runs while nothing happens. What becomes of
+// Deployments is in workloads.go.
 
 // settleLocked completes an object on its way into the store.
 func (s *Store) settleLocked(r *resource, object content) {
@@ -32,6 +34,8 @@ func (s *Store) settleLocked(r *resource, object content) {
 		node, _, _ := unstructured.NestedString(object, "spec", "nodeName")
 		phase, _, _ := unstructured.NestedString(object, "status", "phase")
 		switch {
+		case phase == string(corev1.PodRunning) && meta["deletionTimestamp"] != nil:
+			object["status"] = endedPod(object["status"])
 		case phase != "" && phase != string(corev1.PodPending):
 		case node == "" || s.objects[nodes][key{name: node}] == nil:
 			object["status"] = content{"phase": string(corev1.PodPending)}
@@ -39,6 +43,9 @@ func (s *Store) settleLocked(r *resource, object content) {
 			object["status"] = runningPod()
 		}
 	case deployments:
+		if meta["namespace"] != metav1.NamespaceSystem {
+			break
+		}
 		replicas := int64(1)
 		switch wanted, _, _ := unstructured.NestedFieldNoCopy(object, "spec", "replicas"); wanted := wanted.(type) {
 		case int64:
@@ -86,6 +93,20 @@ func (s *Store) reactLocked(c change) {
 		}
 	case c.resource == secrets && c.kind == watch.Added:
 		s.sweepTokensLocked()
+	case c.resource == deployments && c.kind == watch.Deleted:
+		s.collectLocked(replicaSets, c.current)
+	case c.resource == replicaSets && c.kind == watch.Deleted:
+		s.collectLocked(pods, c.current)
+	}
+	if c.resource == deployments || c.resource == pods || c.resource == nodes {
+		s.workLocked()
+	}
+}
+
+// collectLocked deletes what an object that is gone controlled.
+func (s *Store) collectLocked(r *resource, owner *record) {
+	for _, owned := range s.ownedLocked(r, read[metav1.PartialObjectMetadata](owner)) {
+		_, _ = s.deleteLocked(r, owned.key, metav1.Preconditions{}, false)
 	}
 }
 
@@ -120,6 +141,22 @@ func (s *Store) sweepTokensLocked() {
 			_, _ = s.deleteLocked(secrets, found.key, metav1.Preconditions{}, false)
 		}
 	}
+}
+
+// endedPod is what becomes of the status of a pod that ends while it is held.
+func endedPod(status any) content {
+	ended := content{}
+	if status, ok := status.(content); ok {
+		maps.Copy(ended, status)
+	}
+	ended["phase"] = string(corev1.PodSucceeded)
+	conditions, _ := ended["conditions"].([]any)
+	for _, condition := range conditions {
+		if c, ok := condition.(content); ok && (c["type"] == string(corev1.PodReady) || c["type"] == string(corev1.ContainersReady)) {
+			c["status"], c["reason"] = string(corev1.ConditionFalse), "PodCompleted"
+		}
+	}
+	return ended
 }
 
 func runningPod() content {

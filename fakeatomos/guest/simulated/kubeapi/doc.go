@@ -6,5 +6,6 @@
 // It differs from the real thing where a client of Cluster API cannot tell, or
 // where this list says so: objects are not defaulted and barely validated; an
 // apply patch merges and tracks no field owners; a list is never cut into
-// pages; there are no custom resources, no admission and no scheduler.
+// pages; there are no custom resources and no admission. Deployments have Pods, which
+// have places and no containers (workloads.go).
 package kubeapi

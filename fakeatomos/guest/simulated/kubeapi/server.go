@@ -300,9 +300,9 @@ func (s *Server) delete(c *call, collection bool) error {
 	return nil
 }
 
-// evict deletes the pod: disruption budgets hold nothing back here.
+// evict deletes the pod, unless a disruption budget holds it back.
 func (s *Server) evict(c *call) error {
-	if _, err := s.Store.delete(pods, c.key, metav1.Preconditions{}, c.dryRun); err != nil {
+	if err := s.Store.evict(c.key, c.dryRun); err != nil {
 		return err
 	}
 	writeJSON(c.w, http.StatusCreated, metav1.Status{TypeMeta: statusType, Status: metav1.StatusSuccess})

@@ -151,7 +151,7 @@ func TestFinalizersHoldAnObject(t *testing.T) {
 func TestStatusHasAnEndpointOfItsOwn(t *testing.T) {
 	t.Parallel()
 	_, client := serve(t, "")
-	deployments := client.AppsV1().Deployments("default")
+	deployments := client.AppsV1().Deployments(metav1.NamespaceSystem)
 	made, err := deployments.Create(t.Context(), &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "d"}, Spec: appsv1.DeploymentSpec{Replicas: new(int32(3))},
 	}, metav1.CreateOptions{})

@@ -80,6 +80,10 @@ type Store struct {
 	forgotten uint64
 	// changed is closed, and replaced, at each change.
 	changed chan struct{}
+	// working tells that workLocked is, and workMore that it has to look again; made
+	// is how many Pods it has made.
+	working, workMore bool
+	made              uint32
 }
 
 // NewStore returns a store with the namespaces that every cluster has.
@@ -290,11 +294,20 @@ func (s *Store) create(r *resource, k key, object content, dryRun bool) (*record
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.freshLocked(r, k, object); err != nil {
+		return nil, err
+	}
+	return s.commitLocked(r, change{kind: watch.Added}, k, object, dryRun)
+}
+
+// freshLocked completes an object that is to be created, if it can be.
+func (s *Store) freshLocked(r *resource, k key, object content) error {
+	meta := metadataOf(object)
 	if s.objects[r][k] != nil {
-		return nil, apierrors.NewAlreadyExists(r.groupResource(), k.name)
+		return apierrors.NewAlreadyExists(r.groupResource(), k.name)
 	}
 	if r.namespaced && s.objects[namespaces][key{name: k.namespace}] == nil {
-		return nil, apierrors.NewNotFound(namespaces.groupResource(), k.namespace)
+		return apierrors.NewNotFound(namespaces.groupResource(), k.namespace)
 	}
 	meta["name"] = k.name
 	if r.namespaced {
@@ -308,7 +321,7 @@ func (s *Store) create(r *resource, k key, object content, dryRun bool) (*record
 	delete(meta, "deletionTimestamp")
 	delete(meta, "selfLink")
 	s.settleLocked(r, object)
-	return s.commitLocked(r, change{kind: watch.Added}, k, object, dryRun)
+	return nil
 }
 
 // update replaces an object by what change makes of it. An object that is
@@ -377,6 +390,9 @@ func (s *Store) deleteLocked(r *resource, k key, only metav1.Preconditions, dryR
 	}
 	meta["deletionTimestamp"] = time.Now().UTC().Format(time.RFC3339)
 	meta["deletionGracePeriodSeconds"] = int64(0)
+	if r == pods {
+		s.settleLocked(r, object)
+	}
 	return s.commitLocked(r, change{kind: watch.Modified, old: old}, k, object, dryRun)
 }
 
