@@ -24,12 +24,13 @@ func config(s *suite.Site) *clusterctl.E2EConfig {
 	intervals := map[string][]string{
 		"default/wait-resource-versions-become-stable": {"2m", "15s"},
 		"default/wait-resource-versions-remain-stable": {"2m", "5s"},
-		"default/check-machines-stable":                {"30s", "5s"},
+		"default/check-machines-stable":                {"15s", "1s"},
 	}
 	for _, wait := range []string{
 		"wait-cluster", "wait-control-plane", "wait-worker-nodes", "wait-machine-pool-nodes", "wait-nodes-ready",
 		"wait-delete-cluster", "wait-machine-upgrade", "wait-control-plane-upgrade", "wait-machine-deployment-upgrade",
 		"wait-machine-remediation", "wait-machines", "wait-machine-provisioned",
+		"wait-deployment-available", "wait-machine-deleted",
 	} {
 		intervals["default/"+wait] = []string{"5m", "500ms"}
 	}
@@ -89,18 +90,6 @@ func upgrade(flavor string, controlPlanes, workers int64) func(*suite.Site) {
 			}
 		})
 	}
-}
-
-func adoption(s *suite.Site) {
-	upstream.KCPAdoptionSpec(context.Background(), func() upstream.KCPAdoptionSpecInput {
-		return upstream.KCPAdoptionSpecInput{
-			E2EConfig:              config(s),
-			ClusterctlConfigPath:   s.Clusterctl,
-			BootstrapClusterProxy:  s.Proxy,
-			ArtifactFolder:         artifacts(s, "kcp-adoption"),
-			InfrastructureProvider: &s.Provider,
-		}
-	})
 }
 
 func scale(s *suite.Site) {
