@@ -144,7 +144,7 @@ func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 	}
 	t.digest, t.seen = digest, next
 	for name, e := range t.expected {
-		if e.met(next.vms[name]) || time.Since(e.since) > expectation {
+		if e.met(next.vms[name]) {
 			delete(t.expected, name)
 		}
 	}
@@ -287,8 +287,12 @@ func (t *tenant) pace(took time.Duration) (time.Duration, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	youngest := expectation
-	for _, e := range t.expected {
-		youngest = min(youngest, time.Since(e.since))
+	for name, e := range t.expected {
+		if since := time.Since(e.since); since < expectation {
+			youngest = min(youngest, since)
+		} else {
+			delete(t.expected, name) // also while the host does not answer
+		}
 	}
 	switch {
 	case len(t.expected) > 0:
