@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -200,7 +201,7 @@ func takeLog(dir string) (_ *os.File, err error) {
 }
 
 func clear(dir string) error {
-	for _, pattern := range []string{"report.html", "report.json", "report.xml", "audit.log", "audit-*.jsonl", "*-workers.yaml", "specs-left-out.txt", "clusterctl", "clusterctl.yaml", "history", "logs", "manifests", "repository", "artifacts", "tmp"} {
+	for _, pattern := range []string{"report.html", "report.json", "report.xml", "audit.log", "audit-*.jsonl", "*-workers.yaml", "clusterctl", "clusterctl.yaml", "history", "logs", "manifests", "repository", "artifacts", "tmp"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return err
@@ -388,6 +389,9 @@ func (s *Site) environment(ctx context.Context) reports.Environment {
 		e.Settings = append(e.Settings,
 			reports.Setting{Name: "Cluster API's reconcile limit", Value: limit},
 			reports.Setting{Name: "Daemons", Value: fmt.Sprint(len(s.World.Endpoints()))})
+		for _, name := range slices.Sorted(maps.Keys(s.options.World.Features)) {
+			e.Settings = append(e.Settings, reports.Setting{Name: "Cluster API's " + name, Value: s.options.World.Features[name]})
+		}
 	}
 	e.Versions = append(e.Versions, s.versions()...)
 	return e
