@@ -41,10 +41,7 @@ func inContainer(ctx context.Context, from, to string, do func(container) error)
 	if err := do(c); err != nil {
 		return err
 	}
-	return docker(ctx, nil, nil, "commit",
-		"--change", `ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]`,
-		"--change", `ENV container=docker`, "--change", `STOPSIGNAL SIGRTMIN+3`, "--change", `CMD []`,
-		c.id, to)
+	return docker(ctx, nil, nil, "commit", c.id, to)
 }
 
 // run runs a shell script in the container.

@@ -90,7 +90,7 @@ systemctl enable containerd.service kubelet.service undo-mount-hacks.service fit
 	cloud-init-local.service cloud-init.service cloud-config.service cloud-final.service
 systemctl mask systemd-binfmt.service systemd-udevd.service
 mkdir -p /etc/kubernetes/manifests /var/log
-cp /usr/lib/cni/* /opt/cni/bin/
+ln -s /usr/lib/cni/* /opt/cni/bin/
 ctr oci spec | jq 'del(.process.rlimits)' >/etc/containerd/cri-base.json
 `
 
@@ -199,7 +199,7 @@ exit 1
 	stopContainerd = `
 pid=$(cat /tmp/containerd.pid)
 kill "$pid"
-while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+while readlink "/proc/$pid/exe" >/dev/null; do sleep 0.1; done
 rm /tmp/containerd.*
 `
 )
