@@ -170,10 +170,10 @@ rules:
   - {group: "", resources: [events]}
   - {group: events.k8s.io}
 - level: None
-  userGroups: ["system:serviceaccounts", "system:masters"]
+  userGroups: ["system:serviceaccounts", "system:masters", "kubeadm:cluster-admins", "system:nodes"]
   verbs: [get, list, watch]
 - level: None
-  users: ["system:apiserver", "system:kube-controller-manager"]
+  users: ["system:apiserver", "system:kube-controller-manager", "system:kube-scheduler"]
 - level: None
   nonResourceURLs: ["/healthz*", "/livez*", "/readyz*", "/version"]
 - level: Metadata

@@ -39,7 +39,7 @@ func (w *World) deploy(ctx context.Context, providers []Provider) error {
 		return err
 	}
 	for i, c := range deployed {
-		if err := w.available(ctx, c.deployment); err != nil {
+		if err := w.available(ctx, client.ObjectKeyFromObject(c.deployment)); err != nil {
 			return errors.Join(err, w.kind.keepLogs(w.dir))
 		}
 		for n := range max(providers[i].Replicas, 1) {
@@ -136,10 +136,9 @@ func (c *components) runs(p Provider) error {
 
 // available waits until a Deployment has as many pods as it should, all ready. When
 // they are not in time, the error says what the pods wait for.
-func (w *World) available(ctx context.Context, deployment *appsv1.Deployment) error {
+func (w *World) available(ctx context.Context, key client.ObjectKey) error {
 	ctx, cancel := context.WithTimeout(ctx, awaited)
 	defer cancel()
-	key := client.ObjectKeyFromObject(deployment)
 	err := eventually(ctx, fmt.Sprintf("Deployment %s is not available yet", key), func(ctx context.Context) (bool, error) {
 		d := &appsv1.Deployment{}
 		if err := w.client.Get(ctx, key, d); err != nil {

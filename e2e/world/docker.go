@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 
@@ -52,3 +53,14 @@ func askEngine(ctx context.Context) (engine, error) {
 // lacksSysResource tells whether containers lack CAP_SYS_RESOURCE: where `make docker`
 // has found that, it has given the engine the runtime of e2e/docker/runtime.
 func (e engine) lacksSysResource() bool { return e.DefaultRuntime == "elemento" }
+
+// dockerEnvironment is what of our environment says where the Docker Engine is.
+func dockerEnvironment() []string {
+	var env []string
+	for _, name := range []string{"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}

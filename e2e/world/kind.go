@@ -47,6 +47,11 @@ func (w *World) startKind(ctx context.Context, image string) error {
 	if err != nil {
 		return err
 	}
+	policy, err := w.state.write("audit-policy.yaml", []byte(auditPolicy))
+	if err != nil {
+		return err
+	}
+	audit(config, policy)
 	k := &kindCluster{name: w.network.name, provider: cluster.NewProvider(cluster.ProviderWithDocker())}
 	w.kubeconfig = w.state.path("kubeconfig", "admin")
 	options := []cluster.CreateOption{
@@ -64,7 +69,10 @@ func (w *World) startKind(ctx context.Context, image string) error {
 		return fmt.Errorf("reading the kubeconfig of the kind cluster: %w", err)
 	}
 	reached.QPS = -1
-	return w.connect(reached)
+	if err := w.connect(reached); err != nil {
+		return err
+	}
+	return w.followAudit(ctx)
 }
 
 // create makes the cluster. The library knows no context: where it ends, what the

@@ -225,7 +225,7 @@ func (w *World) Config() *rest.Config { return rest.CopyConfig(w.config) }
 func (w *World) AdminKubeconfig() string { return w.kubeconfig }
 
 // AuditLogPath is the path of the API server's audit log, one JSON object a
-// line, without the content of requests; empty but on an embedded plane.
+// line, without the content of requests; empty on an existing plane.
 func (w *World) AuditLogPath() string { return w.auditLog }
 
 // Addresses are the loopback addresses that are this world's own. The plane

@@ -138,8 +138,14 @@ func controlPlane(replicas int32) *controlplanev1.KubeadmControlPlane {
 
 func TestEveryControllerAndWebhookOfAWorldWorks(t *testing.T) {
 	t.Parallel()
+	worksWhole(t, up(t, Options{QuickReconciles: true}))
+}
+
+// worksWhole sees every controller and webhook of Cluster API's work in a world, and
+// users known by their certificates.
+func worksWhole(t *testing.T, w *World) {
+	t.Helper()
 	ctx := testContext(t)
-	w := up(t, Options{QuickReconciles: true})
 	c := connect(t, w.AdminKubeconfig())
 
 	kcp := controlPlane(3)

@@ -1,0 +1,115 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
+)
+
+func TestAWorldOnKindIsWhatUsersHaveAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	image := nodeOrSkip(t)
+	ctx := testContext(t)
+	w, err := Up(ctx, Options{
+		Plane: PlaneKind, NodeImage: image, QuickReconciles: true, Dir: t.TempDir(), Progress: t.Output(),
+		Elemento: &Elemento{AtomOS: AtomOS{Hosts: 2}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := func() {
+		if err := w.Down(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(down)
+	managers := []string{binaries.ClusterAPICore, binaries.KubeadmBootstrap, binaries.KubeadmControlPlane, ElementoProvider}
+
+	worksWhole(t, w)
+
+	t.Run("managers are Deployments, of which metrics and logs are there", func(t *testing.T) {
+		for _, name := range managers {
+			m := w.Manager(name)
+			if m == nil || m.Process != nil || w.Process(name) != nil {
+				t.Errorf("%s is not in a pod: %+v", name, m)
+				continue
+			}
+			if err := w.client.Get(ctx, m.deployment, &appsv1.Deployment{}); err != nil {
+				t.Error(err)
+			}
+			families, err := w.Metrics(ctx, name)
+			if err != nil {
+				t.Errorf("the metrics of %s: %v", name, err)
+			} else if families["controller_runtime_reconcile_total"] == nil {
+				t.Errorf("%s does not tell its loops", name)
+			}
+			see(t, ctx, "a line in the log of "+name, func(context.Context) (bool, error) {
+				content, err := os.ReadFile(w.Log(name))
+				return strings.Contains(string(content), "\n"), err
+			})
+		}
+	})
+	t.Run("our webhook refuses, and our manager reaches the daemons", func(t *testing.T) {
+		template := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{
+			"slots": int64(1), "memoryMiB": int64(1024), "image": "an-image", "bootVolume": map[string]any{"sizeGiB": int64(1)},
+		}}}}}
+		template.SetGroupVersionKind(schema.GroupVersionKind{Group: "infrastructure.cluster.x-k8s.io", Version: "v1beta1", Kind: "ElementoMachineTemplate"})
+		template.SetNamespace("default")
+		template.SetName("a-template")
+		if err := w.client.Create(ctx, template); err != nil {
+			t.Fatal(err)
+		}
+		if err := unstructured.SetNestedField(template.Object, int64(2048), "spec", "template", "spec", "memoryMiB"); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.client.Update(ctx, template); !apierrors.IsInvalid(err) {
+			t.Errorf("a template that is changed: %v; want it refused", err)
+		}
+		for _, endpoint := range w.Endpoints() {
+			host, _, err := net.SplitHostPort(endpoint)
+			if err != nil || !w.network.own().Contains(netip.MustParseAddr(host)) {
+				t.Errorf("a daemon is at %s, where pods do not reach it (%v)", endpoint, err)
+			}
+		}
+	})
+	t.Run("the end of a manager is told", func(t *testing.T) {
+		if err := w.Err(); err != nil {
+			t.Fatalf("before it was ended: %v", err)
+		}
+		node := w.kind.name + "-control-plane"
+		if _, err := docker(ctx, "exec", node, "sh", "-c",
+			"crictl stop --timeout=0 $(crictl ps --quiet --name=manager --label=io.kubernetes.pod.namespace="+w.Manager(ElementoProvider).Namespace+")"); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-w.Failed():
+		case <-ctx.Done():
+			t.Fatal("nobody is told of a manager that was killed")
+		}
+		if end := (*ExitError)(nil); !errors.As(w.Err(), &end) || end.Name != ElementoProvider {
+			t.Errorf("what is told is %v", w.Err())
+		}
+		if err := w.available(ctx, w.Manager(ElementoProvider).deployment); err != nil {
+			t.Errorf("it does not come back: %v", err)
+		}
+	})
+	name := w.network.name
+	down()
+	if left := ofNetwork(t, name); left != "" {
+		t.Errorf("there is still %s", left)
+	}
+	if _, err := net.InterfaceByName(name); err == nil {
+		t.Errorf("the bridge %s is still there", name)
+	}
+}
