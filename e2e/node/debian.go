@@ -22,6 +22,9 @@ var packages = []string{
 	"systemd", "systemd-sysv", "hostname", "kmod", "mount", "util-linux", "procps", "e2fsprogs", "ca-certificates", "jq", "pigz",
 	"iproute2", "iptables", "nftables", "conntrack", "ebtables", "ipset", "ethtool", "socat",
 	"runc", "containernetworking-plugins", "cloud-init",
+	// A package that cloud-init needs names it by what it provides, which debootstrap
+	// does not follow.
+	"python3-cffi-backend",
 }
 
 // debian is the first stage: Debian from its packages, those of DEBIAN_MIRROR where it

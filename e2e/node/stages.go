@@ -89,7 +89,7 @@ rm -f /lib/systemd/system/multi-user.target.wants/* /etc/systemd/system/*.wants/
 systemctl enable containerd.service kubelet.service undo-mount-hacks.service fit-machine.service \
 	cloud-init-local.service cloud-init.service cloud-config.service cloud-final.service
 systemctl mask systemd-binfmt.service systemd-udevd.service
-mkdir -p /etc/kubernetes/manifests /var/log
+mkdir -p /etc/kubernetes/manifests /var/log /var/lib/cloud/seed/nocloud
 ln -s /usr/lib/cni/* /opt/cni/bin/
 ctr oci spec | jq 'del(.process.rlimits)' >/etc/containerd/cri-base.json
 `
