@@ -52,6 +52,7 @@ type MachineReconciler struct {
 
 	store   store[*infrav1.ElementoMachine]
 	domains domainChoices
+	full    fullHosts
 }
 
 // machineScope is one reconcile of an ElementoMachine.

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,7 +22,7 @@ import (
 // there, nothing is done on any other.
 func (r *MachineReconciler) place(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
 	if s.object.Spec.Host == "" {
-		if result, err := r.placeElsewhere(ctx, s, ""); err != nil || result != nil {
+		if result, err := r.placeElsewhere(ctx, s); err != nil || result != nil {
 			return result, err
 		}
 	}
@@ -29,9 +30,9 @@ func (r *MachineReconciler) place(ctx context.Context, s *machineScope) (*ctrl.R
 	return nil, nil
 }
 
-// placeElsewhere chooses a host other than the given one and writes it down.
-func (r *MachineReconciler) placeElsewhere(ctx context.Context, s *machineScope, than string) (*ctrl.Result, error) {
-	host, wrong, err := r.propose(ctx, s, than)
+// placeElsewhere chooses a host other than the given ones and writes it down.
+func (r *MachineReconciler) placeElsewhere(ctx context.Context, s *machineScope, than ...string) (*ctrl.Result, error) {
+	host, wrong, err := r.propose(ctx, s, than...)
 	if err != nil {
 		return nil, err
 	}
@@ -42,19 +43,19 @@ func (r *MachineReconciler) placeElsewhere(ctx context.Context, s *machineScope,
 	return nil, r.writeHost(ctx, s, host)
 }
 
-// propose asks for a host other than the given one, and than those on which a
+// propose asks for a host other than the given ones, and than those on which a
 // cleanup is about to remove what may be there of this VM. Nothing is written.
-func (r *MachineReconciler) propose(ctx context.Context, s *machineScope, than string) (host string, wrong *problem, err error) {
-	request := &rpc.PlaceVMRequest{Domain: s.object.Spec.Domain, VmName: s.object.Spec.VMName, Spec: vmSpec(s.object, s.infrastructure), Role: rpc.Role_ROLE_WORKER}
-	if than != "" {
-		request.ExcludedHosts = []string{than}
+func (r *MachineReconciler) propose(ctx context.Context, s *machineScope, than ...string) (host string, wrong *problem, err error) {
+	request := &rpc.PlaceVMRequest{
+		Domain: s.object.Spec.Domain, VmName: s.object.Spec.VMName, Spec: vmSpec(s.object, s.infrastructure), Role: rpc.Role_ROLE_WORKER,
+		ExcludedHosts: slices.Clone(than),
 	}
 	cleanups := &infrav1.ElementoCleanupList{}
 	if err := r.Live.List(ctx, cleanups, client.InNamespace(s.object.Namespace)); err != nil {
 		return "", nil, err
 	}
 	for _, c := range cleanups.Items {
-		if c.Spec.VMName == s.object.Spec.VMName && c.Spec.Host != than {
+		if c.Spec.VMName == s.object.Spec.VMName && !slices.Contains(than, c.Spec.Host) {
 			request.ExcludedHosts = append(request.ExcludedHosts, c.Spec.Host)
 		}
 	}
@@ -163,23 +164,25 @@ func (r *MachineReconciler) create(ctx context.Context, s *machineScope) (*ctrl.
 	if s.object.Status.VMUID == "" {
 		r.event(s, corev1.EventTypeNormal, "VMCreated", "EnsureVM", "VM %s is on host %s", s.object.Spec.VMName, s.object.Spec.Host)
 	}
+	r.full.forget(s.object.UID)
 	s.vm = vm
 	return nil, nil
 }
 
 // giveUpHost is for a host that turned out to be full. Another may be tried once
-// this one is proven to have nothing of the VM.
+// this one is proven to have nothing of the VM, and each is tried once.
 func (r *MachineReconciler) giveUpHost(ctx context.Context, s *machineScope, why problem) (*ctrl.Result, error) {
 	full := s.object.Spec.Host
 	setProblem(s.object, infrav1.VMProvisionedCondition, why)
 	if result, err := r.clear(ctx, s); err != nil || result != nil {
 		return result, err
 	}
-	result, err := r.placeElsewhere(ctx, s, full)
+	result, err := r.placeElsewhere(ctx, s, r.full.add(s.object.UID, full)...)
 	if err != nil {
 		return nil, err
 	}
 	if result != nil {
+		r.full.forget(s.object.UID)
 		// Nowhere else either: let the next try choose among all hosts again.
 		setProblem(s.object, infrav1.HostAssignedCondition, why)
 		return result, r.writeHost(ctx, s, "")
