@@ -29,7 +29,7 @@ func main() {
 	)
 	suite.Program{
 		Name: "scenarios", Title: "Failure scenarios", AtomOS: site(), OwnWorld: true, Recorded: true,
-		Variables: map[string]string{"seed": "SEED"},
+		Variables: map[string]string{"seed": "SEED", "name": "NAME"},
 		Flags: func(flags *flag.FlagSet) {
 			flags.StringVar(&names, "name", "*", "scenarios to play, as `patterns` with *, separated by commas")
 			flags.Uint64Var(&seed, "seed", 1, "`seed` of all random choices; each scenario draws from a source of its own")
@@ -44,6 +44,9 @@ func main() {
 					fmt.Printf("%-40s %s\n", s.name, s.does)
 				}
 				os.Exit(0)
+			}
+			if len(chosen) < len(all()) {
+				o.Target = "scenario" // whose report does not take the place of all
 			}
 			o.World.Elemento.Proxied, o.World.Respawn = true, true
 			o.World.Elemento.ManagerArgs = managerArgs()

@@ -46,6 +46,8 @@ type Options struct {
 	Recorded bool
 	// Lasts is how long the suite may take; 4 hours when zero.
 	Lasts time.Duration
+	// Target is the make target that repeats the run, where it is not the suite's own.
+	Target string
 }
 
 // The environment variables that stand in for flags.

@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -10,7 +11,8 @@ import (
 
 // Program is a suite as a command.
 type Program struct {
-	// Name is that of its make target; its report goes to out/Name.
+	// Name is that of its make target, see [Options.Target]; its report goes to
+	// out/Name.
 	Name string
 	// Title is that of its report.
 	Title string
@@ -56,5 +58,5 @@ func (p Program) run(args []string) error {
 			return err
 		}
 	}
-	return Run(p.Title, command(p.Name, p.Variables, args), o, p.Describe)
+	return Run(p.Title, command(cmp.Or(o.Target, p.Name), p.Variables, args), o, p.Describe)
 }
