@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/life"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
@@ -43,7 +44,7 @@ func (s *scenario) answers(ctx context.Context, p1 *reports.Examination) {
 	if log := s.site.World.AuditLogPath(); log != "" {
 		p1.Step("the API server's audit log of Clastix", func() {
 			const name = "audit-clastix.jsonl"
-			requests, err := auditOf(user, log, filepath.Join(s.site.Dir, name))
+			requests, err := auditOf(suite.Clastix, log, filepath.Join(s.site.Dir, name))
 			Expect(err).NotTo(HaveOccurred())
 			var answered []time.Duration
 			refused := 0

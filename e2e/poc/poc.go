@@ -18,9 +18,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
@@ -65,7 +63,7 @@ type scenario struct {
 	site   *suite.Site
 	flavor string
 
-	clastix *clastix
+	clastix client.Client
 	cluster *suite.Cluster
 	// before is what there was on AtomOS, objectsBefore in the namespace.
 	before        inventory.Inventory
@@ -107,7 +105,7 @@ func (s *scenario) apply(ctx context.Context, workers int) {
 		known[l.Machine] = true
 	}
 	s.ordered = append(s.ordered, order{at: time.Now(), known: known})
-	Expect(suite.Apply(ctx, s.clastix.client, user, objects)).To(Succeed())
+	Expect(suite.Apply(ctx, s.clastix, suite.Clastix, objects)).To(Succeed())
 }
 
 // await waits for so many workers, and takes the times of their VMs.
@@ -119,13 +117,7 @@ func (s *scenario) await(ctx context.Context, workers int) {
 // workload reaches the workload cluster with the kubeconfig that Clastix can
 // fetch.
 func (s *scenario) workload(ctx context.Context) client.Client {
-	secret := &corev1.Secret{}
-	Eventually(func() error {
-		return s.clastix.client.Get(ctx, client.ObjectKey{Namespace: s.cluster.Key.Namespace, Name: s.cluster.Key.Name + "-kubeconfig"}, secret)
-	}, "1m", suite.Often).WithContext(ctx).Should(Succeed(), "the kubeconfig, fetched as Clastix")
-	config, err := clientcmd.RESTConfigFromKubeConfig(secret.Data["value"])
-	Expect(err).NotTo(HaveOccurred())
-	c, err := client.New(config, client.Options{})
+	c, err := client.New(s.cluster.Workload(ctx, s.clastix), client.Options{})
 	Expect(err).NotTo(HaveOccurred())
 	return c
 }

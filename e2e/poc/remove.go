@@ -18,7 +18,7 @@ func (s *scenario) remove(ctx context.Context, f4 *reports.Examination) {
 	full, err := s.site.Hosts.Take(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	f4.Step("the manifest's objects deleted as Clastix, the cluster first", func() {
-		s.cluster.Delete(ctx, s.clastix.client)
+		s.cluster.Delete(ctx, s.clastix)
 	})
 	f4.Step("nothing is left on AtomOS", func() {
 		after := s.site.Unchanged(ctx, s.before)

@@ -57,7 +57,7 @@ func (s *scenario) scale(ctx context.Context, f3 *reports.Examination) {
 // condemn has Clastix name the workers that are to go first, the oldest, and
 // returns the names of their VMs.
 func (s *scenario) condemn(ctx context.Context, n int) []string {
-	all := s.cluster.Machines(ctx, s.clastix.client)
+	all := s.cluster.Machines(ctx, s.clastix)
 	slices.SortFunc(all.Workers, func(a, b clusterv1.Machine) int {
 		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
 	})
@@ -68,7 +68,7 @@ func (s *scenario) condemn(ctx context.Context, n int) []string {
 			machine.Annotations = map[string]string{}
 		}
 		machine.Annotations[clusterv1.DeleteMachineAnnotation] = "true"
-		Expect(s.clastix.client.Patch(ctx, &machine, patch)).To(Succeed())
+		Expect(s.clastix.Patch(ctx, &machine, patch)).To(Succeed())
 		vm := &infrav1.ElementoMachine{}
 		Expect(s.site.Admin.Get(ctx, client.ObjectKey{Namespace: machine.Namespace, Name: machine.Spec.InfrastructureRef.Name}, vm)).To(Succeed())
 		names = append(names, vm.Spec.VMName)

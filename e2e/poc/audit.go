@@ -7,31 +7,7 @@ import (
 	"os"
 	"slices"
 	"time"
-
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
-
-// user is the name in Clastix's client certificate.
-const user = "clastix"
-
-// clastix acts as the one who orders clusters: with a client certificate, the
-// permissions of the shipped role in one namespace, and nothing else.
-type clastix struct{ client client.Client }
-
-func newClastix(kubeconfig string, scheme *runtime.Scheme) (*clastix, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("reading Clastix's kubeconfig: %w", err)
-	}
-	config.QPS = -1
-	c, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, fmt.Errorf("connecting as Clastix: %w", err)
-	}
-	return &clastix{client: c}, nil
-}
 
 // request is what the audit log says of one request.
 type request struct {
