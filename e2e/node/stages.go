@@ -123,8 +123,8 @@ func settingFiles(ctx context.Context, p *parts) ([]file, error) {
 	}); err != nil {
 		return nil, err
 	}
-	// kind fills in the pod network of its cluster.
-	network := strings.ReplaceAll(Network, "192.168.0.0/16", "{{ .PodSubnet }}")
+	// kind fills in the pod network of its cluster, where these words ask for it.
+	network := "# would you kindly template this file\n" + strings.ReplaceAll(Network, "192.168.0.0/16", "{{ .PodSubnet }}")
 	files = append(files,
 		file{path: "kind/version", mode: 0o644, content: []byte(p.version)},
 		file{path: "kind/manifests/default-cni.yaml", mode: 0o644, content: []byte(network)})
