@@ -78,6 +78,10 @@ func TestEachCallLeavesOneLineThatSaysWhatCameOfIt(t *testing.T) {
 	if line := l.all[1]; line["lost"] != true || line["outcome"] != "Unavailable" || line["uid"] != nil {
 		t.Errorf("line of a call without an answer is %v", line)
 	}
+	_ = m.SetVMPower(log.IntoContext(t.Context(), l.logger(t, 4)), "host-1", "another-vm", rpc.PowerAction_POWER_ACTION_OFF)
+	if line := l.all[len(l.all)-1]; line["method"] != "SetVMPower" || line["action"] != "POWER_ACTION_OFF" {
+		t.Errorf("line of what was asked of a VM's power is %v", line)
+	}
 	if text, _ := json.Marshal(l.all); strings.Contains(string(text), "secret") {
 		t.Errorf("a line holds a secret: %s", text)
 	}
