@@ -109,6 +109,10 @@ docker-down: ## End the Docker Engine that make docker started, and no other.
 node-image: docker ## Make the images of nodes that are containers; VERSIONS= of those that are pinned.
 	go run ./e2e/node/build $(VERSIONS)
 
+.PHONY: e2e
+e2e: docker programs ## Make, scale and delete a cluster of real nodes, on kind; make node-image first.
+	go run ./e2e/nodes --out $(OUT)/e2e $(ARGS)
+
 ##@ Development
 
 .PHONY: generate

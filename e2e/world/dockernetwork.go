@@ -59,6 +59,16 @@ func (n dockerNetwork) guests() netip.Prefix {
 	return netip.PrefixFrom(n.at(guestAddresses), networkBits+1)
 }
 
+// DockerNetwork is the name of the world's Docker network, which is also that of its kind
+// cluster and what guests are labeled with; empty where nothing of the world is a
+// container.
+func (w *World) DockerNetwork() string {
+	if w.network == nil {
+		return ""
+	}
+	return w.network.name
+}
+
 // needsDocker tells whether anything of a world is a container.
 func (o Options) needsDocker() bool {
 	return o.Plane == PlaneKind || o.Elemento != nil && o.Elemento.Guests == GuestsContainer

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	utilyaml "sigs.k8s.io/cluster-api/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/node"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
+)
+
+func (s *scenario) create(ctx SpecContext) {
+	r := s.site.Report
+	r.Step("a namespace in which Clastix has the shipped role", func() {
+		s.seen.network = s.site.World.DockerNetwork()
+		var err error
+		s.before, err = s.site.Hosts.Take(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		s.clastix = s.site.Clastix(ctx)
+		s.cluster = &suite.Cluster{
+			Site: s.site, ControlPlanes: controlPlanes,
+			Key: client.ObjectKey{Namespace: s.site.Namespace(ctx, "nodes"), Name: "nodes"},
+		}
+	})
+	r.Step("clusterctl generate cluster, applied as Clastix", func() { s.apply(ctx, workers) })
+	r.Step("its API answers", func() { s.connect(ctx) })
+	r.Step("the pod network, applied to it", func() {
+		objects, err := utilyaml.ToUnstructured([]byte(node.Network))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(suite.Apply(ctx, s.workload, suite.Clastix, objects)).To(Succeed())
+	})
+	r.Step(size(controlPlanes, workers)+": Machines Ready, made by cloud-init and kubeadm", func() { s.await(ctx, workers) })
+	r.Step("Nodes Ready", func() { s.nodesReady(ctx, controlPlanes+workers) })
+	r.Step("CoreDNS, kube-proxy and flannel available", func() { s.systemAvailable(ctx, controlPlanes+workers) })
+	r.Evidence(reports.Evidence{Title: "the manifest that was applied", Path: s.cluster.Manifest(workers)},
+		reports.Evidence{Title: "what cloud-init and kubeadm did in each guest", Path: guestsDir})
+}
+
+// apply has Clastix ask for the cluster with so many workers.
+func (s *scenario) apply(ctx context.Context, workers int) {
+	GinkgoHelper()
+	Expect(suite.Apply(ctx, s.clastix, suite.Clastix, s.cluster.Generate(ctx, workers))).To(Succeed())
+}
+
+// connect waits until the API of the cluster answers who has the kubeconfig that
+// Clastix can fetch.
+func (s *scenario) connect(ctx context.Context) {
+	s.reach = s.cluster.Workload(ctx, s.clastix)
+	Eventually(func() (err error) {
+		if s.workload, err = client.New(s.reach, client.Options{}); err != nil {
+			return err
+		}
+		return s.workload.List(ctx, &corev1.NodeList{})
+	}, patience, suite.Often).WithContext(ctx).Should(Succeed())
+}
+
+// nodesReady waits for so many Nodes, all Ready.
+func (s *scenario) nodesReady(ctx context.Context, want int) {
+	GinkgoHelper()
+	nodes := &corev1.NodeList{}
+	Eventually(func(g Gomega) {
+		g.Expect(s.workload.List(ctx, nodes)).To(Succeed())
+		g.Expect(nodes.Items).To(HaveLen(want))
+		g.Expect(suite.ReadyNodes(nodes.Items)).To(Equal(want))
+	}, patience, suite.Often).WithContext(ctx).Should(Succeed())
+	for _, n := range nodes.Items {
+		Expect(n.Status.NodeInfo.KubeletVersion).To(Equal(s.site.KubernetesVersion))
+		Expect(n.Status.NodeInfo.ContainerRuntimeVersion).To(HavePrefix("containerd://"))
+	}
+}
+
+// systemAvailable waits for what a cluster of so many nodes runs itself.
+func (s *scenario) systemAvailable(ctx context.Context, nodes int) {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		dns := &appsv1.Deployment{}
+		g.Expect(s.workload.Get(ctx, client.ObjectKey{Namespace: "kube-system", Name: "coredns"}, dns)).To(Succeed())
+		g.Expect(dns.Status.AvailableReplicas).To(And(BeNumerically(">", 0), Equal(*dns.Spec.Replicas)), "CoreDNS")
+		for _, name := range []client.ObjectKey{{Namespace: "kube-system", Name: "kube-proxy"}, {Namespace: "kube-flannel", Name: "flannel"}} {
+			set := &appsv1.DaemonSet{}
+			g.Expect(s.workload.Get(ctx, name, set)).To(Succeed())
+			g.Expect(set.Status.NumberAvailable).To(Equal(int32(nodes)), fmt.Sprintf("pods of %s", name.Name))
+		}
+	}, patience, suite.Often).WithContext(ctx).Should(Succeed())
+}

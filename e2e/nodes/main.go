@@ -1,0 +1,133 @@
+// Nodes is the suite on real nodes: VMs of the fake AtomOS are system containers that
+// run Debian's cloud-init, kubeadm, containerd and kubelet, and the management cluster is
+// kind's. One cluster of a control plane and two workers comes up, its pods talk from
+// node to node, workers and control planes are scaled, and all of it goes, in Docker as
+// on AtomOS. It answers the criteria F2 and F4 of the checklist for nodes that are real;
+// what F1 and F3 ask for is larger and is asked of simulated ones.
+//
+//	make docker node-image
+//	go run ./e2e/nodes --out out/e2e
+//
+// E2E_PLANE=embedded does it without kind.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
+)
+
+// The cluster that is asked for, and what it is scaled to and back.
+const (
+	controlPlanes     = 1
+	workers           = 2
+	moreWorkers       = 3
+	moreControlPlanes = 3
+)
+
+// patience is how long anything may take here: machines boot, a few at a time, on
+// whatever the engine has to itself.
+const patience = "20m"
+
+func main() {
+	s := &scenario{examined: map[string]bool{}}
+	suite.Program{
+		Name: "e2e", Title: "Real nodes", AtomOS: suite.Trial(), Prepare: prepare,
+		Describe: func(site *suite.Site) {
+			s.site = site
+			Describe("A cluster of real nodes, from manifest to nothing", Ordered, func() {
+				It("comes up", s.create)
+				site.Criterion("F2", s.everyVMHasItsMachine)
+				It("has a network between its nodes", s.talk)
+				It("has its workers scaled", s.scaleWorkers)
+				It("has its control plane scaled", s.scaleControlPlane)
+				site.Criterion("F4", s.remove)
+				AfterAll(s.tidy)
+			})
+			ReportAfterSuite("what is left in Docker", s.nothingInDocker)
+		},
+	}.Main()
+}
+
+// prepare has the suite be about what it is about where nothing else was said.
+func prepare(o *suite.Options) error {
+	a := &o.World.Elemento.AtomOS
+	if o.World.Plane == "" && o.World.Kubeconfig == "" {
+		o.World.Plane = world.PlaneKind
+	}
+	if a.Guests == "" && len(a.Existing) == 0 {
+		a.Guests = world.GuestsContainer
+	}
+	if a.Guests != world.GuestsContainer || o.World.Kubeconfig != "" {
+		return errors.New("this suite looks into its guests, which are containers beside a management plane of its own: leave out --guests, --atomos and --kubeconfig (E2E_GUEST, E2E_ATOMOS, E2E_KUBECONFIG); make poc runs against what is there")
+	}
+	return nil
+}
+
+// scenario is what one step leaves to the next.
+type scenario struct {
+	site    *suite.Site
+	clastix client.Client
+	cluster *suite.Cluster
+	// before is what there was on AtomOS.
+	before inventory.Inventory
+	// reach is how the API of the cluster is reached, workload its client.
+	reach    *rest.Config
+	workload client.Client
+	// examined are the guests into which was looked, by the name of their VM.
+	examined map[string]bool
+	// seen is what there was in Docker of the world.
+	seen traces
+}
+
+// await waits for so many workers, all Machines Ready, and sees that each guest is what
+// it should be.
+func (s *scenario) await(ctx context.Context, workers int) {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		g.Expect(s.site.World.Err()).NotTo(HaveOccurred())
+		machines, err := s.cluster.ListMachines(ctx, s.site.Admin)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(machines.Missing(s.cluster.ControlPlanes, workers)).To(BeEmpty())
+	}, patience, suite.Often).WithContext(ctx).Should(Succeed())
+	s.examineGuests(ctx)
+}
+
+// size is the cluster in words.
+func size(controlPlanes, workers int) string {
+	return fmt.Sprintf("%d control plane(s) and %d workers", controlPlanes, workers)
+}
+
+func (s *scenario) everyVMHasItsMachine(ctx context.Context, f2 *reports.Examination) {
+	f2.Step("VMs on AtomOS, ElementoMachines, Machines and Nodes compared", func() {
+		f2.Figure(s.compare(ctx, workers)...)
+	})
+	f2.Step("each VM is a container", func() {
+		f2.Figure(reports.Figure{Name: "containers of guests", Value: float64(s.everyVMIsAContainer(ctx)), Command: "docker ps"})
+	})
+	f2.Evidence(reports.Evidence{Title: "what cloud-init and kubeadm did in each guest", Path: guestsDir})
+}
+
+// compare demands that AtomOS and Kubernetes tell the same, and returns figures.
+func (s *scenario) compare(ctx context.Context, workers int) []reports.Figure {
+	GinkgoHelper()
+	return s.cluster.Compare(ctx, s.before, s.workload, s.cluster.ControlPlanes+workers,
+		"C4 GET matcher/running, kubectl get machines,elementomachines,nodes")
+}
+
+// tidy removes the cluster where the scenario did not come so far.
+func (s *scenario) tidy(ctx SpecContext) {
+	if s.cluster != nil {
+		s.cluster.Delete(ctx, s.site.Admin)
+	}
+}
