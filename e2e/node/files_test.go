@@ -174,7 +174,7 @@ func TestFlannelsPluginHasTheBridgePluginDoTheWork(t *testing.T) {
 			t.Fatalf("%s: %v: %s", command, err, document)
 		}
 		if err := json.Unmarshal([]byte(`{"cniVersion":"1.0.0","name":"flannel","type":"bridge","bridge":"cni0","isGateway":true,"isDefaultGateway":true,
-			"ipMasq":false,"mtu":1500,"ipam":{"type":"host-local","ranges":[[{"subnet":"192.168.3.1/24"}]],"routes":[{"dst":"192.168.0.0/16"}]}}`), &want); err != nil {
+			"ipMasq":false,"mtu":1500,"ipam":{"type":"host-local","ranges":[[{"subnet":"192.168.3.0/24"}]],"routes":[{"dst":"192.168.0.0/16"}]}}`), &want); err != nil {
 			t.Fatal(err)
 		}
 		if a, b := asJSON(got), asJSON(want); is != command || a != b {
