@@ -154,13 +154,14 @@ var networkTools = []string{
 	"/usr/sbin/nft", "/usr/sbin/conntrack", "/usr/sbin/ipset", "/usr/bin/ip", "/usr/sbin/modprobe", "/usr/bin/cp",
 }
 
-// collect makes an archive of programs with the libraries that they need. The script's
-// arguments are the programs; links are replaced by what they mean.
+// collect makes an archive of programs, and of iptables' extensions, with the libraries
+// that they need. The script's arguments are the programs; links are replaced by what
+// they mean.
 const collect = `
 {
+	set -- "$@" $(find /usr/lib -path '*/xtables/*.so')
 	printf '%s\n' "$@"
 	for program in "$@"; do ldd "$program" | grep -o '/[^ ]*'; done
-	find /usr/lib -path '*/xtables/*.so'
 } | sort -u | sed 's,^/,,' | tar -C / -c --dereference --files-from=-
 `
 
