@@ -7,7 +7,8 @@
 // An engine that answers is left alone, wherever DOCKER_HOST or the context says it
 // is. It says what it does. Where a machine lacks CAP_SYS_RESOURCE, as many a container
 // does, the engine that it starts has the OCI runtime of this repository (see
-// e2e/docker/runtime) as its default.
+// e2e/docker/runtime) as its default. Where the kernel allows few inotify instances, as
+// most do by default, up raises that limit.
 package main
 
 import (
@@ -26,7 +27,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: docker up|down")
 		os.Exit(2)
 	}
-	if err := commands[os.Args[1]](ctx); err != nil {
+	err := commands[os.Args[1]](ctx)
+	if err == nil && os.Args[1] == "up" {
+		err = allowWatches()
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
