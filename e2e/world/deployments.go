@@ -25,17 +25,26 @@ func (w *World) deploy(ctx context.Context, providers []Provider) error {
 		return err
 	}
 	deployed := make([]*components, len(providers))
-	group, groupCtx := errgroup.WithContext(ctx)
-	for i, provider := range providers {
-		group.Go(func() (err error) {
-			deployed[i], err = w.deployOne(groupCtx, kubectl, provider)
-			if err != nil {
-				return fmt.Errorf("deploying %s: %w", provider.Name, err)
-			}
-			return nil
-		})
+	each := func(do func(context.Context, int) error) error {
+		group, ctx := errgroup.WithContext(ctx)
+		for i, provider := range providers {
+			group.Go(func() error {
+				if err := do(ctx, i); err != nil {
+					return fmt.Errorf("deploying %s: %w", provider.Name, err)
+				}
+				return nil
+			})
+		}
+		return group.Wait()
 	}
-	if err := group.Wait(); err != nil {
+	// All kinds first: no manager starts without those of the others that it watches.
+	if err := each(func(ctx context.Context, i int) (err error) {
+		deployed[i], err = w.define(ctx, kubectl, providers[i])
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := each(func(ctx context.Context, i int) error { return w.deployOne(ctx, deployed[i]) }); err != nil {
 		return err
 	}
 	for i, c := range deployed {
@@ -53,14 +62,15 @@ func (w *World) deploy(ctx context.Context, providers []Provider) error {
 	}
 	for _, c := range deployed {
 		if err := w.webhooksAnswer(ctx, c.webhooks); err != nil {
-			return err
+			return errors.Join(err, w.kind.keepLogs(w.dir))
 		}
 	}
 	return nil
 }
 
-// deployOne puts everything of a provider on the cluster.
-func (w *World) deployOne(ctx context.Context, kubectl string, provider Provider) (*components, error) {
+// define renders the manifests of a provider, puts its image onto the node and its
+// kinds on the cluster.
+func (w *World) define(ctx context.Context, kubectl string, provider Provider) (*components, error) {
 	c, err := render(ctx, kubectl, provider.Kustomization, provider.Variables, filepath.Join(w.dir, "manifests", provider.Name+".yaml"))
 	if err != nil {
 		return nil, err
@@ -79,29 +89,33 @@ func (w *World) deployOne(ctx context.Context, kubectl string, provider Provider
 	if err := w.kind.load(image.Image{Name: name, Program: provider.Program}); err != nil {
 		return nil, err
 	}
-	certificates := append(c.issuers, c.certificates...)
 	if w.certManager == "" {
-		if certificates, err = c.certify(provider.Name); err != nil {
+		if err := c.certify(provider.Name); err != nil {
 			return nil, err
 		}
 	}
 	if err := apply(ctx, w.client, c.definitions); err != nil {
 		return nil, err
 	}
+	return c, established(ctx, w.client, c.definitions)
+}
+
+// deployOne puts everything else of a provider on the cluster.
+func (w *World) deployOne(ctx context.Context, c *components) error {
 	for _, objects := range [][]*unstructured.Unstructured{c.objects, c.services} {
 		if err := apply(ctx, w.client, objects); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := w.applyCertificates(ctx, certificates); err != nil {
-		return nil, err
+	if err := w.applyCertificates(ctx, append(c.issuers, c.certificates...)); err != nil {
+		return err
 	}
 	for _, objects := range [][]*unstructured.Unstructured{{c.deployed}, c.webhooks} {
 		if err := apply(ctx, w.client, objects); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return c, established(ctx, w.client, c.definitions)
+	return nil
 }
 
 // runs has the Deployment run what the provider asks for, in an image that is on the
@@ -141,7 +155,9 @@ func (w *World) available(ctx context.Context, key client.ObjectKey) error {
 	defer cancel()
 	err := eventually(ctx, fmt.Sprintf("Deployment %s is not available yet", key), func(ctx context.Context) (bool, error) {
 		d := &appsv1.Deployment{}
-		if err := w.client.Get(ctx, key, d); err != nil {
+		if err := w.client.Get(ctx, key, d); ctx.Err() != nil {
+			return false, nil // what was waited for says more
+		} else if err != nil {
 			return false, err
 		}
 		wanted := *d.Spec.Replicas

@@ -62,12 +62,14 @@ func TestWhereThereIsNoCertManagerItsCertificatesAreMade(t *testing.T) {
 	if len(c.services) != 1 || len(c.certificates) != 1 || len(c.issuers) != 1 {
 		t.Fatalf("sorted into %d services, %d certificates and %d issuers", len(c.services), len(c.certificates), len(c.issuers))
 	}
-	secrets, err := c.certify("a provider")
-	if err != nil {
+	if err := c.certify("a provider"); err != nil {
 		t.Fatal(err)
 	}
+	if len(c.issuers) != 0 || len(c.certificates) != 1 {
+		t.Fatalf("there are %d issuers and %d Secrets", len(c.issuers), len(c.certificates))
+	}
 	secret := &corev1.Secret{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(secrets[0].Object, secret); err != nil {
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(c.certificates[0].Object, secret); err != nil {
 		t.Fatal(err)
 	}
 	if secret.Namespace != "a-system" || secret.Name != "a-service-cert" {

@@ -35,8 +35,8 @@ type components struct {
 	definitions, webhooks []*unstructured.Unstructured
 	// objects are the namespace, the service account and its permissions.
 	objects []*unstructured.Unstructured
-	// services lead to the webhooks; certificates, with their issuers, are those that
-	// cert-manager would make for them.
+	// services lead to the webhooks; certificates, with their issuers, are what
+	// cert-manager makes certificates of for them, or the Secrets with these.
 	services, certificates, issuers []*unstructured.Unstructured
 	// deployment is the manager as it would run in a cluster, and deployed the same as
 	// it was written.

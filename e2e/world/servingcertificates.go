@@ -18,32 +18,32 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/e2e/pki"
 )
 
-// certify does what cert-manager would do with a provider's Certificates: it makes the
-// Secrets that they ask for, and has the API server trust them.
-func (c *components) certify(provider string) ([]*unstructured.Unstructured, error) {
+// certify does what cert-manager would do with a provider's Certificates: it puts the
+// Secrets that they ask for in their place, and has the API server trust these.
+func (c *components) certify(provider string) error {
 	authority, err := pki.NewAuthority(provider)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.trust(authority.PEM); err != nil {
-		return nil, err
+		return err
 	}
 	var secrets []*unstructured.Unstructured
 	for _, certificate := range c.certificates {
 		names, _, err := unstructured.NestedStringSlice(certificate.Object, "spec", "dnsNames")
 		if err != nil {
-			return nil, err
+			return err
 		}
 		secret, _, err := unstructured.NestedString(certificate.Object, "spec", "secretName")
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if len(names) == 0 || secret == "" {
-			return nil, fmt.Errorf("Certificate %s says not for what names it is, or in what Secret", certificate.GetName())
+			return fmt.Errorf("Certificate %s says not for what names it is, or in what Secret", certificate.GetName())
 		}
 		pair, err := authority.Server(names...)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&corev1.Secret{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
@@ -52,11 +52,12 @@ func (c *components) certify(provider string) ([]*unstructured.Unstructured, err
 			Data:       map[string][]byte{corev1.TLSCertKey: pair.Cert, corev1.TLSPrivateKeyKey: pair.Key, "ca.crt": authority.PEM},
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		secrets = append(secrets, &unstructured.Unstructured{Object: object})
 	}
-	return secrets, nil
+	c.issuers, c.certificates = nil, secrets
+	return nil
 }
 
 // installCertManager installs cert-manager and waits until it can be asked.

@@ -32,7 +32,11 @@ func (w *World) webhooksInUse(ctx context.Context) error {
 // and these answer: each is asked what it thinks of an object that it knows nothing
 // about.
 func (w *World) webhooksAnswer(ctx context.Context, configurations []*unstructured.Unstructured) error {
-	refused := func(err error) bool { return err != nil && !apierrors.IsInternalError(err) }
+	refused := func(err error) bool {
+		// The API server's own words, and not that it cannot reach a webhook.
+		var status apierrors.APIStatus
+		return errors.As(err, &status) && !apierrors.IsInternalError(err)
+	}
 	for _, configuration := range configurations {
 		hooks, _, err := unstructured.NestedSlice(configuration.Object, "webhooks")
 		if err != nil {
@@ -118,14 +122,16 @@ func (w *World) await(ctx context.Context, sentinel client.Object, said func(err
 	if err := w.client.Create(ctx, sentinel); err != nil {
 		return fmt.Errorf("configuring a webhook to wait for: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, awaited)
+	waiting, cancel := context.WithTimeout(ctx, awaited)
 	defer cancel()
 	var last error
-	err := eventually(ctx, "the API server does not call the webhooks yet", func(ctx context.Context) (bool, error) {
+	err := eventually(waiting, "the API server does not call the webhooks yet", func(ctx context.Context) (bool, error) {
 		object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 			Namespace: metav1.NamespaceDefault, Name: "sentinel", Labels: sentinel.GetLabels(),
 		}}
-		last = w.client.Create(ctx, object, client.DryRunAll)
+		if err := w.client.Create(ctx, object, client.DryRunAll); ctx.Err() == nil {
+			last = err
+		}
 		return said(last), nil
 	})
 	if err != nil {
