@@ -20,10 +20,8 @@ func (s *scenario) scaleControlPlane(ctx SpecContext) {
 			s.becomes(ctx, workers)
 		})
 	}
-	s.site.Report.Step("the network between its nodes is as it was", func() {
-		s.systemAvailable(ctx, controlPlanes+workers)
-		s.talkAcrossNodes(ctx)
-	})
+	s.site.Report.Step("CoreDNS, kube-proxy and flannel available", func() { s.systemAvailable(ctx, controlPlanes+workers) })
+	s.talkAcrossNodes(ctx)
 }
 
 // becomes has Clastix ask for another size of the cluster, and demands that Machines,

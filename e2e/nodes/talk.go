@@ -25,9 +25,13 @@ import (
 const callerImage = "elemento.cloud/caller:e2e"
 
 // talk has two pods on two workers call each other by address and by name.
-func (s *scenario) talk(ctx SpecContext) {
-	s.site.Report.Step("a program, built and put onto the workers", func() { s.loadCaller(ctx) })
-	s.site.Report.Step("pods on two workers call each other by address and by Service name", func() { s.talkAcrossNodes(ctx) })
+func (s *scenario) talk(ctx SpecContext) { s.talkAcrossNodes(ctx) }
+
+// talkAcrossNodes does so with the nodes that there are by then.
+func (s *scenario) talkAcrossNodes(ctx context.Context) {
+	GinkgoHelper()
+	s.site.Report.Step("a program, built and put onto the nodes", func() { s.loadCaller(ctx) })
+	s.site.Report.Step("pods on two workers call each other by address and by Service name", func() { s.call(ctx) })
 }
 
 // loadCaller puts the image onto all nodes that there are.
@@ -43,7 +47,7 @@ func (s *scenario) loadCaller(ctx context.Context) {
 	}
 }
 
-func (s *scenario) talkAcrossNodes(ctx context.Context) {
+func (s *scenario) call(ctx context.Context) {
 	GinkgoHelper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "talk-"}}
 	Expect(s.workload.Create(ctx, namespace)).To(Succeed())
@@ -89,8 +93,8 @@ func (s *scenario) caller(ctx context.Context, namespace, name string, on corev1
 	return pod
 }
 
-// calls has one pod call another, which must see it come from its own address. It is
-// told to by the API server, which reaches it from the control plane's node.
+// calls has one pod call another, which must see it come from its own address. The API
+// server has it do so, from its own node.
 func (s *scenario) calls(ctx context.Context, from, to *corev1.Pod, url string) {
 	GinkgoHelper()
 	api, err := kubernetes.NewForConfig(s.reach)
