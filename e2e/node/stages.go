@@ -222,7 +222,7 @@ func inputsOf(programs map[string]string) []string {
 }
 
 func podInputs(images []podImage) []string {
-	var inputs []string
+	inputs := append([]string{collect}, networkTools...)
 	for _, i := range images {
 		inputs = append(inputs, i.name, i.program, i.at)
 	}
