@@ -29,10 +29,10 @@ func allowWatches() error {
 	if allowed >= watches {
 		return nil
 	}
-	if err := os.WriteFile(watchesFile, []byte(strconv.Itoa(watches)), 0o644); err != nil {
+	if os.WriteFile(watchesFile, []byte(strconv.Itoa(watches)), 0o644) == nil {
+		say("raised %s from %d to %d, until the next boot", watchesSetting, allowed, watches)
+	} else {
 		say("%s is %d, which is too few for several machines that are containers: `sudo sysctl %s=%d`", watchesSetting, allowed, watchesSetting, watches)
-		return nil
 	}
-	say("raised %s from %d to %d, until the next boot", watchesSetting, allowed, watches)
 	return nil
 }

@@ -155,9 +155,11 @@ func (w *World) available(ctx context.Context, key client.ObjectKey) error {
 	defer cancel()
 	err := eventually(ctx, fmt.Sprintf("Deployment %s is not available yet", key), func(ctx context.Context) (bool, error) {
 		d := &appsv1.Deployment{}
-		if err := w.client.Get(ctx, key, d); ctx.Err() != nil {
+		err := w.client.Get(ctx, key, d)
+		if ctx.Err() != nil {
 			return false, nil // what was waited for says more
-		} else if err != nil {
+		}
+		if err != nil {
 			return false, err
 		}
 		wanted := *d.Spec.Replicas
