@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -22,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/node"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
@@ -59,7 +61,8 @@ func main() {
 	}.Main()
 }
 
-// prepare has the suite be about what it is about where nothing else was said.
+// prepare has the suite be about what it is about where nothing else was said, and sees
+// that there is something to boot.
 func prepare(o *suite.Options) error {
 	a := &o.World.Elemento.AtomOS
 	if o.World.Plane == "" && o.World.Kubeconfig == "" {
@@ -70,6 +73,12 @@ func prepare(o *suite.Options) error {
 	}
 	if a.Guests != world.GuestsContainer || o.World.Kubeconfig != "" {
 		return errors.New("this suite looks into its guests, which are containers beside a management plane of its own: leave out --guests, --atomos and --kubeconfig (E2E_GUEST, E2E_ATOMOS, E2E_KUBECONFIG); make poc runs against what is there")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	image := node.Image(o.KubernetesVersion)
+	if _, err := docker(ctx, nil, "image", "inspect", "--format={{.Id}}", image); err != nil {
+		return fmt.Errorf("the VMs are to boot %s, which is not there: `make docker node-image` starts a Docker Engine and makes it: %w", image, err)
 	}
 	return nil
 }
