@@ -155,11 +155,10 @@ func (w *World) available(ctx context.Context, key client.ObjectKey) error {
 	defer cancel()
 	err := eventually(ctx, fmt.Sprintf("Deployment %s is not available yet", key), func(ctx context.Context) (bool, error) {
 		d := &appsv1.Deployment{}
-		err := w.client.Get(ctx, key, d)
-		if ctx.Err() != nil {
-			return false, nil // what was waited for says more
-		}
-		if err != nil {
+		if err := w.client.Get(ctx, key, d); err != nil {
+			if ctx.Err() != nil {
+				err = nil // what was waited for says more
+			}
 			return false, err
 		}
 		wanted := *d.Spec.Replicas
