@@ -54,6 +54,7 @@ func main() {
 				It("has its workers scaled", s.scaleWorkers)
 				It("has its control plane scaled", s.scaleControlPlane)
 				site.Criterion("F4", s.remove)
+				It("without a failed reconcile loop", site.NoFailedLoops)
 				AfterAll(s.tidy)
 			})
 			ReportAfterSuite("what is left in Docker", s.nothingInDocker)

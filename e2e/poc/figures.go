@@ -7,9 +7,7 @@ import (
 	"slices"
 	"time"
 
-	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	"k8s.io/utils/ptr"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/life"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
@@ -102,16 +100,4 @@ func (s *scenario) provisioning(ctx context.Context, p2 *reports.Examination) {
 	took("ElementoMachine deleted → gone (AtomOS stops, ours)", "", life.Deleted, life.Gone)
 	Expect(lives).To(HaveLen(made), "Machines that were made")
 	Expect(short).To(BeEmpty(), "stages that were not seen of each Machine")
-}
-
-// loops counts the reconcile loops of our manager. Waiting is none that fails:
-// nothing went wrong in this scenario, so none may have.
-func (s *scenario) loops(ctx SpecContext) {
-	if loops, known := s.site.Reconciles(ctx); known {
-		Expect(loops.All).To(BeNumerically(">", 0))
-		s.site.Report.Figure(
-			reports.Figure{Name: "reconcile loops of our manager", Value: float64(loops.All), Command: "controller_runtime_reconcile_total"},
-			reports.Figure{Name: "of these failed", Value: float64(loops.Failed), AtMost: ptr.To(0.0), Command: "controller_runtime_reconcile_errors_total"},
-		)
-	}
 }

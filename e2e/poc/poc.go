@@ -51,7 +51,7 @@ func main() {
 				site.Criterion("F4", s.remove)
 				site.Criterion("P1", s.answers)
 				site.Criterion("P2", s.provisioning)
-				It("without a failed reconcile loop", s.loops)
+				It("without a failed reconcile loop", site.NoFailedLoops)
 				AfterAll(s.tidy)
 			})
 		},

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 
+	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"k8s.io/utils/ptr"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
 // Reconciles are the loops of a manager since its start.
@@ -31,6 +34,18 @@ func (s *Site) Reconciles(ctx context.Context) (Reconciles, bool) {
 		r.Failed += int(m.GetCounter().GetValue())
 	}
 	return r, true
+}
+
+// NoFailedLoops counts the reconcile loops of our manager where nothing went wrong, so
+// that none may have failed: waiting is none that fails.
+func (s *Site) NoFailedLoops(ctx SpecContext) {
+	if loops, known := s.Reconciles(ctx); known {
+		Expect(loops.All).To(BeNumerically(">", 0))
+		s.Report.Figure(
+			reports.Figure{Name: "reconcile loops of our manager", Value: float64(loops.All), Command: "controller_runtime_reconcile_total"},
+			reports.Figure{Name: "of these failed", Value: float64(loops.Failed), AtMost: ptr.To(0.0), Command: "controller_runtime_reconcile_errors_total"},
+		)
+	}
 }
 
 // Metric sums up the series of a metric of our manager, of those that have all the
