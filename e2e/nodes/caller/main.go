@@ -21,6 +21,10 @@ import (
 // callTime is how long another one may take to answer.
 const callTime = 5 * time.Second
 
+// client makes a connection for each call: one that was made before a Service was known
+// on the node has left the cluster, and would go on leading out of it.
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -62,7 +66,7 @@ func call(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	reply, err := http.DefaultClient.Do(request)
+	reply, err := client.Do(request)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
