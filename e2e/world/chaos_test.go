@@ -359,9 +359,9 @@ func TestAProgramIsBuiltFromWhatIsLaidOverTheTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &World{site: s}
+	w := &World{site: s} // with nothing running that Down would end
 	t.Cleanup(func() {
-		if err := w.Down(context.Background()); err != nil {
+		if err := s.close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
