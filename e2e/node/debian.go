@@ -12,10 +12,7 @@ import (
 )
 
 // The Debian that a node is: its systemd still runs where the host has cgroup v1.
-const (
-	suite         = "bookworm"
-	defaultMirror = ""
-)
+const suite = "bookworm"
 
 // packages are what a node has of Debian, besides what every Debian has.
 var packages = []string{
@@ -28,7 +25,7 @@ var packages = []string{
 }
 
 // debian is the first stage: Debian from its packages, those of DEBIAN_MIRROR where it
-// is set.
+// is set, and otherwise of debootstrap's own mirror.
 func debian(progress io.Writer) stage {
 	return stage{
 		name:   "debian",
@@ -46,11 +43,12 @@ func debian(progress io.Writer) stage {
 				return err
 			}
 			defer os.RemoveAll(root)
-			mirror := os.Getenv("DEBIAN_MIRROR")
-			if mirror == "" {
-				mirror = defaultMirror
+			// Signatures are checked, or it fails: mirrors are asked in the clear.
+			args := []string{"--variant=minbase", "--force-check-gpg", "--include=" + strings.Join(packages, ","), suite, root}
+			if mirror := os.Getenv("DEBIAN_MIRROR"); mirror != "" {
+				args = append(args, mirror)
 			}
-			cmd := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", "--include="+strings.Join(packages, ","), suite, root, mirror)
+			cmd := exec.CommandContext(ctx, "debootstrap", args...)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, lastLines(out))
 			}
