@@ -162,7 +162,7 @@ func (q requirement) value(r Report, c Criterion) (float64, bool) {
 		return float64(len(c.Validators)), true
 	case realNodes:
 		e := r.Environment
-		if e.Guests == "container" || e.Guests != "simulated" && e.Target != "" && !e.IsFake() {
+		if e.Guests == ContainerGuests || e.Guests != SimulatedGuests && e.Target != "" && !e.IsFake() {
 			return 1, true
 		}
 		return 0, true

@@ -30,7 +30,7 @@ var gathered = map[string]func(*Recorder, *Examination){
 		e.Validator(Validated("one VM", "", 7))
 	},
 	"C1": func(r *Recorder, e *Examination) {
-		r.Describe(Environment{Guests: "container"})
+		r.Describe(Environment{Guests: ContainerGuests})
 		e.Figure(Figure{Name: ConformanceTests, Value: 411})
 	},
 }

@@ -11,6 +11,12 @@ import (
 	"syscall"
 )
 
+// What guests of a fake AtomOS are.
+const (
+	SimulatedGuests = "simulated"
+	ContainerGuests = "container"
+)
+
 // Environment is what a run stood on.
 type Environment struct {
 	// Host is the name of the machine that the suite ran on.
@@ -21,9 +27,10 @@ type Environment struct {
 	MemoryMiB int64  `json:"memoryMiB"`
 	// Commit is that of the source; with "+changes" when files differed from it.
 	Commit string `json:"commit"`
-	// Plane is the kind of the management plane: embedded or existing.
+	// Plane is the kind of the management plane: embedded, kind or existing.
 	Plane string `json:"plane"`
-	// Guests is what ran in the VMs: simulated, container, or real.
+	// Guests is what ran in the VMs: SimulatedGuests, ContainerGuests, or, on a real
+	// AtomOS, words for what is there.
 	Guests string `json:"guests"`
 	// Target is the AtomOS: "fake" for one that the run started, or the addresses
 	// of the hosts that it was given.

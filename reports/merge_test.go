@@ -63,7 +63,7 @@ func merged(t *testing.T, runs ...Report) Report {
 func TestTheNewestRunAnswersACriterion(t *testing.T) {
 	t.Parallel()
 	elsewhere := func(r Report) Report {
-		r.Environment.Target, r.Environment.Guests = "https://192.0.2.1", "container"
+		r.Environment.Target, r.Environment.Guests = "https://192.0.2.1", ContainerGuests
 		return r
 	}
 	for name, c := range map[string]struct {

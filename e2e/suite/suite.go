@@ -359,9 +359,9 @@ func (s *Site) environment(ctx context.Context) reports.Environment {
 	e.Plane, e.Guests, e.Target = string(s.options.World.Plane), "those of the given AtomOS", "fake"
 	a := s.options.World.Elemento.AtomOS
 	if s.Fake != nil {
-		e.Guests = "simulated"
+		e.Guests = reports.SimulatedGuests
 		if a.Guests == world.GuestsContainer {
-			e.Guests = "containers"
+			e.Guests = reports.ContainerGuests
 		}
 	}
 	if len(a.Existing) > 0 {
