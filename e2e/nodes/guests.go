@@ -98,7 +98,7 @@ func (s *scenario) examine(ctx context.Context, vm, id string) {
 	Expect(cloudInit.V1.Datasource).To(HavePrefix("DataSourceNoCloud"), "where cloud-init in %s found its seed", vm)
 	Expect(cloudInit.V1.Errors).To(BeEmpty(), "what cloud-init in %s says went wrong", vm)
 
-	said := inside("cat", "/var/log/cloud-init-output.log")
+	said := bootstrapToken.ReplaceAllString(inside("cat", "/var/log/cloud-init-output.log"), "(token)")
 	Expect(said).To(Or(
 		ContainSubstring("Your Kubernetes control-plane has initialized successfully!"), // kubeadm init
 		ContainSubstring("This node has joined the cluster"),                            // kubeadm join
@@ -112,7 +112,7 @@ func (s *scenario) examine(ctx context.Context, vm, id string) {
 		{"cat /run/cloud-init/result.json", result},
 		{"kubeadm version", inside("kubeadm", "version")},
 		{"systemctl is-active containerd kubelet", inside("systemctl", "is-active", "containerd", "kubelet")},
-		{"cat /var/log/cloud-init-output.log", bootstrapToken.ReplaceAllString(said, "(token)")},
+		{"cat /var/log/cloud-init-output.log", said},
 	} {
 		fmt.Fprintf(&kept, "# %s\n%s\n\n", part.command, part.said)
 	}
