@@ -236,6 +236,7 @@ func (g *Guests) Shutdown(ctx context.Context, id string) bool {
 	case <-wait.C:
 		g.options.Log.Warn("a guest does not heed its power button", "vm", id, "after", g.options.ShutdownTimeout)
 	}
+	r.goingDown.Store(false) // it runs on, and may reboot by itself
 	return false
 }
 

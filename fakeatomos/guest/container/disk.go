@@ -21,6 +21,8 @@ import (
 const (
 	// shutdownSignal has systemd shut down.
 	shutdownSignal = "SIGRTMIN+3"
+	// killSignal takes a guest its power.
+	killSignal = "SIGKILL"
 	// seedDirectory is where cloud-init looks for NoCloud's files.
 	seedDirectory = "var/lib/cloud/seed/nocloud"
 	// cpuPeriod is the kernel's default, in microseconds.
@@ -144,8 +146,8 @@ func containerName(vm guest.VM) string {
 	return "vm-" + name + "-" + unique
 }
 
-// seed puts the seed's files where cloud-init finds them. They never lie on the
-// disk of the machine that the fake runs on.
+// seed puts the seed's files where cloud-init finds them: on the guest's own disk,
+// which the Docker Engine keeps, and in no file of the fake's.
 func (g *Guests) seed(ctx context.Context, containerID string, vm guest.VM) error {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)

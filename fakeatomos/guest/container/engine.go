@@ -93,7 +93,7 @@ func (g *Guests) kill(ctx context.Context, id string) error {
 		if c.State != container.StateRunning && c.State != container.StatePaused {
 			continue
 		}
-		err := g.signal(ctx, c.ID, "SIGKILL")
+		err := g.signal(ctx, c.ID, killSignal)
 		if err != nil && !errdefs.IsConflict(err) && !errdefs.IsNotFound(err) { // it has ended meanwhile
 			return err
 		}

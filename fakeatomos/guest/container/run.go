@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -51,7 +52,11 @@ func (g *Guests) start(ctx context.Context, containerID string, cut bool) error 
 	if !cut {
 		return nil
 	}
-	return g.setLink(ctx, containerID, false)
+	if err := g.setLink(ctx, containerID, false); err != nil {
+		// What cannot be cut does not run: it would be on the network.
+		return errors.Join(err, g.signal(ctx, containerID, killSignal))
+	}
+	return nil
 }
 
 // watch sees a guest through until it ends, by itself or for want of power. One that
