@@ -8,6 +8,8 @@ import (
 	"testing"
 )
 
+const unitFile = "elemento-daemon.service"
+
 // verify asks systemd what it thinks of a unit, and returns what it complains of.
 func verify(t *testing.T, unit string, command ...string) string {
 	t.Helper()
@@ -15,7 +17,7 @@ func verify(t *testing.T, unit string, command ...string) string {
 	if err != nil {
 		t.Skip("there is no systemd-analyze on this machine; Debian's package systemd has it")
 	}
-	path := filepath.Join(t.TempDir(), "elemento-daemon.service")
+	path := filepath.Join(t.TempDir(), unitFile)
 	if err := os.WriteFile(path, []byte(unit), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -26,10 +28,21 @@ func verify(t *testing.T, unit string, command ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// ours are the lines about our unit: systemd also tells of what else the machine has.
+func ours(complaints string) string {
+	var lines []string
+	for line := range strings.Lines(complaints) {
+		if strings.Contains(line, unitFile) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
 // shipped is the unit that we ship, with a program that is there.
 func shipped(t *testing.T) string {
 	t.Helper()
-	unit, err := os.ReadFile(filepath.Join("..", "..", "elemento-daemon.service"))
+	unit, err := os.ReadFile(filepath.Join("..", "..", unitFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,10 +60,10 @@ func shipped(t *testing.T) string {
 func TestTheSystemdUnitIsSound(t *testing.T) {
 	t.Parallel()
 	unit := shipped(t)
-	if complaint := verify(t, unit, "verify", "--man=no"); complaint != "" {
+	if complaint := ours(verify(t, unit, "verify", "--man=no")); complaint != "" {
 		t.Errorf("systemd says: %s", complaint)
 	}
-	if complaint := verify(t, unit+"\n[Service]\nNoNewPrivilege=yes\n", "verify", "--man=no"); complaint == "" {
+	if complaint := ours(verify(t, unit+"\n[Service]\nNoNewPrivilege=yes\n", "verify", "--man=no")); complaint == "" {
 		t.Error("a unit with a mistake passes too, so that the one without has shown nothing")
 	}
 }
