@@ -65,7 +65,7 @@ type World struct {
 // Up brings a world up and returns when all of it is ready: in about 15 seconds
 // once the programs are there, and in a minute or two on kind. ctx bounds the start
 // only; Down ends the world, and so does the end of this process, however it comes
-// about.
+// about, but for what is in Docker, which the next world removes.
 func Up(ctx context.Context, o Options) (*World, error) {
 	s, err := newSite(o)
 	if err != nil {
