@@ -35,8 +35,8 @@ func debian(progress io.Writer) stage {
 			if os.Geteuid() != 0 {
 				return errors.New("only root can install Debian's packages into a directory: run `sudo make node-image`")
 			}
-			if _, err := exec.LookPath("debootstrap"); err != nil {
-				return fmt.Errorf("debootstrap makes it: run `apt-get install debootstrap`, or install it as your system does: %w", err)
+			if err := installDebootstrap(ctx, progress); err != nil {
+				return err
 			}
 			root, err := os.MkdirTemp("", "elemento-node-")
 			if err != nil {
@@ -65,6 +65,25 @@ func debian(progress io.Writer) stage {
 			}, func(r io.Reader) error { return docker(ctx, r, nil, "import", "-", to) })
 		},
 	}
+}
+
+// installDebootstrap sees that debootstrap is there, and says so where it installs it.
+func installDebootstrap(ctx context.Context, progress io.Writer) error {
+	if _, err := exec.LookPath("debootstrap"); err == nil {
+		return nil
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("debootstrap makes it, and there is no apt-get to install it with: install it as your system does: %w", err)
+	}
+	fmt.Fprintln(progress, "installing Debian's debootstrap")
+	for _, args := range [][]string{{"update", "-q"}, {"install", "-q", "-y", "--no-install-recommends", "debootstrap"}} {
+		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, lastLines(out))
+		}
+	}
+	return nil
 }
 
 // lastLines are the end of what a command has said.
