@@ -230,14 +230,33 @@ func TestDoubleThatWillNotGoIsTriedNoFasterThanTheHostIsAsked(t *testing.T) {
 
 func TestDeletionWhileTheVMIsBeingMadeLeavesNothing(t *testing.T) {
 	t.Parallel()
-	for _, call := range []string{"POST storage/cloudinit/create", "POST storage/cloudinit/metadata", register} {
+	const copying, uploading, connecting = "POST storage/cloudinit/create", "POST storage/cloudinit/metadata", "POST network/create"
+	for call, before := range map[string]map[string]int{
+		copying:   {uploading: 2, connecting: 1},
+		uploading: {copying: 1, connecting: 1},
+		register:  {},
+	} {
 		t.Run(call, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, 1)
 			p := s.daemon().provider()
-			s.fault(fakeatomos.Fault{Call: call, Times: 1, Effect: fakeatomos.DelayBefore, Delay: 3 * time.Second})
+			delay := 8 * time.Second // a volume may land so late; a VM may not
+			if call == register {
+				delay = 3 * time.Second
+			}
+			s.fault(fakeatomos.Fault{Call: call, Times: 1, Effect: fakeatomos.DelayBefore, Delay: delay})
+			// What is asked for at the same time is done: a request that is cut off before
+			// the host has it is waited for as long as any.
+			onlyThat := func() bool {
+				for other, times := range before {
+					if s.done(other) < times {
+						return false
+					}
+				}
+				return s.calls(call) > 0
+			}
 			// Its caller goes; what it has begun lands later.
-			abandon(t, "the VM is being made", func() bool { return s.calls(call) > 0 }, func(ctx context.Context) error {
+			abandon(t, "the VM is being made", onlyThat, func(ctx context.Context) error {
 				_, err := p.EnsureVM(ctx, ensure("host-1", "vm-1"))
 				return err
 			})
