@@ -1,5 +1,5 @@
-// Package image makes container images that hold one static program and nothing
-// else, without a container engine, a registry or a base image.
+// Package image makes container images, without a container engine, a registry or a
+// base image that somebody else has made.
 package image
 
 import (
@@ -11,95 +11,135 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
-	"time"
 )
 
-// user is who the programs run as: the one that is called nonroot in images without
-// a distribution.
-const user = "65532:65532"
-
-// Image is a program as a container image.
+// Image is a container image.
 type Image struct {
 	// Name is its name with a tag.
 	Name string
-	// Program is the path of the program, a static one for Architecture. In the image
-	// it is /manager, which the Deployments of Cluster API's providers call.
-	Program string
+	// Layers are what it holds, the lowest first.
+	Layers []*Layer
+	// Entrypoint and Command are what it runs, Environment is NAME=value.
+	Entrypoint, Command, Environment []string
+	// User is who runs it, root when empty, and WorkingDir where.
+	User, WorkingDir string
+	// Labels tell about it.
+	Labels map[string]string
 	// Architecture is Go's name of the processor; this machine's when empty.
 	Architecture string
 }
 
-// entrypoint is where the program lies in the image.
-const entrypoint = "manager"
+// nonroot is who the programs of [Program] run as: the one that is called so in images
+// without a distribution.
+const nonroot = "65532:65532"
 
-// Write writes the image as an archive that `docker load`, `ctr images import` and
-// kind take. The same program makes the same archive.
-func (i Image) Write(w io.Writer) error {
-	if err := i.write(w); err != nil {
-		return fmt.Errorf("making the image %s: %w", i.Name, err)
+// manager is where the program lies in the images of [Program].
+const manager = "manager"
+
+// Program is the image that holds the static program at a path of this machine and
+// nothing else. There it is /manager, which the Deployments of Cluster API's providers
+// call, and runs as nobody in particular.
+func Program(name, path string) Image {
+	return Image{
+		Name: name, Layers: []*Layer{Files(File{Path: manager, Mode: 0o755, Source: path})},
+		Entrypoint: []string{"/" + manager}, User: nonroot,
 	}
-	return nil
 }
 
-func (i Image) write(w io.Writer) error {
-	if i.Name == "" {
-		return errors.New("it has no name")
+// Write writes the image as an archive that `docker load`, `ctr images import` and
+// kind take. The same content makes the same archive.
+func (i Image) Write(w io.Writer) error { return Write(w, i) }
+
+// Write writes several images as one archive, in which what they share is once.
+func Write(w io.Writer, images ...Image) error {
+	out := tar.NewWriter(w)
+	var manifest []entry
+	written := map[string]bool{}
+	for _, i := range images {
+		e, err := i.write(out, written)
+		if err != nil {
+			return fmt.Errorf("making the image %s: %w", i.Name, err)
+		}
+		manifest = append(manifest, e)
 	}
-	program, err := os.ReadFile(i.Program)
+	content, err := json.Marshal(manifest)
 	if err != nil {
 		return err
 	}
-	var layer bytes.Buffer
-	if err := archive(&layer, file{entrypoint, program, 0o755}); err != nil {
+	if err := put(out, "manifest.json", content); err != nil {
 		return err
+	}
+	return out.Close()
+}
+
+// entry is what an archive says about an image in it.
+type entry struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+// write writes what was not written yet of an image.
+func (i Image) write(out *tar.Writer, written map[string]bool) (entry, error) {
+	e := entry{RepoTags: []string{i.Name}}
+	if i.Name == "" {
+		return e, errors.New("it has no name")
+	}
+	diffs := []string{}
+	for _, l := range i.Layers {
+		if err := l.measure(); err != nil {
+			return e, err
+		}
+		diffs, e.Layers = append(diffs, "sha256:"+l.digest), append(e.Layers, l.name())
+		if written[l.digest] {
+			continue
+		}
+		written[l.digest] = true
+		if err := out.WriteHeader(header(l.name(), tar.TypeReg, 0o644, l.size)); err != nil {
+			return e, err
+		}
+		if err := l.write(out); err != nil {
+			return e, err
+		}
+	}
+	config, err := json.Marshal(i.config(diffs))
+	if err != nil {
+		return e, err
+	}
+	sum := sha256.Sum256(config)
+	e.Config = hex.EncodeToString(sum[:]) + ".json"
+	return e, put(out, e.Config, config)
+}
+
+// config is what runs in the image and how, as runtimes read it.
+func (i Image) config(diffs []string) any {
+	type settings struct {
+		User       string            `json:",omitempty"`
+		Entrypoint []string          `json:",omitempty"`
+		Cmd        []string          `json:",omitempty"`
+		Env        []string          `json:",omitempty"`
+		WorkingDir string            `json:",omitempty"`
+		Labels     map[string]string `json:",omitempty"`
 	}
 	architecture := i.Architecture
 	if architecture == "" {
 		architecture = runtime.GOARCH
 	}
-	config, err := json.Marshal(map[string]any{
+	return map[string]any{
 		"architecture": architecture,
 		"os":           "linux",
-		"config":       map[string]any{"User": user, "Entrypoint": []string{"/" + entrypoint}},
-		"rootfs":       map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + digest(layer.Bytes())}},
-	})
-	if err != nil {
+		"config": settings{
+			User: i.User, Entrypoint: i.Entrypoint, Cmd: i.Command, Env: i.Environment, WorkingDir: i.WorkingDir, Labels: i.Labels,
+		},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": diffs},
+	}
+}
+
+func put(out *tar.Writer, name string, content []byte) error {
+	if err := out.WriteHeader(header(name, tar.TypeReg, 0o644, int64(len(content)))); err != nil {
 		return err
 	}
-	configName, layerName := digest(config)+".json", digest(layer.Bytes())+".tar"
-	manifest, err := json.Marshal([]any{map[string]any{
-		"Config": configName, "RepoTags": []string{i.Name}, "Layers": []string{layerName},
-	}})
-	if err != nil {
-		return err
-	}
-	return archive(w, file{configName, config, 0o644}, file{layerName, layer.Bytes(), 0o644}, file{"manifest.json", manifest, 0o644})
-}
-
-func digest(content []byte) string {
-	sum := sha256.Sum256(content)
-	return hex.EncodeToString(sum[:])
-}
-
-type file struct {
-	name    string
-	content []byte
-	mode    int64
-}
-
-// archive writes files that are nobody's in particular and as old as time.
-func archive(w io.Writer, files ...file) error {
-	out := tar.NewWriter(w)
-	for _, f := range files {
-		header := &tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.content)), ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR}
-		if err := out.WriteHeader(header); err != nil {
-			return err
-		}
-		if _, err := out.Write(f.content); err != nil {
-			return err
-		}
-	}
-	return out.Close()
+	_, err := io.Copy(out, bytes.NewReader(content))
+	return err
 }

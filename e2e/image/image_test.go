@@ -37,7 +37,8 @@ func TestAnImageHoldsItsProgramAndNothingElse(t *testing.T) {
 	if err := os.WriteFile(program, []byte("a program"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	i := Image{Name: "example.com/a:v1", Program: program, Architecture: "arm64"}
+	i := Program("example.com/a:v1", program)
+	i.Architecture = "arm64"
 	var first, second bytes.Buffer
 	for _, out := range []*bytes.Buffer{&first, &second} {
 		if err := i.Write(out); err != nil {
@@ -89,11 +90,82 @@ func TestAnImageHoldsItsProgramAndNothingElse(t *testing.T) {
 func TestAnImageWithoutAProgramIsRefused(t *testing.T) {
 	t.Parallel()
 	for what, i := range map[string]Image{
-		"no name":    {Program: os.Args[0]},
-		"no program": {Name: "example.com/a:v1", Program: filepath.Join(t.TempDir(), "none")},
+		"no name":    Program("", os.Args[0]),
+		"no program": Program("example.com/a:v1", filepath.Join(t.TempDir(), "none")),
 	} {
 		if err := i.Write(io.Discard); err == nil {
 			t.Errorf("%s: an image is made", what)
 		}
+	}
+}
+
+func TestImagesShareTheirLayers(t *testing.T) {
+	t.Parallel()
+	base := Files(File{Path: "bin/sh", Mode: 0o755, Content: []byte("a shell")}, File{Path: "bin/ls", Link: "sh"})
+	tarred := filepath.Join(t.TempDir(), "layer.tar")
+	out, err := os.Create(tarred)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(Archive(out, File{Path: "a/b", Content: []byte("b")}), out.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	if err := Write(&archive,
+		Image{Name: "example.com/a:v1", Layers: []*Layer{base, Tar(tarred)}, Command: []string{"sh"}},
+		Image{Name: "example.com/b:v1", Layers: []*Layer{base}, Environment: []string{"A=b"}},
+	); err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]int{}
+	for in := tar.NewReader(bytes.NewReader(archive.Bytes())); ; {
+		header, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[filepath.Ext(header.Name)]++
+	}
+	if names[".tar"] != 2 || names[".json"] != 3 {
+		t.Errorf("two images of two layers make the files %v", names)
+	}
+	files := unpacked(t, archive.Bytes())
+	var manifest []struct{ Layers []string }
+	if err := json.Unmarshal(files["manifest.json"], &manifest); err != nil {
+		t.Fatal(err)
+	}
+	if len(manifest) != 2 || len(manifest[0].Layers) != 2 || len(manifest[1].Layers) != 1 || manifest[0].Layers[0] != manifest[1].Layers[0] {
+		t.Fatalf("the manifest is %+v", manifest)
+	}
+	for _, header := range headers(t, files[manifest[1].Layers[0]]) {
+		switch header.Name {
+		case "bin/":
+		case "bin/sh":
+			if header.Mode != 0o755 {
+				t.Errorf("the shell has the mode %o", header.Mode)
+			}
+		case "bin/ls":
+			if header.Typeflag != tar.TypeSymlink || header.Linkname != "sh" {
+				t.Errorf("the link is %+v", header)
+			}
+		default:
+			t.Errorf("there is %s", header.Name)
+		}
+	}
+}
+
+func headers(t *testing.T, archive []byte) (all []*tar.Header) {
+	t.Helper()
+	for in := tar.NewReader(bytes.NewReader(archive)); ; {
+		header, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, header)
 	}
 }

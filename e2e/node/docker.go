@@ -7,6 +7,8 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/image"
 )
 
 // docker runs the docker command, which knows where the engine is.
@@ -50,8 +52,8 @@ func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer, s
 }
 
 // copy puts files into the container.
-func (c container) copy(ctx context.Context, files ...file) error {
-	return pipe(func(w io.Writer) error { return archive(w, files...) }, func(r io.Reader) error {
+func (c container) copy(ctx context.Context, files ...image.File) error {
+	return pipe(func(w io.Writer) error { return image.Archive(w, files...) }, func(r io.Reader) error {
 		return docker(ctx, r, nil, "cp", "-", c.id+":/")
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/image"
 )
 
 // settings are the files of a node that are ours, as they lie in the image.
@@ -63,7 +64,7 @@ func settingsStage(ctx context.Context, p *parts) (stage, error) {
 	}
 	inputs := []string{setup}
 	for _, f := range files {
-		inputs = append(inputs, f.path, digest(f.content))
+		inputs = append(inputs, f.Path, digest(f.Content))
 	}
 	return stage{
 		name:   "settings",
@@ -95,8 +96,8 @@ ctr oci spec | jq 'del(.process.rlimits)' >/etc/containerd/cri-base.json
 `
 
 // settingFiles are our files, and those of kind's own image that come before them.
-func settingFiles(ctx context.Context, p *parts) ([]file, error) {
-	var files []file
+func settingFiles(ctx context.Context, p *parts) ([]image.File, error) {
+	var files []image.File
 	base := filepath.Join(p.kind, "images", "base", "files")
 	for _, dir := range []string{"etc/systemd/system", "etc/sysctl.d", "etc/crictl.yaml", "kind/bin", "usr/local/bin/entrypoint"} {
 		if err := filepath.WalkDir(filepath.Join(base, dir), func(path string, entry fs.DirEntry, err error) error {
@@ -105,7 +106,7 @@ func settingFiles(ctx context.Context, p *parts) ([]file, error) {
 			}
 			content, err := os.ReadFile(path)
 			name, _ := filepath.Rel(base, path)
-			files = append(files, file{path: name, mode: modeOf(name), content: content})
+			files = append(files, image.File{Path: name, Mode: modeOf(name), Content: content})
 			return err
 		}); err != nil {
 			return nil, err
@@ -118,7 +119,7 @@ func settingFiles(ctx context.Context, p *parts) ([]file, error) {
 		content, err := settings.ReadFile(path)
 		name := strings.TrimPrefix(path, "files/")
 		content = bytes.ReplaceAll(content, []byte("@PAUSE@"), []byte(p.pause))
-		files = append(files, file{path: name, mode: modeOf(name), content: content})
+		files = append(files, image.File{Path: name, Mode: modeOf(name), Content: content})
 		return err
 	}); err != nil {
 		return nil, err
@@ -126,11 +127,11 @@ func settingFiles(ctx context.Context, p *parts) ([]file, error) {
 	// kind fills in the pod network of its cluster, where these words ask for it.
 	network := "# would you kindly template this file\n" + strings.ReplaceAll(Network, "192.168.0.0/16", "{{ .PodSubnet }}")
 	files = append(files,
-		file{path: "kind/version", mode: 0o644, content: []byte(p.version)},
-		file{path: "kind/manifests/default-cni.yaml", mode: 0o644, content: []byte(network)})
+		image.File{Path: "kind/version", Mode: 0o644, Content: []byte(p.version)},
+		image.File{Path: "kind/manifests/default-cni.yaml", Mode: 0o644, Content: []byte(network)})
 
 	runtime, err := ownRuntime(ctx)
-	return append(files, file{path: "usr/local/libexec/runtime", mode: 0o755, content: runtime}), err
+	return append(files, image.File{Path: "usr/local/libexec/runtime", Mode: 0o755, Content: runtime}), err
 }
 
 // ownRuntime is the OCI runtime of this repository.
@@ -175,11 +176,12 @@ func (c container) importImages(ctx context.Context, images []podImage) error {
 	if err := c.run(ctx, nil, nil, startContainerd); err != nil {
 		return err
 	}
-	for _, image := range images {
-		if err := pipe(func(w io.Writer) error { return image.write(w, tools.Bytes()) }, func(r io.Reader) error {
+	packed := image.Packed(tools.Bytes())
+	for _, i := range images {
+		if err := pipe(i.pod(packed).Write, func(r io.Reader) error {
 			return c.run(ctx, r, nil, "ctr --namespace k8s.io images import --no-unpack - >/dev/null")
 		}); err != nil {
-			return fmt.Errorf("%s: %w", image.name, err)
+			return fmt.Errorf("%s: %w", i.name, err)
 		}
 	}
 	return c.run(ctx, nil, nil, stopContainerd)
@@ -205,10 +207,10 @@ rm /tmp/containerd.*
 `
 )
 
-func programFiles(programs map[string]string) []file {
-	var files []file
+func programFiles(programs map[string]string) []image.File {
+	var files []image.File
 	for _, at := range slices.Sorted(maps.Keys(programs)) {
-		files = append(files, file{path: at, mode: 0o755, source: programs[at]})
+		files = append(files, image.File{Path: at, Mode: 0o755, Source: programs[at]})
 	}
 	return files
 }

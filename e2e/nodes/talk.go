@@ -40,7 +40,7 @@ func (s *scenario) loadCaller(ctx context.Context) {
 	program := filepath.Join(s.site.Dir, "tmp", "caller")
 	Expect(binaries.Own(ctx, "e2e/nodes/caller", program)).To(Succeed())
 	var archive bytes.Buffer
-	Expect(image.Image{Name: callerImage, Program: program}.Write(&archive)).To(Succeed())
+	Expect(image.Program(callerImage, program).Write(&archive)).To(Succeed())
 	for _, id := range s.guests(ctx) {
 		_, err := docker(ctx, bytes.NewReader(archive.Bytes()), "exec", "--interactive", id, "ctr", "--namespace=k8s.io", "images", "import", "-")
 		Expect(err).NotTo(HaveOccurred())

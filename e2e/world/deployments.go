@@ -86,7 +86,7 @@ func (w *World) define(ctx context.Context, kubectl string, provider Provider) (
 	if provider.Image != "" {
 		name = provider.Image
 	}
-	if err := w.kind.load(image.Image{Name: name, Program: provider.Program}); err != nil {
+	if err := w.kind.load(image.Program(name, provider.Program)); err != nil {
 		return nil, err
 	}
 	if w.certManager == "" {

@@ -70,7 +70,8 @@ func write(ctx context.Context, path, architecture string) (err error) {
 			err = closeErr
 		}
 	}()
-	i := image.Image{Name: name, Program: program, Architecture: architecture}
+	i := image.Program(name, program)
+	i.Architecture = architecture
 	if err := i.Write(out); err != nil {
 		return err
 	}
