@@ -47,6 +47,17 @@ const (
 	Crictl  = "crictl"
 	Flannel = "flannel"
 	Kind    = "kind"
+
+	Sonobuoy = "sonobuoy"
+	// E2ETest are the tests of a Kubernetes cluster, those of conformance among them.
+	E2ETest = "e2e.test"
+	// ConformanceRunner runs E2ETest in a pod, by Ginkgo.
+	ConformanceRunner = "go-runner"
+	Ginkgo            = "ginkgo"
+	// Agnhost, Nonewprivs and SampleAPIServer are what conformance tests run in pods.
+	Agnhost         = "agnhost"
+	Nonewprivs      = "nonewprivs"
+	SampleAPIServer = "sample-apiserver"
 )
 
 // program says where a program's source is.
@@ -58,6 +69,8 @@ type program struct {
 	versionPackage string
 	// tags are the build tags, separated by commas.
 	tags string
+	// tests says that the package holds tests, which are the program.
+	tests bool
 	// cgo programs hold C, which takes a compiler, and are static all the same.
 	cgo bool
 	// installable programs are taken from KUBEBUILDER_ASSETS when they are there.
@@ -90,6 +103,14 @@ var programs = map[string]program{
 		tags: "netgo,osusergo", cgo: true, // its UDP backend is in C
 	},
 	Kind: {pins: "kind", pkg: "sigs.k8s.io/kind", module: "sigs.k8s.io/kind"},
+
+	Sonobuoy:          {pins: "sonobuoy", pkg: sonobuoyModule, module: sonobuoyModule},
+	E2ETest:           conformance("test/e2e"),
+	ConformanceRunner: conformance("test/conformance/image/go-runner"),
+	Ginkgo:            {pins: "conformance", pkg: ginkgoModule + "/ginkgo", module: ginkgoModule},
+	Agnhost:           conformance("test/images/agnhost"),
+	Nonewprivs:        conformance("test/images/nonewprivs"),
+	SampleAPIServer:   {pins: "sample-apiserver", pkg: sampleModule, module: sampleModule},
 }
 
 const (
@@ -97,6 +118,9 @@ const (
 	kubernetesModule = "k8s.io/kubernetes"
 	clusterAPIModule = "sigs.k8s.io/cluster-api"
 	containerdModule = "github.com/containerd/containerd/v2"
+	sonobuoyModule   = "github.com/vmware-tanzu/sonobuoy"
+	ginkgoModule     = "github.com/onsi/ginkgo/v2"
+	sampleModule     = "k8s.io/sample-apiserver"
 )
 
 // kubernetesPins are the modules that pin Kubernetes, the newest version first.
@@ -106,6 +130,13 @@ func kubernetes(command string) program {
 	return program{
 		pins: kubernetesPins[0], pkg: kubernetesModule + "/cmd/" + command, module: kubernetesModule,
 		versionPackage: "k8s.io/component-base/version", installable: true,
+	}
+}
+
+func conformance(dir string) program {
+	return program{
+		pins: "conformance", pkg: kubernetesModule + "/" + dir, module: kubernetesModule,
+		versionPackage: "k8s.io/component-base/version", tests: dir == "test/e2e",
 	}
 }
 

@@ -129,7 +129,11 @@ func (b *build) run(ctx context.Context, progress io.Writer) error {
 	// looks whole.
 	unfinished := b.target + ".unfinished"
 	var output bytes.Buffer
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", b.tags, "-ldflags", b.ldflags, "-o", unfinished, b.pkg)
+	command := []string{"build"}
+	if b.tests {
+		command = []string{"test", "-c"}
+	}
+	cmd := exec.CommandContext(ctx, "go", append(command, "-trimpath", "-buildvcs=false", "-tags", b.tags, "-ldflags", b.ldflags, "-o", unfinished, b.pkg)...)
 	cmd.Dir = b.dir
 	cmd.Env = Environment()
 	if b.cgo {
