@@ -446,6 +446,9 @@ func (s *Site) Kubectl(ctx context.Context, args ...string) string {
 	return string(output)
 }
 
+// Guests are what runs in the VMs.
+func (s *Site) Guests() world.Guests { return s.options.World.Elemento.AtomOS.Guests }
+
 // Comparable tells whether figures can be compared with limits and with those of
 // other runs: Cluster API keeps its own pace.
 func (s *Site) Comparable() bool { return !s.options.World.QuickReconciles }

@@ -25,6 +25,7 @@ func adoption(s *suite.Site) {
 			BootstrapClusterProxy:  s.Proxy,
 			ArtifactFolder:         artifacts(s, "kcp-adoption"),
 			InfrastructureProvider: &s.Provider,
+			PostNamespaceCreated:   podNetwork(s),
 		}
 	})
 }
@@ -42,6 +43,7 @@ func infraAdoption(s *suite.Site) {
 			BootstrapClusterProxy:  s.Proxy,
 			ArtifactFolder:         artifacts(s, "kcp-infra-adoption"),
 			InfrastructureProvider: &s.Provider,
+			PostNamespaceCreated:   podNetwork(s),
 			Flavor:                 ptr.To(topology),
 			BeforeForceDelete: func(_ context.Context, _ framework.ClusterProxy, _ *clusterv1.Cluster, objects upstream.ClusterObjects) error {
 				orphan = objects.InfrastructureCluster.DeepCopy()

@@ -20,6 +20,7 @@ func clusterClassChanges(s *suite.Site) {
 			BootstrapClusterProxy:  s.Proxy,
 			ArtifactFolder:         artifacts(s, "clusterclass-changes"),
 			InfrastructureProvider: &s.Provider,
+			PostNamespaceCreated:   podNetwork(s),
 			Flavor:                 topology,
 			ModifyControlPlaneFields: map[string]any{
 				"spec.kubeadmConfigSpec.verbosity": int64(4),
@@ -42,6 +43,7 @@ func clusterClassRollout(s *suite.Site) {
 			BootstrapClusterProxy:  s.Proxy,
 			ArtifactFolder:         artifacts(s, "clusterclass-rollout"),
 			InfrastructureProvider: &s.Provider,
+			PostNamespaceCreated:   podNetwork(s),
 			Flavor:                 "topology-taints",
 		}
 	})
@@ -55,6 +57,7 @@ func clusterDeletion(s *suite.Site) {
 			BootstrapClusterProxy:    s.Proxy,
 			ArtifactFolder:           artifacts(s, "cluster-deletion"),
 			InfrastructureProvider:   &s.Provider,
+			PostNamespaceCreated:     podNetwork(s),
 			Flavor:                   ptr.To(topology),
 			ControlPlaneMachineCount: ptr.To[int64](3),
 			ClusterDeletionPhases:    deletionPhases(),
@@ -70,6 +73,7 @@ func nodeDrain(s *suite.Site) {
 			BootstrapClusterProxy:  s.Proxy,
 			ArtifactFolder:         artifacts(s, "node-drain"),
 			InfrastructureProvider: &s.Provider,
+			PostNamespaceCreated:   podNetwork(s),
 			Flavor:                 ptr.To(topology),
 		}
 	})

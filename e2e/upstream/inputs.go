@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/cluster-api/test/framework/clusterctl"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 )
 
 // topology is the flavor of the cluster template that uses a ClusterClass.
@@ -19,10 +20,15 @@ const topology = "topology"
 func artifacts(s *suite.Site, name string) string { return filepath.Join(s.Dir, "artifacts", name) }
 
 // config is what upstream's suites read from a file. Simulated guests boot in
-// no time: what has not come after some minutes does not come.
+// no time: what has not come after some minutes does not come. Real ones boot, a few
+// at a time, on whatever this machine has to itself.
 func config(s *suite.Site) *clusterctl.E2EConfig {
+	patience, often, stable := "5m", "500ms", "2m"
+	if s.Guests() == world.GuestsContainer {
+		patience, often, stable = "30m", "2s", "10m"
+	}
 	intervals := map[string][]string{
-		"default/wait-resource-versions-become-stable": {"2m", "15s"},
+		"default/wait-resource-versions-become-stable": {stable, "15s"},
 		"default/wait-resource-versions-remain-stable": {"2m", "5s"},
 		"default/check-machines-stable":                {"15s", "1s"},
 	}
@@ -32,7 +38,7 @@ func config(s *suite.Site) *clusterctl.E2EConfig {
 		"wait-machine-remediation", "wait-machines", "wait-machine-provisioned",
 		"wait-deployment-available", "wait-machine-deleted",
 	} {
-		intervals["default/"+wait] = []string{"5m", "500ms"}
+		intervals["default/"+wait] = []string{patience, often}
 	}
 	return &clusterctl.E2EConfig{
 		ManagementClusterName: s.Proxy.GetName(),
@@ -55,6 +61,7 @@ func machineDeploymentScale(s *suite.Site) {
 			BootstrapClusterProxy:  s.Proxy,
 			ArtifactFolder:         artifacts(s, "md-scale"),
 			InfrastructureProvider: &s.Provider,
+			PostNamespaceCreated:   podNetwork(s),
 		}
 	})
 }
@@ -67,6 +74,7 @@ func rollout(s *suite.Site) {
 			BootstrapClusterProxy:  s.Proxy,
 			ArtifactFolder:         artifacts(s, "md-rollout"),
 			InfrastructureProvider: &s.Provider,
+			PostNamespaceCreated:   podNetwork(s),
 			Flavor:                 "kcp-md-taints",
 		}
 	})
@@ -82,6 +90,7 @@ func upgrade(flavor string, controlPlanes, workers int64) func(*suite.Site) {
 				BootstrapClusterProxy:    s.Proxy,
 				ArtifactFolder:           artifacts(s, "upgrade-"+flavor),
 				InfrastructureProvider:   &s.Provider,
+				PostNamespaceCreated:     podNetwork(s),
 				Flavor:                   &flavor,
 				ControlPlaneMachineCount: &controlPlanes,
 				WorkerMachineCount:       &workers,
@@ -101,6 +110,7 @@ func scale(s *suite.Site) {
 			BootstrapClusterProxy:           s.Proxy,
 			ArtifactFolder:                  artifacts(s, "scale"),
 			InfrastructureProvider:          &s.Provider,
+			PostNamespaceCreated:            podNetwork(s),
 			Flavor:                          ptr.To(topology),
 			ClusterCount:                    ptr.To[int64](4),
 			Concurrency:                     ptr.To[int64](2),

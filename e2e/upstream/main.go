@@ -1,13 +1,17 @@
 // Upstream runs the specs of Cluster API's own e2e suite that apply, unchanged,
-// with our provider. After each of them AtomOS must be as it was before. What there
-// is of all of them is in the table (table.go), which it prints too:
+// with our provider. After each of them AtomOS must be as it was before, and so must
+// what Docker has of guests. What there is of all of them is in the table (table.go),
+// which it prints too:
 //
 //	go run ./e2e/upstream --out out/upstream
 //	go run ./e2e/upstream --table > docs/upstream-specs.md
+//
+// On real nodes, which E2E_PLANE=kind E2E_GUEST=container has it do, it runs those that
+// have been seen to pass there, unless --only names others.
 package main
 
 import (
-	"errors"
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -37,7 +41,7 @@ func main() {
 	suite.Program{
 		Name: "upstream", Title: "Upstream Cluster API e2e specs", AtomOS: atomos,
 		Flags: func(flags *flag.FlagSet) {
-			flags.StringVar(&only, "only", "", "run only the specs whose name contains one of these `texts`, separated by commas")
+			flags.StringVar(&only, "only", "", "run only the specs whose name contains one of these `texts`, separated by commas; those too that have not passed on such guests yet")
 			flags.BoolVar(&show, "table", false, "print the table of all specs, as Markdown, and end")
 			flags.StringVar(&upgradeFrom, "upgrade-from", world.OlderVersion, "`version` that clusters have before their upgrade to --kubernetes-version; AtomOS must have its image")
 		},
@@ -46,15 +50,12 @@ func main() {
 				fmt.Print(page(r.table))
 				os.Exit(0)
 			}
-			if o.World.Elemento.AtomOS.Guests == world.GuestsContainer {
-				return errors.New("guests that are containers need a pod network before their nodes are Ready, and nobody gives these clusters one yet: leave out --guests (E2E_GUEST)")
-			}
 			o.World.Features = map[string]string{"EXP_MACHINE_TAINT_PROPAGATION": "true"}
-			r.choose(only)
-			if r.left == 0 {
-				return fmt.Errorf("--only %q: no spec that is run is called so", only)
+			a := &o.World.Elemento.AtomOS
+			if len(a.Existing) == 0 {
+				a.Images = map[string]string{world.ImageName(o.KubernetesVersion): o.KubernetesVersion, world.ImageName(upgradeFrom): upgradeFrom}
 			}
-			return nil
+			return r.choose(only, cmp.Or(o.World.Plane, world.PlaneEmbedded), cmp.Or(a.Guests, world.GuestsSimulated))
 		},
 		Describe: func(site *suite.Site) {
 			r.site = site
@@ -72,9 +73,10 @@ func main() {
 
 // results gathers what became of the specs.
 type results struct {
-	site  *suite.Site
-	table []spec
-	// all is how many runs there are in the table, chosen are those that are made,
+	site   *suite.Site
+	table  []spec
+	guests world.Guests
+	// all is how many runs are known to pass here, chosen are those that are made,
 	// and left is how many are still to come.
 	all, left int
 	chosen    []run
@@ -88,24 +90,36 @@ type run struct {
 	do   func(*suite.Site)
 }
 
-// choose takes the runs whose name contains one of the texts.
-func (r *results) choose(only string) {
+// choose takes the runs that are known to pass here, or those whose name contains one
+// of the texts that only has.
+func (r *results) choose(only string, plane world.Plane, guests world.Guests) error {
+	r.guests = guests
 	texts := strings.Split(only, ",")
 	for _, s := range r.table {
 		for _, c := range s.cases {
-			r.all++
-			if name := c.name(s); slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(name, text) }) {
+			known, can := c.isKnown(guests), c.needs.met(plane, guests)
+			if known && can {
+				r.all++
+			}
+			name := c.name(s)
+			named := slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(name, text) })
+			if can && (only == "" && known || only != "" && named) {
 				r.chosen = append(r.chosen, run{name, c.run})
 			}
 		}
 	}
 	r.left = len(r.chosen)
+	if r.left == 0 {
+		return fmt.Errorf("--only %q: no spec that is run on %s guests and %s is called so", only, guests, plane)
+	}
+	return nil
 }
 
 // describe describes a spec between two looks at AtomOS.
 func (r *results) describe(run run) {
 	Context(run.name, func() {
 		var before inventory.Inventory
+		var traces []string
 		BeforeEach(func(ctx SpecContext) {
 			if r.c2 == nil {
 				r.c2 = r.site.Report.Begin("C2")
@@ -117,11 +131,14 @@ func (r *results) describe(run run) {
 			var err error
 			before, err = r.site.Hosts.Take(ctx)
 			Expect(err).NotTo(HaveOccurred())
+			traces, err = r.site.World.GuestTraces(ctx)
+			Expect(err).NotTo(HaveOccurred())
 		})
 		// Those of the spec itself, which is nested deeper, come before this one.
 		AfterEach(func(ctx SpecContext) {
 			Expect(r.site.World.Err()).NotTo(HaveOccurred())
 			r.site.Unchanged(ctx, before)
+			Expect(r.site.World.GuestTraces(ctx)).To(ConsistOf(traces), "containers and volumes of guests in Docker")
 		})
 		ReportAfterEach(func(report SpecReport) {
 			item := reports.Item{Name: run.name, Verdict: reports.Passed, Detail: fmt.Sprintf("%.0f s", report.RunTime.Seconds())}
@@ -150,13 +167,20 @@ func (r *results) done(item reports.Item) {
 	r.c2.Conclude()
 }
 
-// tellOthers tells of the specs that are not run, and why.
+// tellOthers tells of the specs that are not run here, and why.
 func (r *results) tellOthers() {
 	count := map[standing]int{}
 	for _, s := range r.table {
-		count[s.standing]++
-		if !s.standing.isRun() {
-			r.c2.Item(reports.Item{Name: s.name, Verdict: reports.NotRun, Detail: fmt.Sprintf("%s: %s", s.standing, s.why)})
+		is := s.standing()
+		count[is]++
+		if len(s.cases) == 0 {
+			r.c2.Item(reports.Item{Name: s.name, Verdict: reports.NotRun, Detail: fmt.Sprintf("%s: %s", is, s.why)})
+		}
+		for _, c := range s.cases {
+			name := c.name(s)
+			if !slices.ContainsFunc(r.chosen, func(run run) bool { return run.name == name }) && !c.isKnown(r.guests) {
+				r.c2.Item(reports.Item{Name: name, Verdict: reports.NotRun, Detail: fmt.Sprintf("not on %s guests: %s", r.guests, is)})
+			}
 		}
 	}
 	for _, s := range standings {

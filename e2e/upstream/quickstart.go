@@ -26,6 +26,7 @@ func quickStartInput(s *suite.Site, flavor string) upstream.QuickStartSpecInput 
 		BootstrapClusterProxy:  s.Proxy,
 		ArtifactFolder:         artifacts(s, "quick-start"+flavor),
 		InfrastructureProvider: &s.Provider,
+		PostNamespaceCreated:   podNetwork(s),
 		Flavor:                 &flavor,
 		PostMachinesProvisioned: func(proxy framework.ClusterProxy, namespace, name string) {
 			ctx := context.Background()

@@ -27,7 +27,10 @@ func controlPlaneRemediation(s *suite.Site) {
 			ArtifactFolder:         artifacts(s, "kcp-remediation"),
 			InfrastructureProvider: &s.Provider,
 			Flavor:                 ptr.To("kcp-remediation-signal"),
-			PostNamespaceCreated:   func(framework.ClusterProxy, string) { tellEndpoint(s) },
+			PostNamespaceCreated: func(proxy framework.ClusterProxy, namespace string) {
+				podNetwork(s)(proxy, namespace)
+				tellEndpoint(s)
+			},
 		}
 	})
 }
@@ -60,6 +63,7 @@ func machineDeploymentRemediation(s *suite.Site) {
 			BootstrapClusterProxy:  s.Proxy,
 			ArtifactFolder:         artifacts(s, "md-remediation"),
 			InfrastructureProvider: &s.Provider,
+			PostNamespaceCreated:   podNetwork(s),
 		}
 	})
 }

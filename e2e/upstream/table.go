@@ -1,15 +1,18 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 )
 
 // standing is what is known of a spec of upstream's here.
 type standing string
 
 const (
+	onBoth       standing = "passes on simulated and on container guests"
 	onSimulated  standing = "passes on simulated guests"
 	onContainers standing = "passes on container guests"
 	doesNotApply standing = "does not apply"
@@ -17,16 +20,14 @@ const (
 )
 
 // standings are all, the best first.
-var standings = []standing{onSimulated, onContainers, doesNotApply, notYet}
-
-// isRun tells whether make upstream runs such a spec.
-func (s standing) isRun() bool { return s == onSimulated || s == onContainers }
+var standings = []standing{onBoth, onSimulated, onContainers, doesNotApply, notYet}
 
 // spec is one of upstream's.
 type spec struct {
 	// name is that of its function, without Spec.
-	name     string
-	standing standing
+	name string
+	// unrun is what is known of one that has no cases: doesNotApply or notYet.
+	unrun standing
 	// why says what stands in the way of one that is not run, and of one that is run,
 	// what of it is not or how this is done.
 	why string
@@ -34,45 +35,90 @@ type spec struct {
 	cases []example
 }
 
+// standing is the most that can be said of all cases of a spec.
+func (s spec) standing() standing {
+	on := func(g world.Guests) bool {
+		return !slices.ContainsFunc(s.cases, func(e example) bool { return !slices.Contains(e.passes, g) })
+	}
+	switch simulated, containers := on(world.GuestsSimulated), on(world.GuestsContainer); {
+	case len(s.cases) == 0:
+		return s.unrun
+	case simulated && containers:
+		return onBoth
+	case simulated:
+		return onSimulated
+	case containers:
+		return onContainers
+	}
+	return notYet
+}
+
 // example is one way to run a spec: the cluster that it is given, or how much of it.
 type example struct {
 	// of says what is special about it; empty where there is only one.
 	of  string
 	run func(*suite.Site)
+	// passes are the guests on which it has been seen to pass.
+	passes []world.Guests
+	// needs is what it cannot run without; the zero value is nothing.
+	needs needs
+}
+
+// isKnown tells whether it passes on such guests; those of a real AtomOS are to show it.
+func (e example) isKnown(guests world.Guests) bool {
+	return guests == world.GuestsAtomOS || slices.Contains(e.passes, guests)
+}
+
+// needs is what a run cannot do without.
+type needs struct {
+	plane  world.Plane
+	guests world.Guests
+}
+
+// met tells whether there is what is needed.
+func (n needs) met(plane world.Plane, guests world.Guests) bool {
+	return (n.plane == "" || n.plane == plane) && (n.guests == "" || n.guests == guests)
 }
 
 // name is what the run is called.
 func (e example) name(of spec) string { return strings.TrimSpace(of.name + " " + e.of) }
 
+// The guests on which a run has passed.
+var (
+	simulated  = []world.Guests{world.GuestsSimulated}
+	containers = []world.Guests{world.GuestsContainer}
+	both       = []world.Guests{world.GuestsSimulated, world.GuestsContainer}
+)
+
 // table has every spec of upstream's, in the order in which they are told.
 func table() []spec {
 	return []spec{
-		{"QuickStart", onSimulated, "with upstream's checks of owners, finalizers and resource versions", []example{
-			{"", quickStart("")},
-			{"with ClusterClass", quickStart(topology)},
+		{"QuickStart", "", "with upstream's checks of owners, finalizers and resource versions", []example{
+			{"", quickStart(""), simulated, needs{}},
+			{"with ClusterClass", quickStart(topology), simulated, needs{}},
 		}},
-		{"KCPRemediation", onSimulated, "guests call the management cluster with curl, which the simulated ones run too", []example{{"", controlPlaneRemediation}}},
-		{"MachineDeploymentRemediation", onSimulated, "", []example{{"", machineDeploymentRemediation}}},
-		{"MachineDeploymentScale", onSimulated, "", []example{{"", machineDeploymentScale}}},
-		{"KCPAndMachineDeploymentRollout", onSimulated, "with Cluster API's gate MachineTaintPropagation", []example{{"", rollout}}},
+		{"KCPRemediation", "", "guests call the management cluster with curl, which the simulated ones run too", []example{{"", controlPlaneRemediation, simulated, needs{}}}},
+		{"MachineDeploymentRemediation", "", "", []example{{"", machineDeploymentRemediation, simulated, needs{}}}},
+		{"MachineDeploymentScale", "", "", []example{{"", machineDeploymentScale, simulated, needs{}}}},
+		{"KCPAndMachineDeploymentRollout", "", "with Cluster API's gate MachineTaintPropagation", []example{{"", rollout, simulated, needs{}}}},
 		{"MachinePool", doesNotApply, "the provider has no machine pools", nil},
-		{"ClusterUpgradeConformance", onSimulated, "its upgrade; the conformance tests that can follow need nodes that run Pods, and are those of C1", []example{
-			{"", upgrade("upgrades", 1, 2)},
-			{"with ClusterClass and 3 control planes", upgrade(topology, 3, 1)},
+		{"ClusterUpgradeConformance", "", "its upgrade; the conformance tests that can follow are those of C1", []example{
+			{"", upgrade("upgrades", 1, 2), simulated, needs{}},
+			{"with ClusterClass and 3 control planes", upgrade(topology, 3, 1), simulated, needs{}},
 		}},
 		{"ClusterUpgradeWithRuntimeSDK", notYet, "its extension is a Pod of the management cluster behind a Service, for which the plane has to run Pods", nil},
 		{"ClusterInPlaceUpdate", doesNotApply, "the provider has no in-place updates: a VM is replaced", nil},
-		{"ClusterClassChanges", onSimulated, "", []example{{"", clusterClassChanges}}},
-		{"ClusterClassRollout", onSimulated, "with Cluster API's gate MachineTaintPropagation", []example{{"", clusterClassRollout}}},
-		{"ClusterDeletion", onSimulated, "", []example{{"", clusterDeletion}}},
-		{"NodeDrainTimeout", onSimulated, "the Pods that are drained have places and budgets there, and no containers", []example{{"", nodeDrain}}},
+		{"ClusterClassChanges", "", "", []example{{"", clusterClassChanges, simulated, needs{}}}},
+		{"ClusterClassRollout", "", "with Cluster API's gate MachineTaintPropagation", []example{{"", clusterClassRollout, simulated, needs{}}}},
+		{"ClusterDeletion", "", "", []example{{"", clusterDeletion, simulated, needs{}}}},
+		{"NodeDrainTimeout", "", "the Pods that are drained have places and budgets there, and no containers", []example{{"", nodeDrain, simulated, needs{}}}},
 		{"SelfHosted", notYet, "a management cluster inside of a workload cluster needs nodes that run Pods", nil},
 		{"ClusterctlUpgrade", doesNotApply, "it begins with an earlier release of the provider, which there is none of", nil},
 		{"K8SConformance", notYet, "it runs kubetest, for which nodes have to run Pods; C1 runs the same tests by sonobuoy", nil},
-		{"KCPAdoption", onSimulated, "", []example{{"", adoption}}},
-		{"KCPInfraAdoption", onSimulated, "a patch of the ClusterClass hands on to the new ElementoCluster what the first one had on the hosts", []example{{"", infraAdoption}}},
+		{"KCPAdoption", "", "", []example{{"", adoption, simulated, needs{}}}},
+		{"KCPInfraAdoption", "", "a patch of the ClusterClass hands on to the new ElementoCluster what the first one had on the hosts", []example{{"", infraAdoption, simulated, needs{}}}},
 		{"KubeadmJoinOldNodes", notYet, "it reads a file of the node with docker exec, and so needs container guests whose containers have the names of their nodes", nil},
 		{"Autoscaler", notYet, "the autoscaler that it tests runs as a Pod of a workload cluster", nil},
-		{"Scale", onSimulated, "4 clusters of 1 control plane and 1 worker, 2 at a time, upgraded too", []example{{"", scale}}},
+		{"Scale", "", "4 clusters of 1 control plane and 1 worker, 2 at a time, upgraded too", []example{{"", scale, simulated, needs{}}}},
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 )
 
 func TestTheTableHasEverySpecOfUpstream(t *testing.T) {
@@ -45,14 +47,13 @@ func TestASpecIsRunOrTheTableSaysWhyNot(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
 	for _, s := range table() {
-		if !slices.Contains(standings, s.standing) {
-			t.Errorf("%s: %q is no standing", s.name, s.standing)
-		}
-		switch run := s.standing.isRun(); {
-		case run != (len(s.cases) > 0):
-			t.Errorf("%s %s, and is run %d times", s.name, s.standing, len(s.cases))
-		case !run && s.why == "":
-			t.Errorf("%s is not run, and nobody says why", s.name)
+		switch run := len(s.cases) > 0; {
+		case !slices.Contains(standings, s.standing()):
+			t.Errorf("%s: %q is no standing", s.name, s.standing())
+		case run && s.unrun != "":
+			t.Errorf("%s %s, and is run", s.name, s.unrun)
+		case s.standing() == notYet && s.why == "" || s.standing() == doesNotApply && s.why == "":
+			t.Errorf("%s: %s, and nobody says why", s.name, s.standing())
 		}
 		for _, c := range s.cases {
 			name := c.name(s)
@@ -60,6 +61,64 @@ func TestASpecIsRunOrTheTableSaysWhyNot(t *testing.T) {
 				t.Errorf("two runs are called %s", name)
 			}
 			names[name] = true
+			for _, guests := range c.passes {
+				if c.needs.guests != "" && c.needs.guests != guests {
+					t.Errorf("%s passes on %s guests, and needs %s", name, guests, c.needs.guests)
+				}
+			}
+		}
+	}
+}
+
+func TestASpecStandsWhereAllItsCasesDo(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		cases []example
+		want  standing
+	}{
+		{nil, doesNotApply},
+		{[]example{{passes: both}}, onBoth},
+		{[]example{{passes: both}, {passes: simulated}}, onSimulated},
+		{[]example{{passes: containers}, {passes: both}}, onContainers},
+		{[]example{{passes: containers}, {passes: simulated}}, notYet},
+		{[]example{{}}, notYet},
+	} {
+		if got := (spec{unrun: doesNotApply, cases: c.cases}).standing(); got != c.want {
+			t.Errorf("cases that pass on %v: %s, want: %s", c.cases, got, c.want)
+		}
+	}
+}
+
+func TestWhatIsRunFollowsFromPlaneAndGuests(t *testing.T) {
+	t.Parallel()
+	all := []spec{{name: "Spec", cases: []example{
+		{of: "a", passes: both},
+		{of: "b", passes: simulated},
+		{of: "c", passes: simulated, needs: needs{plane: world.PlaneKind}},
+		{of: "d", passes: containers, needs: needs{guests: world.GuestsContainer}},
+	}}}
+	for _, c := range []struct {
+		only   string
+		plane  world.Plane
+		guests world.Guests
+		want   []string
+	}{
+		{"", world.PlaneEmbedded, world.GuestsSimulated, []string{"Spec a", "Spec b"}},
+		{"", world.PlaneKind, world.GuestsSimulated, []string{"Spec a", "Spec b", "Spec c"}},
+		{"", world.PlaneEmbedded, world.GuestsContainer, []string{"Spec a", "Spec d"}},
+		{"", world.PlaneKind, world.GuestsAtomOS, []string{"Spec a", "Spec b", "Spec c"}},
+		{"b,d", world.PlaneKind, world.GuestsContainer, []string{"Spec b", "Spec d"}},
+		{"b,d", world.PlaneKind, world.GuestsSimulated, []string{"Spec b"}},
+		{"d", world.PlaneKind, world.GuestsSimulated, nil},
+	} {
+		r := &results{table: all}
+		err := r.choose(c.only, c.plane, c.guests)
+		var got []string
+		for _, run := range r.chosen {
+			got = append(got, run.name)
+		}
+		if !slices.Equal(got, c.want) || (err != nil) != (len(c.want) == 0) {
+			t.Errorf("--only %q on %s with %s guests: %q, %v; want %q", c.only, c.plane, c.guests, got, err, c.want)
 		}
 	}
 }

@@ -1,0 +1,42 @@
+package world
+
+import (
+	"context"
+	"slices"
+	"strings"
+)
+
+// GuestTraces are what Docker has now of the world's guests: the IDs of their
+// containers, running or not, and the names of their volumes. Guests that are no
+// containers leave none.
+func (w *World) GuestTraces(ctx context.Context) ([]string, error) {
+	if w.network == nil {
+		return nil, nil
+	}
+	containers, err := docker(ctx, "ps", "--all", "--quiet", "--no-trunc", w.guestFilter())
+	if err != nil {
+		return nil, err
+	}
+	volumes, err := docker(ctx, "volume", "ls", "--quiet", w.guestFilter())
+	return slices.Concat(strings.Fields(containers), strings.Fields(volumes)), err
+}
+
+// InGuests runs a command in each guest that is a container and runs.
+func (w *World) InGuests(ctx context.Context, command ...string) error {
+	if w.network == nil {
+		return nil
+	}
+	running, err := docker(ctx, "ps", "--quiet", w.guestFilter())
+	if err != nil {
+		return err
+	}
+	for _, id := range strings.Fields(running) {
+		if _, err := docker(ctx, append([]string{"exec", id}, command...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// guestFilter has Docker's client list what is the world's guests'.
+func (w *World) guestFilter() string { return "--filter=label=cloud.elemento.atomos=" + w.network.name }
