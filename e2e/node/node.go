@@ -74,5 +74,5 @@ func stages(ctx context.Context, version string, progress io.Writer) ([]stage, e
 		return nil, err
 	}
 	last, err := settingsStage(ctx, parts)
-	return []stage{debian(progress), runtimeStage(parts), kubernetesStage(parts), last}, err
+	return []stage{debianStage(progress), runtimeStage(parts), kubernetesStage(parts), last}, err
 }

@@ -165,7 +165,7 @@ func compilePause(ctx context.Context, version, wanted string) (string, error) {
 	}
 	out, err := exec.CommandContext(ctx, compiler, "-Os", "-Wall", "-static", "-DVERSION=v"+wanted, "-o", target+".unfinished", source).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("compiling %s: %w: %s", source, err, lastLines(out))
+		return "", fmt.Errorf("compiling %s: %w: %s", source, err, bytes.TrimSpace(out))
 	}
 	return target, os.Rename(target+".unfinished", target)
 }

@@ -1,0 +1,75 @@
+// Package debian installs Debian into directories, from its packages, whose signatures
+// are checked. It wants root, and installs Debian's debootstrap where that is missing.
+package debian
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Suite is the Debian that there is: its systemd still runs where the host has cgroup v1.
+const Suite = "bookworm"
+
+// Archive installs what every Debian has, and these packages, and writes it all as a tar
+// archive. Packages are those of DEBIAN_MIRROR where it is set, and otherwise of
+// debootstrap's own mirror. It takes minutes, and says on progress what it does.
+func Archive(ctx context.Context, w io.Writer, progress io.Writer, packages ...string) error {
+	if os.Geteuid() != 0 {
+		return errors.New("only root can install Debian's packages into a directory: run make by sudo")
+	}
+	if err := installDebootstrap(ctx, progress); err != nil {
+		return err
+	}
+	root, err := os.MkdirTemp("", "elemento-debian-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(root)
+	// Signatures are checked, or it fails: mirrors are asked in the clear.
+	args := []string{"--variant=minbase", "--force-check-gpg", "--include=" + strings.Join(packages, ","), Suite, root}
+	if mirror := os.Getenv("DEBIAN_MIRROR"); mirror != "" {
+		args = append(args, mirror)
+	}
+	cmd := exec.CommandContext(ctx, "debootstrap", args...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, lastLines(out))
+	}
+	for _, leftover := range []string{"var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "usr/share/locale", "etc/machine-id"} {
+		if err := os.RemoveAll(filepath.Join(root, leftover)); err != nil {
+			return err
+		}
+	}
+	tar := exec.CommandContext(ctx, "tar", "--numeric-owner", "-C", root, "-c", ".")
+	tar.Stdout = w
+	return tar.Run()
+}
+
+// installDebootstrap sees that debootstrap is there, and says so where it installs it.
+func installDebootstrap(ctx context.Context, progress io.Writer) error {
+	if _, err := exec.LookPath("debootstrap"); err == nil {
+		return nil
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("debootstrap makes it, and there is no apt-get to install it with: install it as your system does: %w", err)
+	}
+	fmt.Fprintln(progress, "installing Debian's debootstrap")
+	for _, args := range [][]string{{"update", "-q"}, {"install", "-q", "-y", "--no-install-recommends", "debootstrap"}} {
+		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, lastLines(out))
+		}
+	}
+	return nil
+}
+
+// lastLines are the end of what a command has said.
+func lastLines(out []byte) string {
+	return strings.TrimSpace(string(out[max(0, len(out)-2000):]))
+}
