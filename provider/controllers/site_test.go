@@ -26,7 +26,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -180,10 +179,12 @@ func (s *site) identity(name string) *corev1.Secret {
 func (s *site) startManager() {
 	s.t.Helper()
 	restConfig := *api
+	defaults := controllers.Defaults()
+	defaults.SkipNameValidation = new(true)
 	mgr := must(ctrl.NewManager(&restConfig, ctrl.Options{
 		Scheme:     s.Scheme(),
 		Logger:     textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&s.logs), textlogger.Verbosity(4))),
-		Controller: config.Controller{SkipNameValidation: new(true), ReconciliationTimeout: time.Minute},
+		Controller: defaults,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{s.namespace: {}}, DefaultTransform: cache.TransformStripManagedFields()},
 		Client:     client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},

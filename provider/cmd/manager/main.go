@@ -26,7 +26,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
@@ -183,11 +182,8 @@ func newManager(o *options) (ctrl.Manager, error) {
 		namespaces = map[string]cache.Config{o.namespace: {}}
 	}
 	return ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme: scheme,
-		Controller: config.Controller{
-			ReconciliationTimeout: 2 * time.Minute,
-			CacheSyncTimeout:      5 * time.Minute,
-		},
+		Scheme:                        scheme,
+		Controller:                    controllers.Defaults(),
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              "controller-leader-election-elemento",
 		LeaderElectionNamespace:       os.Getenv("POD_NAMESPACE"),
