@@ -268,6 +268,7 @@ func (h *Host) machine(v *vm) guest.VM {
 	m.Reachable = func(source netip.Addr) bool { return leases.reachable(source, address) }
 	m.Ended = func() { h.guestEnded(v) }
 	if len(v.NICs) > 0 {
+		m.MAC = v.NICs[0].MAC
 		n := h.networks[v.NICs[0].Network]
 		m.Bridged = n != nil && n.bridged()
 	}

@@ -23,6 +23,8 @@ type VM struct {
 	// Address is the guest's address, from its network's DHCP range; zero
 	// without one.
 	Address netip.Addr
+	// MAC is the hardware address of the guest's interface; empty without one.
+	MAC string
 	// Bridged tells that the address is of a bridged network, not of one behind
 	// NAT.
 	Bridged bool
@@ -70,7 +72,8 @@ type Guests interface {
 // come one at a time with those of Guests.
 type Wired interface {
 	// Cut cuts the network of a guest: nobody reaches it, and it reaches nobody,
-	// until Mend or Remove. One that is unknown is left alone.
+	// until Mend or Remove. One that has not booted yet has none when it does. After
+	// an error the guest's network is as it was.
 	Cut(id string) error
 	// Mend gives a guest its network back.
 	Mend(id string) error

@@ -142,11 +142,7 @@ func (g *Guests) Boot(ctx context.Context, vm guest.VM) error {
 		g.mu.Unlock()
 		return errors.New("simulated guests: closed")
 	}
-	m := g.machines[vm.ID]
-	if m == nil {
-		m = &machine{}
-		g.machines[vm.ID] = m
-	}
+	m := g.know(vm.ID)
 	if m.powered {
 		g.mu.Unlock()
 		return fmt.Errorf("guest %s is powered on already", vm.ID)
@@ -326,16 +322,24 @@ func (g *Guests) setCut(id string, cut bool) error {
 	g.cutting.Lock()
 	defer g.cutting.Unlock()
 	g.mu.Lock()
-	m := g.machines[id]
-	var joined *node
-	if m != nil {
-		m.cut, joined = cut, m.node
-	}
+	m := g.know(id)
+	m.cut = cut
+	joined := m.node
 	g.mu.Unlock()
 	if joined != nil {
 		joined.cluster.setCut(joined, cut)
 	}
 	return nil
+}
+
+// know returns the machine of a VM, a new one the first time; g.mu is held.
+func (g *Guests) know(id string) *machine {
+	m := g.machines[id]
+	if m == nil {
+		m = &machine{}
+		g.machines[id] = m
+	}
+	return m
 }
 
 func (g *Guests) isCut(id string) bool {

@@ -350,3 +350,19 @@ func TestAMachineWhoseNetworkIsCutIsAliveAndUnreachable(t *testing.T) {
 	l.mend(late)
 	l.nodeBecomes("late", corev1.ConditionTrue)
 }
+
+func TestAMachineWhoseNetworkWasCutBeforeItsFirstBootHasNone(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.init()
+	early := l.machine("early")
+	early.UserData = l.joinSeed(l.token, l.tokenHash, false)
+	l.cut(early)
+	l.boot(early)
+	l.join("worker-1", false) // which came later
+	if nodes := l.nodeNames(); slices.Contains(nodes, "early") {
+		t.Errorf("it has joined: %q", nodes)
+	}
+	l.mend(early)
+	l.nodeBecomes("early", corev1.ConditionTrue)
+}
