@@ -3,14 +3,16 @@
 // what the container writes, its seed a directory that the cloud-init inside finds
 // (NoCloud). So a guest is as real as its image.
 //
-// All guests are on one bridge network of the engine, each with its VM's address;
-// the networks of the fake must be bridged and lie inside of that one. There is no
+// All guests are on one bridge network of the engine, each with its VM's address, and
+// its VM's MAC where the engine is of version 25 or later; the networks of the fake
+// must be bridged and lie inside of that one. There is no
 // NAT: a VM behind it runs without a guest. What the engine holds for guests (the
 // containers and the volumes of their /var) bears two labels, [InstanceLabel] and
 // [VMLabel].
 //
-// The engine is that of DOCKER_HOST, or this machine's. To cut a guest off it must
-// be this machine's, and the process root.
+// The engine is that of DOCKER_HOST, or the one at /var/run/docker.sock; contexts of
+// Docker's client do not count. To cut a guest off it must be this machine's, and the
+// process root.
 package container
 
 import (
@@ -49,6 +51,10 @@ var (
 	// known for.
 	ErrNoImage = errors.New("there is no Docker image to boot")
 )
+
+// ErrElsewhere is a guest that cannot be cut off, because this process does not see
+// the machine that it is on.
+var ErrElsewhere = errors.New("a guest's network can be cut on the Docker Engine's own machine and by root only")
 
 // NodeImage is the Docker image of a Kubernetes version, where Options name no
 // other.
@@ -94,8 +100,11 @@ var (
 
 // machine is what is known of a VM that was booted.
 type machine struct {
-	cut bool
 	run *run // nil without power
+
+	// cable guards cut, and has one at a time pull or plug in.
+	cable sync.Mutex
+	cut   bool
 }
 
 // New returns guests that run until Close. It fails where no engine answers or the
@@ -194,7 +203,7 @@ func (g *Guests) Boot(ctx context.Context, vm guest.VM) error {
 }
 
 func (g *Guests) boot(ctx context.Context, vm guest.VM) error {
-	m, cut := g.know(vm.ID)
+	m := g.know(vm.ID)
 	if g.running(vm.ID) != nil {
 		return errors.New("it is powered on already")
 	}
@@ -206,7 +215,7 @@ func (g *Guests) boot(ctx context.Context, vm guest.VM) error {
 		return ctx.Err()
 	}
 	r := newRun(g.ctx, container)
-	if err := g.start(ctx, r.container, cut); err != nil {
+	if err := g.start(ctx, r.container, m); err != nil {
 		return err
 	}
 	g.mu.Lock()
@@ -266,17 +275,16 @@ func (g *Guests) Remove(id string) {
 	delete(g.machines, id)
 }
 
-// know returns the machine of a VM, a new one the first time, and whether its network
-// is cut.
-func (g *Guests) know(id string) (m *machine, cut bool) {
+// know returns the machine of a VM, a new one the first time.
+func (g *Guests) know(id string) *machine {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	m = g.machines[id]
+	m := g.machines[id]
 	if m == nil {
 		m = &machine{}
 		g.machines[id] = m
 	}
-	return m, m.cut
+	return m
 }
 
 // running returns the run of a guest that has power, or nil.

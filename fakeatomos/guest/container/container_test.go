@@ -32,6 +32,9 @@ func TestAGuestHasItsAddressItsSeedAndItsName(t *testing.T) {
 		}
 	}
 	c := s.container(ref)
+	if mac := s.vm(s.c4, ref).MAC; s.engineTakesMACs() && s.file(address, "/sys/class/net/eth0/address") != mac+"\n" {
+		t.Errorf("its MAC is not its VM's, %s", mac)
+	}
 	if !c.HostConfig.Privileged || c.Config.Labels[guests.NameLabel] != "node-1" || len(c.Mounts) != 1 || c.Mounts[0].Destination != "/var" {
 		t.Errorf("the container is %+v %+v", c.HostConfig, c.Mounts)
 	}
@@ -139,7 +142,7 @@ func TestAGuestThatIsDeafRunsUntilItsPowerIsCut(t *testing.T) {
 }
 
 func TestAGuestWhoseNetworkIsCutRunsOn(t *testing.T) {
-	s := newLab(t).start(nil)
+	s := newRootLab(t).start(nil)
 	ref := s.register(s.c4, order{name: "vm"})
 	address := s.up(s.c4, ref)
 	routes := s.file(address, "/proc/net/route")
@@ -160,6 +163,55 @@ func TestAGuestWhoseNetworkIsCutRunsOn(t *testing.T) {
 	if now := s.file(address, "/proc/net/route"); now != routes {
 		t.Errorf("its routes were\n%s and are\n%s", routes, now)
 	}
+}
+
+func TestAGuestWhoseNetworkWasCutBeforeItsFirstBootHasNone(t *testing.T) {
+	s := newRootLab(t).start(func(_ *guests.Options, o *fakeatomos.Options) {
+		o.Faults = []fakeatomos.Fault{{Effect: fakeatomos.HangBoot, Times: 1}}
+	})
+	ref := s.register(s.c4, order{name: "vm"})
+	s.eventually("its boot hangs", func() bool { return len(s.fake.Faults()) == 0 })
+	s.must(s.fake.CutVM("", "vm"))
+	s.eventually("it is reset", func() bool { return s.c4.Reboot(t.Context(), ref) == nil })
+	var address string
+	s.eventually("it has booted", func() bool {
+		address = s.vm(s.c4, ref).Address
+		return address != "" && s.listens(ref)
+	})
+	if s.ask(address, "/boots") != "" {
+		t.Error("it answers without a network")
+	}
+	s.must(s.fake.MendVM("", "vm"))
+	s.eventually("it answers", func() bool { return s.ask(address, "/boots") == "1 1" })
+}
+
+func TestTheNetworkOfAGuestThatIsElsewhereIsNotCut(t *testing.T) {
+	l := newSerialLab(t) // DOCKER_HOST is everybody's
+	boot := func(name string, address byte) (*guests.Guests, guest.VM) {
+		t.Helper()
+		g, err := guests.New(t.Context(), guests.Options{Network: l.name, Instance: l.name + name, Images: map[string]string{bootImage: l.image}})
+		l.must(err)
+		t.Cleanup(g.Close)
+		vm := guest.VM{ID: strings.TrimPrefix(l.name, "elemento-test-") + name, Name: name, Image: bootImage, Bridged: true, Processors: 1, MemoryMiB: 64, Address: l.at(address)}
+		l.must(g.Boot(t.Context(), vm))
+		return g, vm
+	}
+	_, here := boot("here", 8)
+	// An engine of another machine tells of processes whose numbers are others' here.
+	t.Setenv("DOCKER_HOST", l.elsewhere(l.container(c4.VMRef{VMUID: here.ID}).State.Pid))
+	g, there := boot("there", 9)
+	up := func(vm guest.VM, boots string) {
+		t.Helper()
+		l.eventually(vm.Name+" is up", func() bool { return l.ask(vm.Address.String(), "/boots") == boots })
+	}
+	up(there, "1 1")
+	if err := g.Cut(there.ID); !errors.Is(err, guests.ErrElsewhere) {
+		t.Errorf("it is cut: %v", err)
+	}
+	up(here, "1 1")
+	g.PowerOff(there.ID)
+	l.must(g.Boot(t.Context(), there)) // as if nobody had wanted it cut
+	up(there, "2 2")
 }
 
 func TestABootThatHangsHasNoGuest(t *testing.T) {

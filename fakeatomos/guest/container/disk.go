@@ -129,9 +129,13 @@ func (g *Guests) attachment(ctx context.Context, vm guest.VM) (attachment, error
 	if !slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(vm.Address) }) {
 		return attachment{}, fmt.Errorf("%s on %s %v: %w", vm.Address, g.options.Network, subnets, ErrAddress)
 	}
-	return attachment{container.NetworkMode(g.options.Network), &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
-		g.options.Network: {IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: vm.Address}},
-	}}}, nil
+	endpoint := &network.EndpointSettings{IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: vm.Address}}
+	if err := endpoint.MacAddress.UnmarshalText([]byte(vm.MAC)); err != nil {
+		return attachment{}, err
+	}
+	return attachment{container.NetworkMode(g.options.Network), &network.NetworkingConfig{
+		EndpointsConfig: map[string]*network.EndpointSettings{g.options.Network: endpoint},
+	}}, nil
 }
 
 // containerName is for people, and unique by the ID's first part.

@@ -11,12 +11,19 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -74,7 +81,7 @@ var image = sync.OnceValues(func() (string, error) {
 	}
 	defer os.RemoveAll(dir)
 	program := filepath.Join(dir, "machine")
-	build := exec.Command("go", "build", "-o", program, "./testdata/machine")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, "./testdata/machine")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
@@ -130,6 +137,12 @@ type lab struct {
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	t.Parallel()
+	return newSerialLab(t)
+}
+
+// newSerialLab is one of a test that no other runs beside.
+func newSerialLab(t *testing.T) *lab {
+	t.Helper()
 	api, err := engine()
 	if err != nil {
 		t.Skipf("these tests need a Docker Engine, and none answers (make docker): %v", err)
@@ -147,16 +160,44 @@ func newLab(t *testing.T) *lab {
 		}
 	}
 	l.must(err)
+	if !l.local() {
+		l.must(l.removeNetwork())
+		t.Skipf("these tests reach guests from here, and the Docker Engine at %s is on another machine, in a VM or rootless: unset DOCKER_HOST to use this machine's", api.DaemonHost())
+	}
 	t.Cleanup(func() {
-		ctx := context.Background()
 		if left := l.left(); len(left) > 0 {
 			t.Errorf("left over: %q", left)
 		}
-		if _, err := api.NetworkRemove(ctx, l.name, client.NetworkRemoveOptions{}); err != nil {
+		if err := l.removeNetwork(); err != nil {
 			t.Error(err)
 		}
 	})
 	return l
+}
+
+func (l *lab) removeNetwork() error {
+	_, err := l.api.NetworkRemove(context.Background(), l.name, client.NetworkRemoveOptions{})
+	return err
+}
+
+// local tells whether the network's gateway is this machine.
+func (l *lab) local() bool {
+	l.Helper()
+	addresses, err := net.InterfaceAddrs()
+	l.must(err)
+	return slices.ContainsFunc(addresses, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Masked() == l.subnet
+	})
+}
+
+// newRootLab is a lab whose guests can be cut off.
+func newRootLab(t *testing.T) *lab {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can cut a guest off")
+	}
+	return newLab(t)
 }
 
 // left are the containers and volumes of the lab's guests.
@@ -340,6 +381,54 @@ func (l *lab) container(ref c4.VMRef) container.InspectResponse {
 	inspected, err := l.api.ContainerInspect(l.Context(), found.Items[0].ID, client.ContainerInspectOptions{})
 	l.must(err)
 	return inspected.Container
+}
+
+// at is an address of the lab's network.
+func (l *lab) at(n byte) netip.Addr {
+	a := l.subnet.Addr().As4()
+	a[3] = n
+	return netip.AddrFrom4(a)
+}
+
+// engineTakesMACs tells whether the engine, of version 25 or later, gives a container
+// the MAC that was asked for.
+func (l *lab) engineTakesMACs() bool {
+	l.Helper()
+	version, err := l.api.ServerVersion(l.Context(), client.ServerVersionOptions{})
+	l.must(err)
+	major, minor, _ := strings.Cut(version.APIVersion, ".")
+	n, err := strconv.Atoi(minor)
+	l.must(err)
+	return major != "1" || n >= 44
+}
+
+// elsewhere is the URL of the engine, as it would be if it were on another machine: the
+// processes of its containers, as it tells, have a number that is another's here.
+func (l *lab) elsewhere(pid int) string {
+	l.Helper()
+	engine := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "engine" },
+		Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return l.api.Dialer()(context.Background())
+		}},
+		FlushInterval: -1,
+		ModifyResponse: func(r *http.Response) error {
+			if !strings.HasSuffix(r.Request.URL.Path, "/json") {
+				return nil
+			}
+			told, err := io.ReadAll(r.Body)
+			if err != nil {
+				return err
+			}
+			told = regexp.MustCompile(`"Pid":[1-9]\d*`).ReplaceAll(told, fmt.Appendf(nil, `"Pid":%d`, pid))
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(told)), int64(len(told))
+			r.Header.Set("Content-Length", strconv.Itoa(len(told)))
+			return nil
+		},
+	}
+	server := httptest.NewServer(engine)
+	l.Cleanup(server.Close)
+	return "tcp://" + server.Listener.Addr().String()
 }
 
 // listens tells whether the guest of a VM would answer, if it had a network.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 )
@@ -20,17 +21,20 @@ func (g *Guests) Cut(id string) error { return g.setCut(id, true) }
 func (g *Guests) Mend(id string) error { return g.setCut(id, false) }
 
 func (g *Guests) setCut(id string, cut bool) error {
-	g.mu.Lock()
-	m := g.machines[id]
-	var r *run
-	if m != nil {
-		m.cut, r = cut, m.run
-	}
-	g.mu.Unlock()
+	m := g.know(id)
+	m.cable.Lock()
+	defer m.cable.Unlock()
+	was := m.cut
+	m.cut = cut // which a guest that just boots finds when it has started
+	r := g.running(id)
 	if r == nil {
 		return nil
 	}
-	return g.setLink(g.ctx, r.container, !cut)
+	err := g.setLink(g.ctx, r.container, !cut)
+	if err != nil {
+		m.cut = was
+	}
+	return err
 }
 
 // setLink switches the near end of a running container's cable.
@@ -44,20 +48,52 @@ func (g *Guests) setLink(ctx context.Context, containerID string, up bool) error
 	if found.Container.State == nil || found.Container.State.Pid == 0 {
 		return nil // no power: its next boot sees to it
 	}
-	// The interface inside names its peer outside.
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/sys/class/net/eth0/iflink", found.Container.State.Pid))
-	if err != nil {
-		return fmt.Errorf("the guest's network can be cut on the Docker Engine's own machine and as root only: %w", err)
+	var endpoint *network.EndpointSettings
+	if found.Container.NetworkSettings != nil {
+		endpoint = found.Container.NetworkSettings.Networks[g.options.Network]
 	}
-	index, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if endpoint == nil {
+		return nil // it has no cable
+	}
+	near, err := nearEnd(found.Container.State.Pid, endpoint.MacAddress)
+	if err == nil {
+		err = setInterface(near, up)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrElsewhere, err)
+	}
+	return nil
+}
+
+// nearEnd is the name, on this machine, of the near end of the cable that ends at the
+// interface with that address in a process. With an engine that is elsewhere the number
+// is that of another process here, or of none.
+func nearEnd(pid int, address network.HardwareAddr) (string, error) {
+	read := func(name string) (string, error) {
+		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/sys/class/net/eth0/%s", pid, name))
+		return strings.TrimSpace(string(content)), err
+	}
+	found, err := read("address")
+	if err != nil {
+		return "", err
+	}
+	if found != address.String() {
+		return "", fmt.Errorf("process %d of this machine has the address %s, and the guest %s", pid, found, address)
+	}
+	// The interface inside names its peer outside.
+	raw, err := read("iflink")
+	if err != nil {
+		return "", err
+	}
+	index, err := strconv.Atoi(raw)
+	if err != nil {
+		return "", err
 	}
 	peer, err := net.InterfaceByIndex(index)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return setInterface(peer.Name, up)
+	return peer.Name, nil
 }
 
 // setInterface sets an interface of this machine up or down.

@@ -42,14 +42,16 @@ func (r *run) stop() {
 	<-r.done
 }
 
-// start starts a container, without a network if that is cut.
-func (g *Guests) start(ctx context.Context, containerID string, cut bool) error {
+// start starts the container of a machine, without a network if that is cut.
+func (g *Guests) start(ctx context.Context, containerID string, m *machine) error {
 	ctx, cancel := call(ctx, callTimeout)
 	defer cancel()
 	if _, err := g.api.ContainerStart(ctx, containerID, client.ContainerStartOptions{}); err != nil {
 		return err
 	}
-	if !cut {
+	m.cable.Lock()
+	defer m.cable.Unlock()
+	if !m.cut {
 		return nil
 	}
 	if err := g.setLink(ctx, containerID, false); err != nil {
@@ -76,10 +78,7 @@ func (g *Guests) watch(r *run, m *machine, vm guest.VM) {
 			}
 			continue
 		case err == nil && code == rebooted && !r.goingDown.Load():
-			g.mu.Lock()
-			cut := m.cut
-			g.mu.Unlock()
-			if err = g.start(r.ctx, r.container, cut); err == nil {
+			if err = g.start(r.ctx, r.container, m); err == nil {
 				log.Info("guest reboots by itself")
 				continue
 			}
