@@ -13,6 +13,7 @@ import (
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/node"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
@@ -20,14 +21,14 @@ func (s *scenario) create(ctx SpecContext) {
 	r := s.site.Report
 	r.Step("a namespace in which Clastix has the shipped role", func() {
 		s.seen.network = s.site.World.DockerNetwork()
-		var err error
-		s.before, err = s.site.Hosts.Take(ctx)
-		Expect(err).NotTo(HaveOccurred())
-		s.clastix = s.site.Clastix(ctx)
-		s.cluster = &suite.Cluster{
-			Site: s.site, ControlPlanes: controlPlanes,
-			Key: client.ObjectKey{Namespace: s.site.Namespace(ctx, "nodes"), Name: "nodes"},
+		s.controlPlane, s.worker = s.site.KubernetesVersion, s.site.KubernetesVersion
+		s.cluster = s.site.NewCluster(ctx, "nodes", controlPlanes)
+		s.cluster.Patience = patience
+		if s.upgrades {
+			s.cluster.ControlPlanes, s.cluster.Version = upgradedControlPlanes, world.OlderVersion
+			s.controlPlane, s.worker = world.OlderVersion, world.OlderVersion
 		}
+		s.clastix = s.site.Clastix(ctx)
 	})
 	r.Step("clusterctl generate cluster, applied as Clastix", func() { s.apply(ctx, workers) })
 	r.Step("its API answers", func() { s.connect(ctx) })
@@ -36,9 +37,9 @@ func (s *scenario) create(ctx SpecContext) {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(suite.Apply(ctx, s.workload, suite.Clastix, objects)).To(Succeed())
 	})
-	r.Step(size(controlPlanes, workers)+": Machines Ready, made by cloud-init and kubeadm", func() { s.await(ctx, workers) })
-	r.Step("Nodes Ready", func() { s.nodesReady(ctx, controlPlanes+workers) })
-	r.Step("CoreDNS, kube-proxy and flannel available", func() { s.systemAvailable(ctx, controlPlanes+workers) })
+	r.Step(size(s.cluster.ControlPlanes, workers)+": Machines Ready, made by cloud-init and kubeadm", func() { s.await(ctx, workers) })
+	r.Step("Nodes Ready", func() { s.nodesReady(ctx, workers) })
+	r.Step("CoreDNS, kube-proxy and flannel available", func() { s.systemAvailable(ctx, workers) })
 	r.Evidence(reports.Evidence{Title: "the manifest that was applied", Path: s.cluster.Manifest(workers)},
 		reports.Evidence{Title: "what cloud-init and kubeadm did in each guest", Path: guestsDir})
 }
@@ -61,24 +62,27 @@ func (s *scenario) connect(ctx context.Context) {
 	}, patience, suite.Often).WithContext(ctx).Should(Succeed())
 }
 
-// nodesReady waits for so many Nodes, all Ready.
-func (s *scenario) nodesReady(ctx context.Context, want int) {
+// nodesReady waits for the Nodes of so many workers and of the control planes, all Ready
+// and of the versions that they are to have.
+func (s *scenario) nodesReady(ctx context.Context, workers int) {
 	GinkgoHelper()
-	nodes := &corev1.NodeList{}
-	Eventually(func(g Gomega) {
-		g.Expect(s.workload.List(ctx, nodes)).To(Succeed())
-		g.Expect(nodes.Items).To(HaveLen(want))
-		g.Expect(suite.ReadyNodes(nodes.Items)).To(Equal(want))
-	}, patience, suite.Often).WithContext(ctx).Should(Succeed())
-	for _, n := range nodes.Items {
-		Expect(n.Status.NodeInfo.KubeletVersion).To(Equal(s.site.KubernetesVersion))
+	for _, n := range s.cluster.AwaitNodes(ctx, s.workload, s.cluster.ControlPlanes+workers) {
+		want := s.worker
+		if _, is := n.Labels[controlPlaneLabel]; is {
+			want = s.controlPlane
+		}
+		Expect(n.Status.NodeInfo.KubeletVersion).To(Equal(want), "kubelet of %s", n.Name)
 		Expect(n.Status.NodeInfo.ContainerRuntimeVersion).To(HavePrefix("containerd://"))
 	}
 }
 
-// systemAvailable waits for what a cluster of so many nodes runs itself.
-func (s *scenario) systemAvailable(ctx context.Context, nodes int) {
+// controlPlaneLabel is on the Nodes of control planes.
+const controlPlaneLabel = "node-role.kubernetes.io/control-plane"
+
+// systemAvailable waits for what a cluster of so many workers runs itself.
+func (s *scenario) systemAvailable(ctx context.Context, workers int) {
 	GinkgoHelper()
+	nodes := s.cluster.ControlPlanes + workers
 	Eventually(func(g Gomega) {
 		dns := &appsv1.Deployment{}
 		g.Expect(s.workload.Get(ctx, client.ObjectKey{Namespace: "kube-system", Name: "coredns"}, dns)).To(Succeed())

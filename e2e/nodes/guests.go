@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -66,9 +65,6 @@ func (s *scenario) examineGuests(ctx context.Context) {
 	}
 }
 
-// bootstrapToken is what kubeadm says that nobody else may know.
-var bootstrapToken = regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
-
 func (s *scenario) examine(ctx context.Context, vm, id string) {
 	GinkgoHelper()
 	inside := func(command ...string) string {
@@ -98,7 +94,7 @@ func (s *scenario) examine(ctx context.Context, vm, id string) {
 	Expect(cloudInit.V1.Datasource).To(HavePrefix("DataSourceNoCloud"), "where cloud-init in %s found its seed", vm)
 	Expect(cloudInit.V1.Errors).To(BeEmpty(), "what cloud-init in %s says went wrong", vm)
 
-	said := bootstrapToken.ReplaceAllString(inside("cat", "/var/log/cloud-init-output.log"), "(token)")
+	said := suite.BootstrapToken.ReplaceAllString(inside("cat", "/var/log/cloud-init-output.log"), "(token)")
 	Expect(said).To(Or(
 		ContainSubstring("Your Kubernetes control-plane has initialized successfully!"), // kubeadm init
 		ContainSubstring("This node has joined the cluster"),                            // kubeadm join

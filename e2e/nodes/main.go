@@ -8,12 +8,16 @@
 //	make docker node-image
 //	go run ./e2e/nodes --out out/e2e
 //
+// With --upgrade a cluster of three control planes begins at the older version of
+// Kubernetes that there is an image of, is upgraded to the newer one, and goes back.
+//
 // E2E_PLANE=embedded does it without kind.
 package main
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"time"
 
@@ -22,11 +26,11 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/node"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
+	"elemento.cloud/cluster-api-provider-elemento/soak/watch"
 )
 
 // The cluster that is asked for, and what it is scaled to and back.
@@ -35,6 +39,9 @@ const (
 	workers           = 2
 	moreWorkers       = 3
 	moreControlPlanes = 3
+	// upgradedControlPlanes is how many there are of a cluster that is upgraded: as
+	// many as it takes for its API to answer meanwhile.
+	upgradedControlPlanes = 3
 )
 
 // patience is how long anything may take here: machines boot, a few at a time, on
@@ -44,9 +51,16 @@ const patience = "20m"
 func main() {
 	s := &scenario{examined: map[string]bool{}}
 	suite.Program{
-		Name: "e2e", Title: "Real nodes", AtomOS: suite.Trial(), Prepare: prepare,
+		Name: "e2e", Title: "Real nodes", AtomOS: suite.Trial(), Prepare: s.prepare,
+		Flags: func(flags *flag.FlagSet) {
+			flags.BoolVar(&s.upgrades, "upgrade", false, "make a cluster of the older version of Kubernetes, upgrade it, and take it back")
+		},
 		Describe: func(site *suite.Site) {
 			s.site = site
+			if s.upgrades {
+				s.describeUpgrade()
+				return
+			}
 			Describe("A cluster of real nodes, from manifest to nothing", Ordered, func() {
 				It("comes up", s.create)
 				site.Criterion("F2", s.everyVMHasItsMachine)
@@ -64,7 +78,7 @@ func main() {
 
 // prepare has the suite be about what it is about where nothing else was said, and sees
 // that there is something to boot.
-func prepare(o *suite.Options) error {
+func (s *scenario) prepare(o *suite.Options) error {
 	a := &o.World.Elemento.AtomOS
 	if o.World.Plane == "" && o.World.Kubeconfig == "" {
 		o.World.Plane = world.PlaneKind
@@ -77,9 +91,16 @@ func prepare(o *suite.Options) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	image := node.Image(o.KubernetesVersion)
-	if _, err := docker(ctx, nil, "image", "inspect", "--format={{.Id}}", image); err != nil {
-		return fmt.Errorf("the VMs are to boot %s, which is not there: `make docker node-image` starts a Docker Engine and makes it: %w", image, err)
+	versions := []string{o.KubernetesVersion}
+	if s.upgrades {
+		o.Target, o.Recorded = "upgrades", true
+		versions = append(versions, world.OlderVersion)
+	}
+	for _, version := range versions {
+		image := node.Image(version)
+		if _, err := docker(ctx, nil, "image", "inspect", "--format={{.Id}}", image); err != nil {
+			return fmt.Errorf("VMs are to boot %s, which is not there: `make docker node-image` starts a Docker Engine and makes it: %w", image, err)
+		}
 	}
 	return nil
 }
@@ -89,27 +110,26 @@ type scenario struct {
 	site    *suite.Site
 	clastix client.Client
 	cluster *suite.Cluster
-	// before is what there was on AtomOS.
-	before inventory.Inventory
+	// upgrades says that the cluster is upgraded; controlPlane and worker are the
+	// versions that its nodes are to have by now.
+	upgrades             bool
+	controlPlane, worker string
 	// reach is how the API of the cluster is reached, workload its client.
 	reach    *rest.Config
 	workload client.Client
 	// examined are the guests into which was looked, by the name of their VM.
 	examined map[string]bool
+	// watched is the history of a run that is recorded.
+	watched *watch.Watch
 	// seen is what there was in Docker of the world.
 	seen traces
 }
 
-// await waits for so many workers, all Machines Ready, and sees that each guest is what
-// it should be.
+// await waits for so many workers, all Machines Ready with the versions that they are to
+// have, and sees that each guest is what it should be.
 func (s *scenario) await(ctx context.Context, workers int) {
 	GinkgoHelper()
-	Eventually(func(g Gomega) {
-		g.Expect(s.site.World.Err()).NotTo(HaveOccurred())
-		machines, err := s.cluster.ListMachines(ctx, s.site.Admin)
-		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(machines.Missing(s.cluster.ControlPlanes, workers)).To(BeEmpty())
-	}, patience, suite.Often).WithContext(ctx).Should(Succeed())
+	s.cluster.AwaitVersions(ctx, s.controlPlane, s.worker, workers)
 	s.examineGuests(ctx)
 }
 
@@ -131,7 +151,7 @@ func (s *scenario) everyVMHasItsMachine(ctx context.Context, f2 *reports.Examina
 // compare demands that AtomOS and Kubernetes tell the same, and returns figures.
 func (s *scenario) compare(ctx context.Context, workers int) []reports.Figure {
 	GinkgoHelper()
-	return s.cluster.Compare(ctx, s.before, s.workload, s.cluster.ControlPlanes+workers,
+	return s.cluster.Compare(ctx, s.workload, s.cluster.ControlPlanes+workers,
 		"C4 GET matcher/running, kubectl get machines,elementomachines,nodes")
 }
 
@@ -139,5 +159,9 @@ func (s *scenario) compare(ctx context.Context, workers int) []reports.Figure {
 func (s *scenario) tidy(ctx SpecContext) {
 	if s.cluster != nil {
 		s.cluster.Delete(ctx, s.site.Admin)
+	}
+	if s.watched != nil {
+		_, err := s.watched.End()
+		Expect(err).NotTo(HaveOccurred())
 	}
 }

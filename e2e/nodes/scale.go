@@ -20,7 +20,7 @@ func (s *scenario) scaleControlPlane(ctx SpecContext) {
 			s.becomes(ctx, workers)
 		})
 	}
-	s.site.Report.Step("CoreDNS, kube-proxy and flannel available", func() { s.systemAvailable(ctx, controlPlanes+workers) })
+	s.site.Report.Step("CoreDNS, kube-proxy and flannel available", func() { s.systemAvailable(ctx, workers) })
 	s.talkAcrossNodes(ctx)
 }
 
@@ -30,7 +30,7 @@ func (s *scenario) becomes(ctx context.Context, workers int) {
 	GinkgoHelper()
 	s.apply(ctx, workers)
 	s.await(ctx, workers)
-	s.nodesReady(ctx, s.cluster.ControlPlanes+workers)
+	s.nodesReady(ctx, workers)
 	s.compare(ctx, workers)
 	s.everyVMIsAContainer(ctx)
 }

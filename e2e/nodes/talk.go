@@ -55,7 +55,7 @@ func (s *scenario) call(ctx context.Context) {
 	Expect(s.workload.List(ctx, nodes)).To(Succeed())
 	var pods []*corev1.Pod
 	for _, n := range nodes.Items {
-		if _, is := n.Labels["node-role.kubernetes.io/control-plane"]; is || len(pods) == 2 {
+		if _, is := n.Labels[controlPlaneLabel]; is || len(pods) == 2 {
 			continue
 		}
 		pods = append(pods, s.caller(ctx, namespace.Name, fmt.Sprintf("caller-%d", len(pods)+1), n))

@@ -3,14 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
@@ -18,15 +15,9 @@ import (
 
 func (s *scenario) create(ctx context.Context, f1 *reports.Examination) {
 	f1.Step("a namespace in which Clastix has the shipped role", func() {
-		var err error
-		s.before, err = s.site.Hosts.Take(ctx)
-		Expect(err).NotTo(HaveOccurred())
-		s.cluster = &suite.Cluster{
-			Site: s.site, Flavor: s.flavor, ControlPlanes: controlPlanes,
-			Key: client.ObjectKey{Namespace: s.site.Namespace(ctx, "poc"), Name: "poc"},
-		}
+		s.cluster = s.site.NewCluster(ctx, "poc", controlPlanes)
+		s.cluster.Flavor = s.flavor
 		s.clastix = s.site.Clastix(ctx)
-		s.objectsBefore = slices.Sorted(maps.Keys(s.site.Objects(ctx, s.cluster.Key.Namespace)))
 		s.watch()
 	})
 	f1.Step("clusterctl generate cluster, applied as Clastix", func() { s.apply(ctx, workers) })
@@ -39,21 +30,16 @@ func (s *scenario) create(ctx context.Context, f1 *reports.Examination) {
 				HaveField("Type", clusterv1.ClusterAvailableCondition), HaveField("Status", metav1.ConditionTrue))))
 		}, suite.Long, suite.Often).WithContext(ctx).Should(Succeed())
 	})
-	nodes := &corev1.NodeList{}
+	var nodes []corev1.Node
 	f1.Step("its kubeconfig, fetched as Clastix, shows all Nodes Ready", func() {
-		workload := s.workload(ctx)
-		Eventually(func(g Gomega) {
-			g.Expect(workload.List(ctx, nodes)).To(Succeed())
-			g.Expect(suite.ReadyNodes(nodes.Items)).To(Equal(controlPlanes + workers))
-			g.Expect(nodes.Items).To(HaveLen(controlPlanes + workers))
-		}, suite.Long, suite.Often).WithContext(ctx).Should(Succeed())
+		nodes = s.cluster.AwaitNodes(ctx, s.workload(ctx), controlPlanes+workers)
 	})
 	found := s.cluster.Machines(ctx, s.site.Admin)
 	s.learnSecrets(ctx)
 	f1.Figure(
 		reports.Figure{Name: "control planes Ready", Value: float64(suite.Ready(found.ControlPlane)), Command: "kubectl get machines"},
 		reports.Figure{Name: "workers Ready", Value: float64(suite.Ready(found.Workers)), Command: "kubectl get machines"},
-		reports.Figure{Name: "Nodes Ready", Value: float64(suite.ReadyNodes(nodes.Items)), Command: "kubectl get nodes"},
+		reports.Figure{Name: "Nodes Ready", Value: float64(suite.ReadyNodes(nodes)), Command: "kubectl get nodes"},
 	)
 	f1.Evidence(reports.Evidence{Title: "the manifest that was applied", Path: s.cluster.Manifest(workers)})
 }
@@ -67,5 +53,5 @@ func (s *scenario) everyVMHasItsMachine(ctx context.Context, f2 *reports.Examina
 
 // compare demands that AtomOS and Kubernetes tell the same, and returns figures.
 func (s *scenario) compare(ctx context.Context, want int, by string) []reports.Figure {
-	return s.cluster.Compare(ctx, s.before, s.workload(ctx), want, by)
+	return s.cluster.Compare(ctx, s.workload(ctx), want, by)
 }

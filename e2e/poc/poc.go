@@ -21,7 +21,6 @@ import (
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/life"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 )
@@ -63,13 +62,10 @@ type scenario struct {
 	site   *suite.Site
 	flavor string
 
-	clastix client.Client
-	cluster *suite.Cluster
-	// before is what there was on AtomOS, objectsBefore in the namespace.
-	before        inventory.Inventory
-	objectsBefore []string
-	lives         *life.Recorder
-	endWatch      func() error
+	clastix  client.Client
+	cluster  *suite.Cluster
+	lives    *life.Recorder
+	endWatch func() error
 	// ordered is when Clastix asked for so many more Machines.
 	ordered []order
 	// secrets are lines and tokens that must be in no log.

@@ -6,21 +6,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 )
 
 // tellTale is how long a line of a secret must be to be looked for: a line of a
 // key is longer, and what is shorter stands everywhere.
 const tellTale = 40
-
-var bootstrapToken = regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
 
 // learnSecrets remembers what of the cluster must be in no log: the lines of its
 // bootstrap data, of its keys and kubeconfigs, and its bootstrap tokens.
@@ -45,7 +43,7 @@ func remember(secrets map[string]bool, text string) {
 			secrets[line] = true
 		}
 	}
-	for _, token := range bootstrapToken.FindAllString(text, -1) {
+	for _, token := range suite.BootstrapToken.FindAllString(text, -1) {
 		secrets[token] = true
 	}
 }

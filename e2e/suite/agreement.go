@@ -17,14 +17,13 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
-// Compare demands that AtomOS and Kubernetes tell the same of the cluster: as many VMs
+// Compare demands that AtomOS and Kubernetes tell the same of a cluster of
+// [Site.NewCluster]: as many VMs
 // as are wanted beside what there was before, each with its Machine, each Machine with
 // its Node. It returns figures, measured by what by says.
-func (c *Cluster) Compare(ctx context.Context, before inventory.Inventory, workload client.Client, want int, by string) []reports.Figure {
+func (c *Cluster) Compare(ctx context.Context, workload client.Client, want int, by string) []reports.Figure {
 	GinkgoHelper()
-	found, err := c.Site.Hosts.Take(ctx)
-	Expect(err).NotTo(HaveOccurred())
-	vms := found.Without(before).Of(inventory.VM)
+	vms := c.VMs(ctx)
 	infra := &infrav1.ElementoMachineList{}
 	Expect(c.Site.Admin.List(ctx, infra, client.InNamespace(c.Key.Namespace))).To(Succeed())
 	all := c.Machines(ctx, c.Site.Admin)
@@ -41,6 +40,19 @@ func (c *Cluster) Compare(ctx context.Context, before inventory.Inventory, workl
 		{Name: "Machines without their VM", Value: float64(len(withoutVM)), AtMost: none, Command: by},
 		{Name: "Machines without their Node", Value: float64(len(withoutNode)), AtMost: none, Command: by},
 	}
+}
+
+// AwaitNodes waits until the cluster itself shows so many Nodes, all Ready, and returns
+// them.
+func (c *Cluster) AwaitNodes(ctx context.Context, workload client.Client, want int) []corev1.Node {
+	GinkgoHelper()
+	nodes := &corev1.NodeList{}
+	Eventually(func(g Gomega) {
+		g.Expect(workload.List(ctx, nodes)).To(Succeed())
+		g.Expect(nodes.Items).To(HaveLen(want))
+		g.Expect(ReadyNodes(nodes.Items)).To(Equal(want))
+	}, c.patience(), Often).WithContext(ctx).Should(Succeed())
+	return nodes.Items
 }
 
 // ReadyNodes counts Nodes that are Ready.

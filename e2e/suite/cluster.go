@@ -1,11 +1,13 @@
 package suite
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -19,6 +21,8 @@ import (
 	"sigs.k8s.io/cluster-api/util/conditions"
 	utilyaml "sigs.k8s.io/cluster-api/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
 )
 
 // Long is how long anything may take before a suite gives up, Often how often it
@@ -37,8 +41,12 @@ type Cluster struct {
 	Key client.ObjectKey
 	// ControlPlanes is how many of them it has.
 	ControlPlanes int
+	// Version of Kubernetes that it is made with; the site's when empty.
+	Version string
 	// Variables are values for the template that are this cluster's own.
 	Variables map[string]string
+	// Patience is how long anything of it may take; [Long] when empty.
+	Patience string
 	// Offline has the manifest made without a look at the management plane, which
 	// may be away; it is not for flavors with a class, that may be there already.
 	Offline bool
@@ -46,12 +54,20 @@ type Cluster struct {
 	// generated are all objects that any manifest had: a class that is there
 	// already is left out of the later ones.
 	generated []unstructured.Unstructured
+	// before is what there was on AtomOS before it, and objectsBefore in its namespace.
+	before        inventory.Inventory
+	objectsBefore []string
 }
+
+func (c *Cluster) patience() string { return cmp.Or(c.Patience, Long) }
+
+// version is that of Kubernetes that it is made with.
+func (c *Cluster) version() string { return cmp.Or(c.Version, c.Site.KubernetesVersion) }
 
 // Manifest is the name, in the directory of the report, of the manifest for so
 // many workers.
 func (c *Cluster) Manifest(workers int) string {
-	return fmt.Sprintf("%s-%d-workers.yaml", c.Key.Name, workers)
+	return fmt.Sprintf("%s-%d-workers.yaml", strings.TrimSuffix(c.Key.Name+"-"+c.Version, "-"), workers)
 }
 
 // generating is held while a manifest is made: what clusterctl reads of its
@@ -74,7 +90,7 @@ func (c *Cluster) Generate(ctx context.Context, workers int) []unstructured.Unst
 		Flavor:                   c.Flavor,
 		Namespace:                c.Key.Namespace,
 		ClusterName:              c.Key.Name,
-		KubernetesVersion:        c.Site.KubernetesVersion,
+		KubernetesVersion:        c.version(),
 		ControlPlaneMachineCount: ptr.To(int64(c.ControlPlanes)),
 		WorkerMachineCount:       ptr.To(int64(workers)),
 		ClusterctlVariables:      c.Variables,
@@ -82,6 +98,12 @@ func (c *Cluster) Generate(ctx context.Context, workers int) []unstructured.Unst
 	Expect(os.WriteFile(filepath.Join(c.Site.Dir, c.Manifest(workers)), text, 0o644)).To(Succeed())
 	objects, err := utilyaml.ToUnstructured(text)
 	Expect(err).NotTo(HaveOccurred())
+	c.remember(objects)
+	return objects
+}
+
+// remember takes down what is to be deleted with the cluster.
+func (c *Cluster) remember(objects []unstructured.Unstructured) {
 	for _, object := range objects {
 		if !slices.ContainsFunc(c.generated, func(o unstructured.Unstructured) bool {
 			return o.GetKind() == object.GetKind() && o.GetName() == object.GetName()
@@ -89,7 +111,6 @@ func (c *Cluster) Generate(ctx context.Context, workers int) []unstructured.Unst
 			c.generated = append(c.generated, object)
 		}
 	}
-	return objects
 }
 
 // Apply applies objects as GitOps tools do: by server-side apply, as the owner
@@ -116,7 +137,7 @@ func (c *Cluster) Delete(ctx context.Context, as client.Client) {
 				g.Expect(c.Site.World.Err()).NotTo(HaveOccurred())
 				err := as.Get(ctx, c.Key, &clusterv1.Cluster{})
 				g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "the Cluster is still there: %v", err)
-			}, Long, Often).WithContext(ctx).Should(Succeed())
+			}, c.patience(), Often).WithContext(ctx).Should(Succeed())
 		}
 	}
 }
@@ -204,5 +225,5 @@ func (c *Cluster) Await(ctx context.Context, workers int) {
 	Eventually(func(g Gomega) {
 		g.Expect(c.Site.World.Err()).NotTo(HaveOccurred())
 		g.Expect(c.Machines(ctx, c.Site.Admin).Missing(c.ControlPlanes, workers)).To(BeEmpty())
-	}, Long, Often).WithContext(ctx).Should(Succeed())
+	}, c.patience(), Often).WithContext(ctx).Should(Succeed())
 }

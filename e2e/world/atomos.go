@@ -31,10 +31,10 @@ func DaemonProcess(n int) string { return fmt.Sprintf("daemon-%d", n) }
 func ManagerProcess(n int) string { return replica(ElementoProvider, n) }
 
 // KubernetesVersion is the version of the default image, and OlderVersion of a
-// second one to upgrade from.
+// second one to upgrade from: those that e2e/binaries pins, of which there are nodes.
 const (
 	KubernetesVersion = "v1.36.3"
-	OlderVersion      = "v1.35.3"
+	OlderVersion      = "v1.36.1"
 )
 
 // ImageName is the name of the boot image of a Kubernetes version.
