@@ -17,10 +17,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/mod/semver"
 )
 
-// The programs that there are. Kubernetes' own are there in several versions (see
-// [KubernetesVersions]): "kubelet" is the newest one, "kubelet@v1.36.1" that of a version.
+// The programs that there are. Kubernetes' own and Cluster API's are there in several
+// versions (see [KubernetesVersions] and [ClusterAPIVersions]): "kubelet" is the newest
+// one, "kubelet@v1.36.1" that of a version.
 const (
 	Etcd                  = "etcd"
 	KubeAPIServer         = "kube-apiserver"
@@ -123,12 +126,19 @@ const (
 	sampleModule     = "k8s.io/sample-apiserver"
 )
 
-// kubernetesPins are the modules that pin Kubernetes, the newest version first.
-var kubernetesPins = []string{"kubernetes", "kubernetes-previous"}
+// coreMoved is the version of Cluster API from which on its core has a directory of its
+// own; before, it was the root of the module.
+const coreMoved = "v1.14.0"
+
+// series are the modules that pin what is there in several versions, the newest first.
+var series = map[string][]string{
+	kubernetesModule: {"kubernetes", "kubernetes-previous"},
+	clusterAPIModule: {"clusterapi", "clusterapi-previous"},
+}
 
 func kubernetes(command string) program {
 	return program{
-		pins: kubernetesPins[0], pkg: kubernetesModule + "/cmd/" + command, module: kubernetesModule,
+		pins: series[kubernetesModule][0], pkg: kubernetesModule + "/cmd/" + command, module: kubernetesModule,
 		versionPackage: "k8s.io/component-base/version", installable: true,
 	}
 }
@@ -142,7 +152,7 @@ func conformance(dir string) program {
 
 func clusterAPI(dir string) program {
 	return program{
-		pins: "clusterapi", pkg: clusterAPIModule + "/" + dir, module: clusterAPIModule,
+		pins: series[clusterAPIModule][0], pkg: clusterAPIModule + "/" + dir, module: clusterAPIModule,
 		versionPackage: clusterAPIModule + "/version",
 	}
 }
@@ -177,13 +187,22 @@ func Version(ctx context.Context, name string) (string, error) {
 
 // KubernetesVersions are the versions of Kubernetes that are pinned, the newest first.
 func KubernetesVersions(ctx context.Context) ([]string, error) {
+	return versions(ctx, kubernetesModule)
+}
+
+// ClusterAPIVersions are the versions of Cluster API that are pinned, the newest first.
+func ClusterAPIVersions(ctx context.Context) ([]string, error) {
+	return versions(ctx, clusterAPIModule)
+}
+
+func versions(ctx context.Context, module string) ([]string, error) {
 	repository, err := Repository(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var versions []string
-	for _, pins := range kubernetesPins {
-		_, version, err := readPins(pinsDir(repository, pins), kubernetesModule)
+	for _, pins := range series[module] {
+		_, version, err := readPins(pinsDir(repository, pins), module)
 		if err != nil {
 			return nil, err
 		}
@@ -202,10 +221,10 @@ func find(ctx context.Context, name string) (program, string, error) {
 	if !versioned {
 		return p, base, nil
 	}
-	if p.module != kubernetesModule {
-		return p, "", fmt.Errorf("%s: only Kubernetes' programs are there in several versions", name)
+	if !slices.Contains(series[p.module], p.pins) {
+		return p, "", fmt.Errorf("%s: only programs of Kubernetes and Cluster API are there in several versions", name)
 	}
-	versions, err := KubernetesVersions(ctx)
+	versions, err := versions(ctx, p.module)
 	if err != nil {
 		return p, "", err
 	}
@@ -213,7 +232,10 @@ func find(ctx context.Context, name string) (program, string, error) {
 	if i < 0 {
 		return p, "", fmt.Errorf("%s: there are the versions %s", name, strings.Join(versions, ", "))
 	}
-	p.pins = kubernetesPins[i]
+	p.pins = series[p.module][i]
+	if base == ClusterAPICore && semver.Compare(version, coreMoved) < 0 {
+		p.pkg = clusterAPIModule
+	}
 	return p, base, nil
 }
 

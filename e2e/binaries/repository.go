@@ -50,6 +50,19 @@ func Source(ctx context.Context, name string) (string, error) {
 	return found.Dir, nil
 }
 
+// Package is the directory of the package that a program is.
+func Package(ctx context.Context, name string) (string, error) {
+	p, _, err := find(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	module, err := Source(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(module, filepath.FromSlash(strings.TrimPrefix(p.pkg, p.module))), nil
+}
+
 // goCommand runs the go command in dir and returns what it prints.
 func goCommand(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)

@@ -5,20 +5,24 @@ import (
 	"maps"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 )
 
+// OlderClusterAPI is the version of Cluster API before ours, by its minor, that
+// e2e/binaries pins.
+const OlderClusterAPI = "v1.13.6"
+
 // clusterAPIProviders are the providers that come with Cluster API: its core,
 // and the bootstrap and control plane providers that use kubeadm.
 func clusterAPIProviders(ctx context.Context, o Options) ([]Provider, error) {
-	source, err := binaries.Source(ctx, binaries.ClusterAPICore)
-	if err != nil {
-		return nil, err
+	version := o.ClusterAPI
+	if version == "" {
+		var err error
+		if version, err = binaries.Version(ctx, binaries.ClusterAPICore); err != nil {
+			return nil, err
+		}
 	}
-	// A module's directory is named after its version.
-	_, version, _ := strings.Cut(filepath.Base(source), "@")
 	variables := map[string]string{
 		"EXP_MACHINE_POOL":             "true",
 		"CLUSTER_TOPOLOGY":             "true",
@@ -26,20 +30,22 @@ func clusterAPIProviders(ctx context.Context, o Options) ([]Provider, error) {
 	}
 	maps.Copy(variables, o.Features)
 	var providers []Provider
-	for _, p := range []struct{ name, dir string }{
-		{binaries.ClusterAPICore, "core"},
-		{binaries.KubeadmBootstrap, "bootstrap/kubeadm"},
-		{binaries.KubeadmControlPlane, "controlplane/kubeadm"},
-	} {
-		path, err := binaries.Path(ctx, p.name, o.progress())
+	for _, name := range []string{binaries.ClusterAPICore, binaries.KubeadmBootstrap, binaries.KubeadmControlPlane} {
+		pinned := name + "@" + version
+		program, err := binaries.Path(ctx, pinned, o.progress())
+		if err != nil {
+			return nil, err
+		}
+		source, err := binaries.Package(ctx, pinned)
 		if err != nil {
 			return nil, err
 		}
 		providers = append(providers, Provider{
-			Name:          p.name,
-			Kustomization: filepath.Join(source, p.dir, "config", "default"),
-			Program:       path,
-			Image:         "elemento.cloud/" + p.name + ":" + version,
+			Name: name,
+			// The manifests of a manager lie beside it.
+			Kustomization: filepath.Join(source, "config", "default"),
+			Program:       program,
+			Image:         "elemento.cloud/" + name + ":" + version,
 			Variables:     variables,
 		})
 	}

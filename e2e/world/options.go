@@ -41,6 +41,9 @@ type Options struct {
 	// CertManager is the path or URL of cert-manager's manifest, to be installed on
 	// kind for the certificates of webhooks. When empty the world makes these itself.
 	CertManager string
+	// ClusterAPI is the version of Cluster API, one of [binaries.ClusterAPIVersions];
+	// the newest when empty.
+	ClusterAPI string
 	// Providers are installed on an embedded plane, or on kind, beside Cluster API's
 	// own.
 	Providers []Provider
