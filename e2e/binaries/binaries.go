@@ -61,6 +61,10 @@ const (
 	Agnhost         = "agnhost"
 	Nonewprivs      = "nonewprivs"
 	SampleAPIServer = "sample-apiserver"
+
+	// Promtool checks rules and configurations of Prometheus, and tests rules.
+	Promtool   = "promtool"
+	Prometheus = "prometheus"
 )
 
 // program says where a program's source is.
@@ -114,6 +118,9 @@ var programs = map[string]program{
 	Agnhost:           conformance("test/images/agnhost"),
 	Nonewprivs:        conformance("test/images/nonewprivs"),
 	SampleAPIServer:   {pins: "sample-apiserver", pkg: sampleModule, module: sampleModule},
+
+	Promtool:   prometheus("promtool"),
+	Prometheus: prometheus("prometheus"),
 }
 
 const (
@@ -124,6 +131,7 @@ const (
 	sonobuoyModule   = "github.com/vmware-tanzu/sonobuoy"
 	ginkgoModule     = "github.com/onsi/ginkgo/v2"
 	sampleModule     = "k8s.io/sample-apiserver"
+	prometheusModule = "github.com/prometheus/prometheus"
 )
 
 // coreMoved is the version of Cluster API from which on its core has a directory of its
@@ -162,6 +170,14 @@ func containerd(command string) program {
 		pins: "containerd", pkg: containerdModule + "/cmd/" + command, module: containerdModule,
 		// Snapshotters that a node does not use.
 		tags: "no_btrfs,no_devmapper,no_zfs",
+	}
+}
+
+func prometheus(command string) program {
+	return program{
+		pins: "prometheus", pkg: prometheusModule + "/cmd/" + command, module: prometheusModule,
+		// Of the ways to find what to scrape, those that our configuration has.
+		tags: "remove_all_sd,enable_kubernetes_sd",
 	}
 }
 
