@@ -51,7 +51,7 @@ const patience = "20m"
 func main() {
 	s := &scenario{examined: map[string]bool{}}
 	suite.Program{
-		Name: "e2e", Title: "Real nodes", AtomOS: suite.Trial(), Prepare: s.prepare,
+		Name: "e2e", Title: "Real nodes", AtomOS: suite.Trial(), PodNetwork: true, Prepare: s.prepare,
 		Flags: func(flags *flag.FlagSet) {
 			flags.BoolVar(&s.upgrades, "upgrade", false, "make a cluster of the older version of Kubernetes, upgrade it, and take it back")
 		},

@@ -39,6 +39,9 @@ type Options struct {
 	KubernetesVersion string
 	// NeedsFake says that the suite asks what a real AtomOS does not tell.
 	NeedsFake bool
+	// PodNetwork says that the suite gives its clusters a pod network, without which
+	// no Node of guests that are containers is ever Ready.
+	PodNetwork bool
 	// OwnWorld says that the suite breaks what it stands on, and so does that only to
 	// what it has started itself.
 	OwnWorld bool
@@ -171,6 +174,9 @@ func (o *Options) choose() error {
 	case world.GuestsSimulated, world.GuestsContainer, world.GuestsAtomOS:
 	default:
 		return fmt.Errorf("there are no guests %q: --guests (%s) is %q, %q or %q", a.Guests, envGuest, world.GuestsSimulated, world.GuestsContainer, world.GuestsAtomOS)
+	}
+	if a.Guests == world.GuestsContainer && !o.PodNetwork {
+		return fmt.Errorf("guests that are containers need a pod network before their Nodes are Ready, and this suite gives its clusters none: leave out --guests (%s); make e2e is the suite on real nodes", envGuest)
 	}
 	if (a.Guests == world.GuestsAtomOS) != (len(a.Existing) > 0) {
 		return fmt.Errorf("guests of AtomOS are on hosts that are there, and no others are: --guests (%s) is %q, and hosts of --atomos (%s) there are %d", envGuest, a.Guests, envAtomOS, len(a.Existing))

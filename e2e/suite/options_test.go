@@ -13,10 +13,15 @@ import (
 // parse reads arguments as a suite would, in an environment that says nothing.
 func parse(t *testing.T, progress io.Writer, args ...string) (Options, error) {
 	t.Helper()
+	return parseFor(t, Options{}, progress, args...)
+}
+
+// parseFor does so for a suite that says that of itself.
+func parseFor(t *testing.T, o Options, progress io.Writer, args ...string) (Options, error) {
+	t.Helper()
 	for _, name := range environment {
 		t.Setenv(name, "")
 	}
-	var o Options
 	flags := flag.NewFlagSet("suite", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	o.Flags(flags, "out", Trial())
@@ -38,7 +43,7 @@ func TestWithoutArgumentsEverythingIsStarted(t *testing.T) {
 }
 
 func TestPlaneAndGuestsAreChosen(t *testing.T) {
-	o, err := parse(t, io.Discard, "--plane=kind", "--guests=container", "--node-image=example.com/node:v1")
+	o, err := parseFor(t, Options{PodNetwork: true}, io.Discard, "--plane=kind", "--guests=container", "--node-image=example.com/node:v1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +68,7 @@ func TestWhatCannotWorkIsRefused(t *testing.T) {
 		"an existing plane nowhere":  {"--plane=existing"},
 		"guests of no AtomOS":        {"--guests=atomos"},
 		"a node of no kind":          {"--node-image=example.com/node:v1"},
+		"nodes without a network":    {"--guests=container"},
 	} {
 		if _, err := parse(t, io.Discard, args...); err == nil {
 			t.Errorf("%s: %q is accepted", name, args)

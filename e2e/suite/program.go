@@ -20,6 +20,9 @@ type Program struct {
 	AtomOS world.AtomOS
 	// NeedsFake says that it measures what a real AtomOS does not tell.
 	NeedsFake bool
+	// PodNetwork says that it gives its clusters a pod network, so that guests may be
+	// containers.
+	PodNetwork bool
 	// OwnWorld says that it breaks what it stands on, so that it does not run
 	// against a plane or an AtomOS that are there already.
 	OwnWorld bool
@@ -45,7 +48,7 @@ func (p Program) Main() {
 
 func (p Program) run(args []string) error {
 	flags := flag.NewFlagSet(p.Name, flag.ExitOnError)
-	o := Options{NeedsFake: p.NeedsFake, OwnWorld: p.OwnWorld, Recorded: p.Recorded}
+	o := Options{NeedsFake: p.NeedsFake, PodNetwork: p.PodNetwork, OwnWorld: p.OwnWorld, Recorded: p.Recorded}
 	o.Flags(flags, "out/"+p.Name, p.AtomOS)
 	if p.Flags != nil {
 		p.Flags(flags)

@@ -39,7 +39,7 @@ func main() {
 	var only string
 	var show bool
 	suite.Program{
-		Name: "upstream", Title: "Upstream Cluster API e2e specs", AtomOS: atomos,
+		Name: "upstream", Title: "Upstream Cluster API e2e specs", AtomOS: atomos, PodNetwork: true,
 		Flags: func(flags *flag.FlagSet) {
 			flags.StringVar(&only, "only", "", "run only the specs whose name contains one of these `texts`, separated by commas; those too that have not passed on such guests yet")
 			flags.BoolVar(&show, "table", false, "print the table of all specs, as Markdown, and end")
