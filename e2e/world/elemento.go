@@ -109,7 +109,13 @@ func (w *World) ownProgram(ctx context.Context, pkg string) (string, error) {
 		return "", err
 	}
 	target := w.state.path("bin", path.Base(pkg))
-	args := []string{"build", "-buildvcs=false", "-o", target}
+	return target, w.build(ctx, repository, pkg, target)
+}
+
+// build builds a program of the repository as the file target, with more flags of the go
+// command's.
+func (w *World) build(ctx context.Context, repository, pkg, target string, flags ...string) error {
+	args := append([]string{"build", "-buildvcs=false", "-o", target}, flags...)
 	if w.overlay != "" {
 		args = append(args, "-overlay", w.overlay)
 	}
@@ -120,9 +126,9 @@ func (w *World) ownProgram(ctx context.Context, pkg string) (string, error) {
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := binaries.Run(cmd, func() { fmt.Fprintf(w.progress, "building %s …\n", path.Base(pkg)) }); err != nil {
-		return "", errors.Join(fmt.Errorf("building %s: %w\n%s", pkg, err, output.Bytes()), context.Cause(ctx))
+		return errors.Join(fmt.Errorf("building %s: %w\n%s", pkg, err, output.Bytes()), context.Cause(ctx))
 	}
-	return target, nil
+	return nil
 }
 
 // writeOverlay writes down for the go command which files have other content, and

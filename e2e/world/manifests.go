@@ -153,13 +153,18 @@ const managerContainer = "manager"
 
 // manager is the container that is the provider's manager.
 func (c *components) manager() (*corev1.Container, error) {
-	containers := c.deployment.Spec.Template.Spec.Containers
+	return managerIn(c.deployment)
+}
+
+// managerIn is the container of a Deployment that is a provider's manager.
+func managerIn(d *appsv1.Deployment) (*corev1.Container, error) {
+	containers := d.Spec.Template.Spec.Containers
 	for i := range containers {
 		if containers[i].Name == managerContainer {
 			return &containers[i], nil
 		}
 	}
-	return nil, fmt.Errorf("deployment %s/%s has no container named %s", c.deployment.Namespace, c.deployment.Name, managerContainer)
+	return nil, fmt.Errorf("deployment %s/%s has no container named %s", d.Namespace, d.Name, managerContainer)
 }
 
 // callByURL turns every reference to a webhook's Service into the URL of a

@@ -146,8 +146,15 @@ func start() error {
 	return mgr.Start(ctx)
 }
 
-// version is that of the module, or of the commit that the command was built from.
+// release is the version of a release, where one is linked in.
+var release string
+
+// version is that of the release, or else of the module or the commit that the command
+// was built from.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
