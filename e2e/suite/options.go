@@ -59,6 +59,7 @@ const (
 	envGuest       = "E2E_GUEST"
 	envNodeImage   = "E2E_NODE_IMAGE"
 	envCertManager = "E2E_CERT_MANAGER"
+	envClusterAPI  = "E2E_CLUSTER_API"
 	envKubeconfig  = "E2E_KUBECONFIG"
 	envAtomOS      = "E2E_ATOMOS"
 	envImageURL    = "E2E_IMAGE_URL"
@@ -66,7 +67,7 @@ const (
 	envControl     = "E2E_CONTROL"
 )
 
-var environment = []string{envPlane, envGuest, envNodeImage, envCertManager, envKubeconfig, envAtomOS, envImageURL, envClientUID, envControl}
+var environment = []string{envPlane, envGuest, envNodeImage, envCertManager, envClusterAPI, envKubeconfig, envAtomOS, envImageURL, envClientUID, envControl}
 
 // Flags registers the flags that all suites have, and their values, of which the
 // AtomOS part is the suite's own default. Environment variables of the same
@@ -79,6 +80,7 @@ func (o *Options) Flags(flags *flag.FlagSet, out string, defaults world.AtomOS) 
 	flags.StringVar((*string)(&a.Guests), "guests", os.Getenv(envGuest), "what runs in the VMs: `guests` that are simulated (the default), container, which needs Docker, or atomos, which are those of the hosts of --atomos (E2E_GUEST)")
 	flags.StringVar(&o.World.NodeImage, "node-image", os.Getenv(envNodeImage), "Docker `image` of kind's node; by default that of make node-image, or else the one that kind pulls (E2E_NODE_IMAGE)")
 	flags.StringVar(&o.World.CertManager, "cert-manager", os.Getenv(envCertManager), "`file` or URL of cert-manager's manifest, to install it on kind; without one the suite makes the certificates of webhooks itself (E2E_CERT_MANAGER)")
+	flags.StringVar(&o.World.ClusterAPI, "cluster-api", os.Getenv(envClusterAPI), "`version` of Cluster API on a management plane that is started, such as "+world.OlderClusterAPI+", the minor before ours; the newest when empty (E2E_CLUSTER_API)")
 	flags.StringVar(&o.World.Kubeconfig, "kubeconfig", os.Getenv(envKubeconfig), "use the management plane of this kubeconfig `file` instead of starting one (E2E_KUBECONFIG)")
 	flags.Func("atomos", "use the AtomOS `host` [domain=]https://address[#fingerprint] instead of a fake; without a fingerprint its certificate is trusted on first use; may be repeated (E2E_ATOMOS, separated by spaces)", func(s string) error {
 		return addHost(a, s)
@@ -164,6 +166,9 @@ func (o *Options) choose() error {
 	}
 	if *plane != world.PlaneKind && (o.World.NodeImage != "" || o.World.CertManager != "") {
 		return fmt.Errorf("--node-image (%s) and --cert-manager (%s) are for --plane kind", envNodeImage, envCertManager)
+	}
+	if *plane == world.PlaneExisting && o.World.ClusterAPI != "" {
+		return fmt.Errorf("--cluster-api (%s) is for planes that are started; one that exists has its own", envClusterAPI)
 	}
 	switch a.Guests {
 	case "":

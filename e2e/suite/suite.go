@@ -268,16 +268,8 @@ func (s *Site) up(ctx context.Context) {
 	Expect(clusterctl.CopyAndAmendClusterctlConfig(ctx, clusterctl.CopyAndAmendClusterctlConfigInput{
 		ClusterctlConfigPath: release, OutputPath: s.Clusterctl, Variables: s.variables(),
 	})).To(Succeed())
-	scheme := runtime.NewScheme()
-	framework.TryAddDefaultSchemes(scheme)
-	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
-	Expect(infrav1.AddToScheme(scheme)).To(Succeed())
-	s.Proxy = proxy{framework.NewClusterProxy("management", s.World.AdminKubeconfig(), scheme)}
 	succeeded(s.keepTemporaryFiles())
-	config := s.World.Config()
-	config.QPS = -1
-	s.Admin, err = client.New(config, client.Options{Scheme: scheme})
-	succeeded(err)
+	succeeded(s.connect())
 
 	var hosts []c4.Config
 	for _, h := range s.World.Hosts() {
@@ -292,6 +284,28 @@ func (s *Site) up(ctx context.Context) {
 		s.Fake = fakeatomos.Connect(s.options.Control)
 	}
 	s.Report.Describe(s.environment(ctx))
+}
+
+// connect reaches the plane as its administrator.
+func (s *Site) connect() (err error) {
+	scheme := runtime.NewScheme()
+	framework.TryAddDefaultSchemes(scheme)
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), infrav1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	s.Proxy = proxy{framework.NewClusterProxy("management", s.World.AdminKubeconfig(), scheme)}
+	config := s.World.Config()
+	config.QPS = -1
+	s.Admin, err = client.New(config, client.Options{Scheme: scheme})
+	return err
+}
+
+// Of is the site with another world, such as the twin of its own, on the same AtomOS.
+// Who asks for it takes that world down, and disposes of its Proxy.
+func (s *Site) Of(w *world.World) (*Site, error) {
+	other := *s
+	other.World = w
+	return &other, other.connect()
 }
 
 // succeeded fails with the words of an error, which say more than its fields.
@@ -389,6 +403,9 @@ func (s *Site) environment(ctx context.Context) reports.Environment {
 		e.Settings = append(e.Settings,
 			reports.Setting{Name: "Cluster API's reconcile limit", Value: limit},
 			reports.Setting{Name: "Daemons", Value: fmt.Sprint(len(s.World.Endpoints()))})
+		if version := s.options.World.ClusterAPI; version != "" {
+			e.Settings = append(e.Settings, reports.Setting{Name: "Cluster API on the plane", Value: version})
+		}
 		for _, name := range slices.Sorted(maps.Keys(s.options.World.Features)) {
 			e.Settings = append(e.Settings, reports.Setting{Name: "Cluster API's " + name, Value: s.options.World.Features[name]})
 		}
