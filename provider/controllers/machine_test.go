@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -550,15 +551,17 @@ func TestTheOnlyControlPlaneIsNotHandedToClusterAPI(t *testing.T) {
 	s.awaitEvent(m, infrav1.VMLostReason)
 }
 
-// destroyByHand removes a machine's VM behind the provider's back.
+// destroyByHand removes a machine's VM behind the provider's back. A call that is
+// not answered in time is made again.
 func (s *site) destroyByHand(m *infrav1.ElementoMachine) {
 	s.t.Helper()
 	member := s.member()
+	var gone bool
+	var err error
 	s.await("the VM is destroyed", func() bool {
-		gone, _, err := member.DeleteVM(s.ctx(), &rpc.DeleteVMRequest{Host: m.Spec.Host, VmName: m.Spec.VMName})
-		must(0, err)
-		return gone
-	}, func() string { return "" })
+		gone, _, err = member.DeleteVM(s.ctx(), &rpc.DeleteVMRequest{Host: m.Spec.Host, VmName: m.Spec.VMName})
+		return err == nil && gone
+	}, func() string { return fmt.Sprint(err) })
 }
 
 func TestAHostThatIsDownMakesItsMachinesUnknown(t *testing.T) {
