@@ -23,7 +23,6 @@ type host struct {
 	Host
 	c4       *c4.Client
 	interval time.Duration
-	metrics  *metrics
 	log      *slog.Logger
 	// spawn runs a function beside its caller and is waited for when the daemon
 	// ends; the function must end with its context.
@@ -60,7 +59,7 @@ type host struct {
 }
 
 func newHost(cfg Host, interval time.Duration, m *metrics, log *slog.Logger, spawn func(context.Context, func(context.Context))) (*host, error) {
-	h := &host{Host: cfg, interval: interval, metrics: m, log: log, spawn: spawn, tenants: map[string]*tenant{}}
+	h := &host{Host: cfg, interval: interval, log: log, spawn: spawn, tenants: map[string]*tenant{}}
 	bearer, err := readToken(cfg.TokenFile, log)
 	if err != nil {
 		return nil, err
@@ -115,7 +114,6 @@ func (h *host) askInfo(ctx context.Context) (c4.HostInfo, error) {
 	h.hardware, h.asked = &info, began
 	h.mu.Unlock()
 	if news {
-		h.metrics.setHealth(h.ID, h.Domain, h.health())
 		h.poller.announce()
 	}
 	return info, nil
@@ -204,8 +202,7 @@ func (h *host) answered(err error, in *standing) (changed bool) {
 		changed = in.answered(err == nil, now, h.interval)
 	}
 	h.mu.Unlock()
-	if health := h.health(); health != before {
-		h.metrics.setHealth(h.ID, h.Domain, health)
+	if h.health() != before {
 		h.poller.announce()
 	}
 	return changed

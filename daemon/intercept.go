@@ -191,7 +191,7 @@ func (s *service) finish(ctx context.Context, method, caller string, req, res an
 		err = detailed(ctx, err)
 	}
 	name := path.Base(method)
-	s.metrics.calls.WithLabelValues(name, status.Code(err).String()).Observe(ended.Sub(began).Seconds())
+	s.metrics.observeCall(method, name, status.Code(err).String(), ended.Sub(began))
 
 	level, message := slog.LevelDebug, "call"
 	if changing[method] {

@@ -151,7 +151,6 @@ func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 	t.mu.Unlock()
 	if news {
 		t.poller.announce()
-		t.host.metrics.setDoubles(t.host.ID, t.clientUID, len(next.doubles))
 	}
 	return next, nil
 }

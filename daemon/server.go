@@ -106,6 +106,7 @@ func New(cfg Config, log *slog.Logger) (*Daemon, error) {
 		d.service.hosts.all = append(d.service.hosts.all, h)
 	}
 	slices.SortFunc(d.service.hosts.all, func(a, b *host) int { return cmp.Compare(a.ID, b.ID) })
+	m.showHosts(d.service.hosts)
 
 	d.server = grpc.NewServer(
 		grpc.Creds(&door{TransportCredentials: credentials.NewTLS(certificates.serverConfig()), log: log}),

@@ -119,10 +119,19 @@ func TestEnumsAreTranslatedCompletely(t *testing.T) {
 		keys []reflect.Value
 	}{
 		{rpc.PowerAction(0).Descriptor(), reflect.ValueOf(wishedStates).MapKeys()},
-		{rpc.HostHealth(0).Descriptor(), reflect.ValueOf(states).MapKeys()},
+		{rpc.HostHealth(0).Descriptor(), reflect.ValueOf(healthStates).MapKeys()},
 	} {
 		if len(c.keys) != c.enum.Values().Len()-1 {
 			t.Errorf("the table of %s has %d entries for %d values", c.enum.Name(), len(c.keys), c.enum.Values().Len()-1)
+		}
+	}
+}
+
+func TestEveryPowerStateHasALabel(t *testing.T) {
+	t.Parallel()
+	for n, name := range rpc.PowerState_name {
+		if powerStateNames[rpc.PowerState(n)] == "" {
+			t.Errorf("%s has none", name)
 		}
 	}
 }

@@ -3,11 +3,8 @@ package daemon_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -342,48 +339,6 @@ func TestDrainEndsStreamsAndLetsCallsFinish(t *testing.T) {
 	if err := listVMs(t, d.provider(), owner); status.Code(err) != codes.Unavailable {
 		t.Errorf("after its end the daemon says %v", err)
 	}
-}
-
-func TestMetricsAreServed(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, 1)
-	d := s.daemon()
-	p := d.provider()
-	v := watch(t, p)
-	p.makes(t, "vm-1")
-	v.until("the VM is there", func() bool { return len(v.vms) == 1 })
-	var missing string
-	is := func() bool {
-		req := must(http.NewRequestWithContext(within(t, soon), http.MethodGet, "http://"+d.MetricsAddr().String()+"/metrics", nil))
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		body, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, want := range []string{
-			`elemento_daemon_grpc_duration_seconds_count{code="OK",method="EnsureVM"} 1`,
-			`elemento_daemon_c4_duration_seconds_count{call="POST matcher/register",code="OK",host="host-1"} 1`,
-			`elemento_daemon_host_health{domain="d1",host="host-1",state="ready"} 1`,
-			"elemento_daemon_watch_streams 1",
-			"elemento_daemon_watch_lag_seconds_sum",
-			"elemento_daemon_certificate_expiry_timestamp_seconds",
-		} {
-			if missing = want; !strings.Contains(string(body), want) {
-				return false
-			}
-		}
-		return !strings.Contains(string(body), "elemento_daemon_watch_lag_seconds_count 0")
-	}
-	defer func() {
-		if t.Failed() {
-			t.Logf("missing: %s", missing)
-		}
-	}()
-	eventually(t, "all metrics are there", is)
 }
 
 func TestDaemonThatIsEndedAtOnceEnds(t *testing.T) {
