@@ -9,7 +9,7 @@ import (
 
 // packages are what a node has of Debian, besides what every Debian has.
 var packages = []string{
-	"systemd", "systemd-sysv", "hostname", "kmod", "mount", "util-linux", "procps", "e2fsprogs", "ca-certificates", "jq", "pigz",
+	"systemd", "systemd-sysv", "hostname", "kmod", "mount", "util-linux", "procps", "e2fsprogs", "ca-certificates", "curl", "jq", "pigz",
 	"iproute2", "iptables", "nftables", "conntrack", "ebtables", "ipset", "ethtool", "socat",
 	"runc", "containernetworking-plugins", "cloud-init",
 	// A package that cloud-init needs names it by what it provides, which debootstrap

@@ -65,20 +65,6 @@ func clusterDeletion(s *suite.Site) {
 	})
 }
 
-func nodeDrain(s *suite.Site) {
-	upstream.NodeDrainTimeoutSpec(context.Background(), func() upstream.NodeDrainTimeoutSpecInput {
-		return upstream.NodeDrainTimeoutSpecInput{
-			E2EConfig:              config(s),
-			ClusterctlConfigPath:   s.Clusterctl,
-			BootstrapClusterProxy:  s.Proxy,
-			ArtifactFolder:         artifacts(s, "node-drain"),
-			InfrastructureProvider: &s.Provider,
-			PostNamespaceCreated:   podNetwork(s),
-			Flavor:                 ptr.To(topology),
-		}
-	})
-}
-
 // deletionPhases are the order in which a cluster is to go: workers, control
 // plane, infrastructure.
 func deletionPhases() []upstream.ClusterDeletionPhase {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
+	"golang.org/x/mod/semver"
 	"k8s.io/utils/ptr"
 	upstream "sigs.k8s.io/cluster-api/test/e2e"
 	"sigs.k8s.io/cluster-api/test/framework"
@@ -79,6 +80,9 @@ func rollout(s *suite.Site) {
 		}
 	})
 }
+
+// sameMinor tells whether two versions of Kubernetes differ in their patch only.
+func sameMinor(a, b string) bool { return semver.MajorMinor(a) == semver.MajorMinor(b) }
 
 // upgrade upgrades a cluster of a flavor and a size.
 func upgrade(flavor string, controlPlanes, workers int64) func(*suite.Site) {

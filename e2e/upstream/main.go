@@ -50,7 +50,7 @@ func main() {
 				fmt.Print(page(r.table))
 				os.Exit(0)
 			}
-			o.World.Features = map[string]string{"EXP_MACHINE_TAINT_PROPAGATION": "true"}
+			o.World.Features = map[string]string{"EXP_MACHINE_TAINT_PROPAGATION": "true", "EXP_RUNTIME_SDK": "true"}
 			a := &o.World.Elemento.AtomOS
 			if len(a.Existing) == 0 {
 				a.Images = map[string]string{world.ImageName(o.KubernetesVersion): o.KubernetesVersion, world.ImageName(upgradeFrom): upgradeFrom}

@@ -92,6 +92,7 @@ var (
 
 // table has every spec of upstream's, in the order in which they are told.
 func table() []spec {
+	onKind := needs{plane: world.PlaneKind}
 	return []spec{
 		{"QuickStart", "", "with upstream's checks of owners, finalizers and resource versions", []example{
 			{"", quickStart(""), simulated, needs{}},
@@ -106,7 +107,7 @@ func table() []spec {
 			{"", upgrade("upgrades", 1, 2), simulated, needs{}},
 			{"with ClusterClass and 3 control planes", upgrade(topology, 3, 1), simulated, needs{}},
 		}},
-		{"ClusterUpgradeWithRuntimeSDK", notYet, "its extension is a Pod of the management cluster behind a Service, for which the plane has to run Pods", nil},
+		{"ClusterUpgradeWithRuntimeSDK", "", "its extension is a Pod of the management cluster, which is kind's", []example{{"", upgradeWithHooks, nil, onKind}}},
 		{"ClusterInPlaceUpdate", doesNotApply, "the provider has no in-place updates: a VM is replaced", nil},
 		{"ClusterClassChanges", "", "", []example{{"", clusterClassChanges, simulated, needs{}}}},
 		{"ClusterClassRollout", "", "with Cluster API's gate MachineTaintPropagation", []example{{"", clusterClassRollout, simulated, needs{}}}},
