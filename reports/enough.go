@@ -27,6 +27,10 @@ const (
 	LeakedResources = "leaked resources"
 	// ConformanceTests are those of sonobuoy that ran.
 	ConformanceTests = "conformance tests run"
+	// ConformanceTestsLeft are those that there are and that did not run, and
+	// ConformanceRuns the runs of sonobuoy that the others took.
+	ConformanceTestsLeft = "conformance tests that did not run"
+	ConformanceRuns      = "runs of sonobuoy"
 )
 
 // What a report tells without a figure.
@@ -76,6 +80,8 @@ var enough = map[string][]requirement{
 	},
 	"C1": {
 		{of: ConformanceTests, atLeast: at(300), otherwise: "a part of the tests"},
+		{of: ConformanceTestsLeft, atMost: at(0), otherwise: "a part of the tests"},
+		{of: ConformanceRuns, atMost: at(1), otherwise: "merged from several runs"},
 		{of: realNodes, atLeast: at(1), otherwise: "nodes that are not real"},
 	},
 }

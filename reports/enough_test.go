@@ -31,7 +31,7 @@ var gathered = map[string]func(*Recorder, *Examination){
 	},
 	"C1": func(r *Recorder, e *Examination) {
 		r.Describe(Environment{Guests: ContainerGuests})
-		e.Figure(Figure{Name: ConformanceTests, Value: 411})
+		e.Figure(Figure{Name: ConformanceTests, Value: 411}, Figure{Name: ConformanceTestsLeft}, Figure{Name: ConformanceRuns, Value: 1})
 	},
 }
 
@@ -109,6 +109,14 @@ func TestACriterionThatAsksForMuchIsNotPassedByLess(t *testing.T) {
 			gathered["C1"](r, e)
 			r.Describe(Environment{Guests: "simulated"})
 		}, Unknown, "guests are simulated"},
+		"conformance of which a part was run": {"C1", func(r *Recorder, e *Examination) {
+			gathered["C1"](r, e)
+			e.criterion.Figures[1].Value = 7
+		}, Unknown, "a part of the tests: 7"},
+		"conformance that several runs make up": {"C1", func(r *Recorder, e *Examination) {
+			gathered["C1"](r, e)
+			e.criterion.Figures[2].Value = 10
+		}, Unknown, "merged from several runs: 10"},
 		"a validator that saw a violation": {"R2", func(r *Recorder, e *Examination) {
 			gathered["R2"](r, e)
 			e.Validator(Validated("one VM", "", 5, "two VMs at noon"))

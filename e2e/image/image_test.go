@@ -101,7 +101,7 @@ func TestAnImageWithoutAProgramIsRefused(t *testing.T) {
 
 func TestImagesShareTheirLayers(t *testing.T) {
 	t.Parallel()
-	base := Files(File{Path: "bin/sh", Mode: 0o755, Content: []byte("a shell")}, File{Path: "bin/ls", Link: "sh"})
+	base := Files(File{Path: "bin/sh", Mode: 0o755, Content: []byte("a shell")}, File{Path: "bin/ls", Link: "sh"}, File{Path: "tmp/", Mode: 0o1777})
 	tarred := filepath.Join(t.TempDir(), "layer.tar")
 	out, err := os.Create(tarred)
 	if err != nil {
@@ -142,6 +142,10 @@ func TestImagesShareTheirLayers(t *testing.T) {
 	for _, header := range headers(t, files[manifest[1].Layers[0]]) {
 		switch header.Name {
 		case "bin/":
+		case "tmp/":
+			if header.Mode != 0o1777 || header.Typeflag != tar.TypeDir {
+				t.Errorf("the directory is %+v", header)
+			}
 		case "bin/sh":
 			if header.Mode != 0o755 {
 				t.Errorf("the shell has the mode %o", header.Mode)

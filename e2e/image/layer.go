@@ -22,7 +22,8 @@ type Layer struct {
 
 // File is one of a layer.
 type File struct {
-	// Path is where it is in the image, without a leading slash.
+	// Path is where it is in the image, without a leading slash; that of a directory
+	// ends in one.
 	Path string
 	Mode int64
 	// Source is the path of its content on this machine, and Content that itself where
@@ -99,6 +100,9 @@ func Archive(w io.Writer, files ...File) error {
 				continue
 			}
 			made[dir] = true
+			if i == len(f.Path)-1 {
+				continue // it is there for itself
+			}
 			if err := out.WriteHeader(header(dir+"/", tar.TypeDir, 0o755, 0)); err != nil {
 				return err
 			}
@@ -111,6 +115,9 @@ func Archive(w io.Writer, files ...File) error {
 }
 
 func (f File) write(out *tar.Writer) error {
+	if strings.HasSuffix(f.Path, "/") {
+		return out.WriteHeader(header(f.Path, tar.TypeDir, f.Mode, 0))
+	}
 	if f.Link != "" {
 		h := header(f.Path, tar.TypeSymlink, 0o777, 0)
 		h.Linkname = f.Link

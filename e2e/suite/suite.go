@@ -308,6 +308,9 @@ func (s *Site) Of(w *world.World) (*Site, error) {
 	return &other, other.connect()
 }
 
+// Progress is where a step that lasts tells how far it has come, by lines.
+func (s *Site) Progress() io.Writer { return s.options.World.Progress }
+
 // succeeded fails with the words of an error, which say more than its fields.
 func succeeded(err error) {
 	GinkgoHelper()

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	utilyaml "sigs.k8s.io/cluster-api/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/conformance/images"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/image"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/node"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
+)
+
+// The cluster that is tested: the tests of conformance want two nodes for pods.
+const (
+	controlPlanes = 1
+	workers       = 2
+)
+
+// create makes the cluster as Clastix would, and waits until it can be tested.
+func (s *scenario) create(ctx context.Context, c1 *reports.Examination) {
+	GinkgoHelper()
+	clastix := s.site.Clastix(ctx)
+	c1.Step(fmt.Sprintf("a cluster of %d control plane and %d workers, from the shipped template", controlPlanes, workers), func() {
+		s.cluster = s.site.NewCluster(ctx, "conformance", controlPlanes)
+		s.cluster.Patience = "30m"
+		Expect(suite.Apply(ctx, clastix, suite.Clastix, s.cluster.Generate(ctx, workers))).To(Succeed())
+		s.connect(ctx, clastix)
+		if s.site.World.DockerNetwork() != "" {
+			objects, err := utilyaml.ToUnstructured([]byte(node.Network))
+			Expect(err).NotTo(HaveOccurred())
+			Expect(suite.Apply(ctx, s.workload, suite.Clastix, objects)).To(Succeed())
+		}
+		s.cluster.Await(ctx, workers)
+	})
+	c1.Step("its nodes are Ready, and CoreDNS available", func() { s.available(ctx) })
+	if s.site.World.DockerNetwork() == "" || answers(ctx, registry) {
+		c1.Step("the images of the tests are upstream's, from their registry", func() {})
+		return
+	}
+	c1.Step("the images of the tests are made of Go modules and Debian packages, since no registry answers, and put onto the nodes", func() { s.loadImages(ctx) })
+}
+
+// connect waits until the API of the cluster answers who has the kubeconfig that Clastix
+// can fetch, and keeps that for sonobuoy.
+func (s *scenario) connect(ctx context.Context, clastix client.Client) {
+	GinkgoHelper()
+	config := s.cluster.Workload(ctx, clastix)
+	secret := &corev1.Secret{}
+	Expect(clastix.Get(ctx, client.ObjectKey{Namespace: s.cluster.Key.Namespace, Name: s.cluster.Key.Name + "-kubeconfig"}, secret)).To(Succeed())
+	// The directory is removed with all that is temporary.
+	s.kubeconfig = filepath.Join(s.site.Dir, "tmp", "workload.kubeconfig")
+	Expect(os.WriteFile(s.kubeconfig, secret.Data["value"], 0o600)).To(Succeed())
+	Eventually(func() (err error) {
+		if s.workload, err = client.New(config, client.Options{}); err != nil {
+			return err
+		}
+		return s.workload.List(ctx, &corev1.NodeList{})
+	}, s.cluster.Patience, suite.Often).WithContext(ctx).Should(Succeed())
+}
+
+func (s *scenario) available(ctx context.Context) {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		nodes := &corev1.NodeList{}
+		g.Expect(s.workload.List(ctx, nodes)).To(Succeed())
+		g.Expect(suite.ReadyNodes(nodes.Items)).To(Equal(controlPlanes + workers))
+		dns := &appsv1.Deployment{}
+		g.Expect(s.workload.Get(ctx, client.ObjectKey{Namespace: "kube-system", Name: "coredns"}, dns)).To(Succeed())
+		g.Expect(dns.Status.AvailableReplicas).To(And(BeNumerically(">", 0), Equal(*dns.Spec.Replicas)), "CoreDNS")
+	}, s.cluster.Patience, suite.Often).WithContext(ctx).Should(Succeed())
+}
+
+// registry is where the tests' own images are, the ones of upstream.
+const registry = "https://registry.k8s.io/v2/"
+
+// answers tells whether a registry does.
+func answers(ctx context.Context, url string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	reply, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	defer reply.Body.Close()
+	// One that wants to know who asks is one.
+	return reply.StatusCode == http.StatusOK || reply.StatusCode == http.StatusUnauthorized
+}
+
+// loadImages puts our images onto the nodes, which are containers.
+func (s *scenario) loadImages(ctx context.Context) {
+	GinkgoHelper()
+	all, err := images.All(ctx, GinkgoWriter)
+	Expect(err).NotTo(HaveOccurred())
+	listed, err := docker.Run(ctx, nil, "ps", "--quiet", "--no-trunc", "--filter=label="+container.InstanceLabel+"="+s.site.World.DockerNetwork())
+	Expect(err).NotTo(HaveOccurred())
+	ids := strings.Fields(listed)
+	Expect(ids).To(HaveLen(controlPlanes + workers))
+	for _, id := range ids {
+		Expect(load(ctx, id, all)).To(Succeed())
+	}
+}
+
+// load puts images into the containerd of a node.
+func load(ctx context.Context, node string, all []image.Image) error {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(image.Write(w, all...)) }()
+	_, err := docker.Run(ctx, r, "exec", "--interactive", node, "ctr", "--namespace=k8s.io", "images", "import", "-")
+	r.CloseWithError(err) // ends the writer, should it not be at its end
+	return err
+}
+
+// prepare has the suite be about real nodes where nothing else was said, and sees that
+// there is something to boot.
+func (s *scenario) prepare(o *suite.Options) error {
+	o.Lasts = 48 * time.Hour
+	a := &o.World.Elemento.AtomOS
+	if o.World.Plane == "" && o.World.Kubeconfig == "" {
+		o.World.Plane = world.PlaneKind
+	}
+	if a.Guests == "" && len(a.Existing) == 0 {
+		a.Guests = world.GuestsContainer
+	}
+	if a.Guests == world.GuestsSimulated {
+		return errors.New("conformance tests run pods, which simulated guests do not: leave out --guests (E2E_GUEST)")
+	}
+	if err := s.plan(context.Background()); err != nil || a.Guests != world.GuestsContainer {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	name := container.NodeImage(o.KubernetesVersion)
+	there, err := docker.HasImage(ctx, name)
+	if err == nil && !there {
+		err = fmt.Errorf("the VMs are to boot %s, which is not there: `make docker node-image` starts a Docker Engine and makes it", name)
+	}
+	return err
+}
