@@ -18,6 +18,8 @@ MACHINES ?= 300
 VERSIONS ?=
 # Directories of the runs of make signoff; empty for all below OUT.
 RUNS ?=
+# Regular expression of the names of the tests of make conformance; empty for all.
+FOCUS ?=
 # More flags for a suite; see `go run ./e2e/poc -h`.
 ARGS ?=
 
@@ -112,6 +114,10 @@ node-image: docker ## Make the images of nodes that are containers; VERSIONS= of
 .PHONY: e2e
 e2e: docker programs ## Make, scale and delete a cluster of real nodes, on kind; make node-image first.
 	go run ./e2e/nodes --out $(OUT)/e2e $(ARGS)
+
+.PHONY: conformance
+conformance: docker programs ## Run Kubernetes' conformance tests on a cluster of real nodes, by sonobuoy; FOCUS= for some of them.
+	go run ./e2e/conformance --out $(OUT)/conformance$(if $(FOCUS),-focus --focus '$(FOCUS)') $(ARGS)
 
 ##@ Development
 
