@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"time"
 
@@ -11,9 +10,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
-	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
-	runhistory "elemento.cloud/cluster-api-provider-elemento/soak/history"
+	"elemento.cloud/cluster-api-provider-elemento/soak/history"
 	"elemento.cloud/cluster-api-provider-elemento/soak/validate"
 	"elemento.cloud/cluster-api-provider-elemento/soak/watch"
 )
@@ -79,43 +77,12 @@ func (s *scenario) replaces(ctx context.Context, f2 *reports.Examination, what s
 	after := s.cluster.VMs(ctx)
 	Expect(before.Without(after)).To(HaveLen(machines), "VMs that went")
 	Expect(after.Without(before)).To(HaveLen(machines), "VMs that came")
-	most, twice, err := s.held(began)
+	vms, err := history.ReadVMs(filepath.Join(s.site.Dir, history.Dir), s.site.World.ClientUID())
 	Expect(err).NotTo(HaveOccurred())
 	f2.Figure(
-		reports.Figure{Name: what + ": VMs at a time", Value: float64(most), AtMost: ptr.To(float64(s.cluster.ControlPlanes + workers + surge)), Command: "history of AtomOS"},
-		reports.Figure{Name: what + ": VMs made twice", Value: float64(twice), AtMost: ptr.To(0.0), Command: "history of AtomOS"},
+		reports.Figure{Name: what + ": VMs at a time", Value: float64(vms.Most(began)), AtMost: ptr.To(float64(s.cluster.ControlPlanes + workers + surge)), Command: "history of AtomOS"},
+		reports.Figure{Name: what + ": VMs made twice", Value: float64(len(vms.Twice())), AtMost: ptr.To(0.0), Command: "history of AtomOS"},
 	)
-}
-
-// held reads, in AtomOS' own history, how many VMs there have been at a time since a
-// moment, and how many were made more than once.
-func (s *scenario) held(since time.Time) (most, twice int, err error) {
-	there, made := map[string]bool{}, map[string]int{}
-	_, err = history.Read(filepath.Join(s.site.Dir, runhistory.Dir, runhistory.AtomOS), 0, func(e history.Event) error {
-		if e.Kind != history.VM || e.Owner != s.site.World.ClientUID() {
-			return nil
-		}
-		switch e.Event {
-		case "made":
-			there[e.Host+e.UID] = true
-			made[e.VM]++
-		case "removed", "vanished":
-			delete(there, e.Host+e.UID)
-		}
-		if !e.Time.Before(since) {
-			most = max(most, len(there))
-		}
-		return nil
-	})
-	for _, n := range made {
-		if n > 1 {
-			twice++
-		}
-	}
-	if err == nil && len(made) == 0 {
-		err = fmt.Errorf("the history of AtomOS tells of no VM")
-	}
-	return most, twice, err
 }
 
 // settled demands that the cluster is whole.

@@ -46,6 +46,7 @@ func main() {
 			Describe("A cluster, from manifest to nothing", Ordered, func() {
 				site.Criterion("F1", s.create)
 				site.Criterion("F2", s.everyVMHasItsMachine)
+				It("is all that Clastix reaches", func(ctx SpecContext) { s.cluster.ClastixReachesNothingElse(ctx) })
 				site.Criterion("F3", s.scale)
 				site.Criterion("F4", s.remove)
 				site.Criterion("P1", s.answers)

@@ -20,14 +20,21 @@ const Clastix = "clastix"
 // else.
 func (s *Site) Clastix(ctx context.Context) client.Client {
 	GinkgoHelper()
-	kubeconfig, err := s.World.UserKubeconfig(ctx, Clastix, Clastix)
+	_, c := s.member(ctx, Clastix)
+	return c
+}
+
+// member acts as a user of Clastix's group.
+func (s *Site) member(ctx context.Context, user string) (*rest.Config, client.Client) {
+	GinkgoHelper()
+	kubeconfig, err := s.World.UserKubeconfig(ctx, user, Clastix)
 	succeeded(err)
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	Expect(err).NotTo(HaveOccurred(), "Clastix's kubeconfig")
 	config.QPS = -1
 	c, err := client.New(config, client.Options{Scheme: s.Admin.Scheme()})
 	Expect(err).NotTo(HaveOccurred(), "connecting as Clastix")
-	return c
+	return config, c
 }
 
 // Workload is how the API of the cluster itself is reached, by the kubeconfig that who
