@@ -101,11 +101,11 @@ signoff: ## Merge RUNS (default: all below OUT) into the report to sign, in OUT/
 
 .PHONY: docker
 docker: ## See that a Docker Engine answers: install Debian's where there is none, start it.
-	@go run ./e2e/docker up
+	@go run ./e2e/docker/engine up
 
 .PHONY: docker-down
 docker-down: ## End the Docker Engine that make docker started, and no other.
-	@go run ./e2e/docker down
+	@go run ./e2e/docker/engine down
 
 .PHONY: node-image
 node-image: docker ## Make the images of nodes that are containers; VERSIONS= of those that are pinned.

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/debian"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 )
 
 // packages are what a node has of Debian, besides what every Debian has.
@@ -25,7 +26,7 @@ func debianStage(progress io.Writer) stage {
 		inputs: append([]string{debian.Suite}, packages...),
 		make: func(ctx context.Context, _, to string) error {
 			return pipe(func(w io.Writer) error { return debian.Archive(ctx, w, progress, packages...) },
-				func(r io.Reader) error { return docker(ctx, r, nil, "import", "-", to) })
+				func(r io.Reader) error { return docker.Pipe(ctx, r, nil, "import", "-", to) })
 		},
 	}
 }

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
+	guests "elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
 )
 
 // Network is the manifest of a pod network whose images are in the node image. Its
@@ -14,12 +17,6 @@ import (
 //
 //go:embed cni.yaml
 var Network string
-
-// repository is the name of the image, without a version.
-const repository = "elemento.cloud/node"
-
-// Image is the name of the image with a version of Kubernetes, such as v1.36.3.
-func Image(version string) string { return repository + ":" + version }
 
 // Build makes the image with a version of Kubernetes, one of those that
 // e2e/binaries pins, as far as it is not there, and returns its name. A
@@ -35,8 +32,12 @@ func Build(ctx context.Context, version string, progress io.Writer) (string, err
 	for _, s := range stages {
 		sum := sha256.Sum256([]byte(strings.Join(append([]string{inputs}, s.inputs...), "\x00")))
 		inputs = fmt.Sprintf("%x", sum[:6])
-		made := fmt.Sprintf("%s-%s:%s", repository, s.name, inputs)
-		if !exists(ctx, made) {
+		made := fmt.Sprintf("%s-%s:%s", guests.NodeRepository, s.name, inputs)
+		there, err := docker.HasImage(ctx, made)
+		if err != nil {
+			return "", err
+		}
+		if !there {
 			fmt.Fprintf(progress, "making %s: %s\n", made, s.about)
 			if err := s.make(ctx, image, made); err != nil {
 				return "", fmt.Errorf("making %s: %w", made, err)
@@ -45,10 +46,10 @@ func Build(ctx context.Context, version string, progress io.Writer) (string, err
 		image = made
 	}
 	// The engine's cache makes this nothing where it is the same image.
-	if err := docker(ctx, strings.NewReader("FROM "+image+"\n"+start), nil, "build", "--tag", Image(version), "-"); err != nil {
+	if err := docker.Pipe(ctx, strings.NewReader("FROM "+image+"\n"+start), nil, "build", "--tag", guests.NodeImage(version), "-"); err != nil {
 		return "", err
 	}
-	return Image(version), nil
+	return guests.NodeImage(version), nil
 }
 
 // start says how a container of the image starts and ends.

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/image"
 )
 
@@ -170,7 +171,7 @@ const collect = `
 // made of them first: that takes mounts, which are not the image's.
 func (c container) importImages(ctx context.Context, images []podImage) error {
 	var tools bytes.Buffer
-	if err := docker(ctx, nil, &tools, append([]string{"exec", c.id, "sh", "-euc", collect, "collect"}, networkTools...)...); err != nil {
+	if err := docker.Pipe(ctx, nil, &tools, append([]string{"exec", c.id, "sh", "-euc", collect, "collect"}, networkTools...)...); err != nil {
 		return err
 	}
 	if err := c.run(ctx, nil, nil, startContainerd); err != nil {

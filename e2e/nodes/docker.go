@@ -1,35 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"io"
-	"os/exec"
 	"slices"
 	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
-	"elemento.cloud/cluster-api-provider-elemento/e2e/child"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
 )
-
-// docker runs a command of Docker's client and returns what it prints.
-func docker(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "docker", args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
-	err := child.Start(cmd)
-	if err == nil {
-		err = cmd.Wait()
-	}
-	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s%s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()), bytes.TrimSpace(stdout.Bytes()))
-	}
-	return strings.TrimSpace(stdout.String()), nil
-}
 
 // traces is what there is, and was, in Docker of one world.
 type traces struct {
@@ -44,7 +25,7 @@ func (t *traces) look(ctx context.Context) {
 	GinkgoHelper()
 	on := list(ctx, "ps", "--all", "--quiet", "--no-trunc", "--filter=network="+t.network)
 	for _, id := range on {
-		mounted, err := docker(ctx, nil, "inspect", "--format={{range .Mounts}}{{if .Name}}{{.Name}} {{end}}{{end}}", id)
+		mounted, err := docker.Run(ctx, nil, "inspect", "--format={{range .Mounts}}{{if .Name}}{{.Name}} {{end}}{{end}}", id)
 		if err != nil {
 			continue // it has gone meanwhile
 		}
@@ -83,7 +64,7 @@ func (t *traces) left(ctx context.Context) (left []string, all int) {
 // list returns what a command of Docker's client lists.
 func list(ctx context.Context, args ...string) []string {
 	GinkgoHelper()
-	listed, err := docker(ctx, nil, args...)
+	listed, err := docker.Run(ctx, nil, args...)
 	Expect(err).NotTo(HaveOccurred())
 	return strings.Fields(listed)
 }

@@ -10,18 +10,19 @@ import (
 
 	"github.com/onsi/gomega"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
 )
 
 func TestWhatIsLeftInDockerIsFound(t *testing.T) {
-	if _, err := docker(t.Context(), nil, "version"); err != nil {
+	if _, err := docker.Run(t.Context(), nil, "version"); err != nil {
 		t.Skip("no Docker Engine answers: ", err)
 	}
 	gomega.RegisterTestingT(t)
 	name := fmt.Sprintf("elemento-trial-%d", os.Getpid())
 	do := func(args ...string) string {
 		t.Helper()
-		out, err := docker(context.WithoutCancel(t.Context()), nil, args...)
+		out, err := docker.Run(context.WithoutCancel(t.Context()), nil, args...)
 		if err != nil {
 			t.Error(err)
 		}
@@ -31,7 +32,7 @@ func TestWhatIsLeftInDockerIsFound(t *testing.T) {
 	if err := tar.NewWriter(&nothing).Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := docker(t.Context(), &nothing, "import", "-", name); err != nil {
+	if _, err := docker.Run(t.Context(), &nothing, "import", "-", name); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { do("image", "rm", name) })

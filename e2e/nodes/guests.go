@@ -14,6 +14,7 @@ import (
 	. "github.com/onsi/gomega"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
@@ -25,7 +26,7 @@ const guestsDir = "artifacts/guests"
 // guests are the containers of the world's guests, by the name of their VM.
 func (s *scenario) guests(ctx context.Context) map[string]string {
 	GinkgoHelper()
-	listed, err := docker(ctx, nil, "ps", "--no-trunc", "--filter=label="+container.InstanceLabel+"="+s.seen.network,
+	listed, err := docker.Run(ctx, nil, "ps", "--no-trunc", "--filter=label="+container.InstanceLabel+"="+s.seen.network,
 		fmt.Sprintf("--format={{.Label %q}} {{.ID}}", container.NameLabel))
 	Expect(err).NotTo(HaveOccurred())
 	found := map[string]string{}
@@ -69,14 +70,14 @@ func (s *scenario) examine(ctx context.Context, vm, id string) {
 	GinkgoHelper()
 	inside := func(command ...string) string {
 		GinkgoHelper()
-		out, err := docker(ctx, nil, append([]string{"exec", id}, command...)...)
+		out, err := docker.Run(ctx, nil, append([]string{"exec", id}, command...)...)
 		Expect(err).NotTo(HaveOccurred(), "in the guest %s", vm)
 		return out
 	}
 	// The node may be Ready a moment before cloud-init has come to its end.
 	var status string
 	Eventually(func() (err error) {
-		status, err = docker(ctx, nil, "exec", id, "cloud-init", "status", "--long")
+		status, err = docker.Run(ctx, nil, "exec", id, "cloud-init", "status", "--long")
 		if err == nil && !strings.Contains(status, "status: done") {
 			err = fmt.Errorf("cloud-init in the guest %s: %s", vm, status)
 		}

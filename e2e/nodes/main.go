@@ -26,9 +26,10 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"elemento.cloud/cluster-api-provider-elemento/e2e/node"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 	"elemento.cloud/cluster-api-provider-elemento/soak/watch"
 )
@@ -97,8 +98,8 @@ func (s *scenario) prepare(o *suite.Options) error {
 		versions = append(versions, world.OlderVersion)
 	}
 	for _, version := range versions {
-		image := node.Image(version)
-		if _, err := docker(ctx, nil, "image", "inspect", "--format={{.Id}}", image); err != nil {
+		image := container.NodeImage(version)
+		if _, err := docker.Run(ctx, nil, "image", "inspect", "--format={{.Id}}", image); err != nil {
 			return fmt.Errorf("VMs are to boot %s, which is not there: `make docker node-image` starts a Docker Engine and makes it: %w", image, err)
 		}
 	}

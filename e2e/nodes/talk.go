@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/image"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 )
@@ -42,7 +43,7 @@ func (s *scenario) loadCaller(ctx context.Context) {
 	var archive bytes.Buffer
 	Expect(image.Program(callerImage, program).Write(&archive)).To(Succeed())
 	for _, id := range s.guests(ctx) {
-		_, err := docker(ctx, bytes.NewReader(archive.Bytes()), "exec", "--interactive", id, "ctr", "--namespace=k8s.io", "images", "import", "-")
+		_, err := docker.Run(ctx, bytes.NewReader(archive.Bytes()), "exec", "--interactive", id, "ctr", "--namespace=k8s.io", "images", "import", "-")
 		Expect(err).NotTo(HaveOccurred())
 	}
 }

@@ -160,7 +160,7 @@ func (w *World) startAtomOS(ctx context.Context, o AtomOS) error {
 		args = append(args, "--history="+filepath.Join(w.historyDir, "atomos.jsonl"))
 	}
 	p, err := w.processes.start(Command{
-		Name: FakeProcess, Path: path, Args: args, Log: w.log(FakeProcess), Env: dockerEnvironment(),
+		Name: FakeProcess, Path: path, Args: args, Log: w.log(FakeProcess), Env: w.dockerEnv,
 		// Its controls come up after its hosts, and in the end it tells of them.
 		Ready: func(ctx context.Context) error {
 			if _, err := fakeatomos.Connect("http://" + hostPort(w.block.Address(planeAddress), port)).Faults(ctx); err != nil {

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
 )
 
 // networkLabel is on the Docker network of a world; its value is the number of the
@@ -80,6 +83,9 @@ func (w *World) joinDocker(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	w.block.network = w.network
+	if w.dockerEnv, err = docker.Environment(ctx); err != nil {
+		return err
+	}
 	ranges := []netip.Prefix{w.network.own()}
 	if o.Elemento != nil && o.Elemento.Guests != GuestsContainer {
 		ranges = append(ranges, w.network.guests())
@@ -93,14 +99,14 @@ func makeDockerNetwork(ctx context.Context, number int) (*dockerNetwork, error) 
 	if number >= networks {
 		return nil, fmt.Errorf("making a Docker network: %d other worlds run on this machine; end some of them", number)
 	}
-	if _, err := askEngine(ctx); err != nil {
+	if _, err := docker.Ask(ctx); err != nil {
 		return nil, err
 	}
 	if err := sweepNetworks(ctx, number); err != nil {
 		return nil, fmt.Errorf("removing what a killed world has left in Docker: %w", err)
 	}
 	n := &dockerNetwork{name: "elemento-" + strconv.Itoa(number), number: number}
-	if _, err := docker(ctx, "network", "create", "--driver=bridge",
+	if _, err := docker.Run(ctx, nil, "network", "create", "--driver=bridge",
 		"--subnet="+n.subnet().String(), "--ip-range="+n.dockers().String(), "--gateway="+n.at(1).String(),
 		"--opt=com.docker.network.bridge.name="+n.name, "--label="+networkLabel+"="+strconv.Itoa(number), n.name); err != nil {
 		return nil, fmt.Errorf("making a Docker network; nothing else may use %s: %w", n.subnet(), err)
@@ -117,7 +123,7 @@ func makeDockerNetwork(ctx context.Context, number int) (*dockerNetwork, error) 
 // network's bridge.
 func (n *dockerNetwork) take(ctx context.Context, image string, ranges ...netip.Prefix) error {
 	for _, r := range ranges {
-		if _, err := docker(ctx, "run", "--rm", "--network=host", "--cap-add=NET_ADMIN", "--entrypoint=ip", image,
+		if _, err := docker.Run(ctx, nil, "run", "--rm", "--network=host", "--cap-add=NET_ADMIN", "--entrypoint=ip", image,
 			"route", "add", "local", r.String(), "dev", n.name); err != nil {
 			return fmt.Errorf("taking the addresses %s on the bridge %s: %w", r, n.name, err)
 		}
@@ -130,14 +136,14 @@ func (n *dockerNetwork) take(ctx context.Context, image string, ranges ...netip.
 func (n *dockerNetwork) remove(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dockerTime)
 	defer cancel()
-	found, err := docker(ctx, "network", "ls", "--quiet", "--filter=name=^"+n.name+"$", "--filter=label="+networkLabel)
+	found, err := docker.Run(ctx, nil, "network", "ls", "--quiet", "--filter=name=^"+n.name+"$", "--filter=label="+networkLabel)
 	if err != nil || found == "" {
 		return err
 	}
 	if err := n.clear(ctx); err != nil {
 		return err
 	}
-	_, err = docker(ctx, "network", "rm", n.name)
+	_, err = docker.Run(ctx, nil, "network", "rm", n.name)
 	return err
 }
 
@@ -146,20 +152,20 @@ func (n *dockerNetwork) remove(ctx context.Context) error {
 func (n *dockerNetwork) clear(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dockerTime)
 	defer cancel()
-	guests := "--filter=label=cloud.elemento.atomos=" + n.name
+	guests := "--filter=label=" + container.InstanceLabel + "=" + n.name
 	for _, kind := range []struct{ find, remove []string }{
 		{[]string{"ps", "--all", "--quiet", "--filter=network=" + n.name}, []string{"rm", "--force", "--volumes"}},
 		{[]string{"ps", "--all", "--quiet", guests}, []string{"rm", "--force", "--volumes"}},
 		{[]string{"volume", "ls", "--quiet", guests}, []string{"volume", "rm", "--force"}},
 	} {
-		found, err := docker(ctx, kind.find...)
+		found, err := docker.Run(ctx, nil, kind.find...)
 		if err != nil {
 			return err
 		}
 		if found == "" {
 			continue
 		}
-		if _, err := docker(ctx, append(kind.remove, strings.Fields(found)...)...); err != nil {
+		if _, err := docker.Run(ctx, nil, append(kind.remove, strings.Fields(found)...)...); err != nil {
 			return err
 		}
 	}
@@ -169,7 +175,7 @@ func (n *dockerNetwork) clear(ctx context.Context) error {
 // sweepNetworks removes the networks of worlds that are no more, and what is on them.
 // The one of our own number is such a one.
 func sweepNetworks(ctx context.Context, own int) error {
-	listed, err := docker(ctx, "network", "ls", "--filter=label="+networkLabel, "--format={{.Name}} {{.Label \""+networkLabel+"\"}}")
+	listed, err := docker.Run(ctx, nil, "network", "ls", "--filter=label="+networkLabel, "--format={{.Name}} {{.Label \""+networkLabel+"\"}}")
 	if err != nil {
 		return err
 	}

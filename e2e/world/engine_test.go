@@ -9,20 +9,23 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
 )
 
 // nodeOrSkip is the name of the node image; without it, or an engine, there is nothing
 // to test.
 func nodeOrSkip(t *testing.T) string {
 	t.Helper()
-	if _, err := askEngine(t.Context()); err != nil {
+	if _, err := docker.Ask(t.Context()); err != nil {
 		t.Skipf("this test needs Docker: %v", err)
 	}
-	image := NodeImage(KubernetesVersion)
+	image := container.NodeImage(KubernetesVersion)
 	if named := os.Getenv("E2E_NODE_IMAGE"); named != "" {
 		image = named
 	}
-	if _, err := docker(t.Context(), "image", "inspect", "--format={{.Id}}", image); err != nil {
+	if _, err := docker.Run(t.Context(), nil, "image", "inspect", "--format={{.Id}}", image); err != nil {
 		t.Skipf("this test needs the image %s: make it by `make node-image`", image)
 	}
 	return image
@@ -35,9 +38,9 @@ func ofNetwork(t *testing.T, name string) string {
 	for _, command := range [][]string{
 		{"network", "ls", "--format=network {{.Name}}", "--filter=name=^" + name + "$"},
 		{"ps", "--all", "--format=container {{.Names}}", "--filter=network=" + name},
-		{"volume", "ls", "--format=volume {{.Name}}", "--filter=label=cloud.elemento.atomos=" + name},
+		{"volume", "ls", "--format=volume {{.Name}}", "--filter=label=" + container.InstanceLabel + "=" + name},
 	} {
-		found, err := docker(context.Background(), command...)
+		found, err := docker.Run(context.Background(), nil, command...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +91,7 @@ func TestContainersReachWhatRunsHereAtAddressesOfTheirNetwork(t *testing.T) {
 			}
 		}()
 		host, port, _ := net.SplitHostPort(l.Addr().String())
-		said, err := docker(t.Context(), "run", "--rm", "--network="+n.name, "--entrypoint=bash", image, "-c",
+		said, err := docker.Run(t.Context(), nil, "run", "--rm", "--network="+n.name, "--entrypoint=bash", image, "-c",
 			"read line < /dev/tcp/"+host+"/"+port+" && echo $line")
 		if err != nil || said != "hello" {
 			t.Errorf("%s at %s says %q to a container: %v", what, l.Addr(), said, err)
@@ -118,10 +121,10 @@ func abandon(image string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := docker(ctx, "volume", "create", "--label=cloud.elemento.atomos="+n.name); err != nil {
+	if _, err := docker.Run(ctx, nil, "volume", "create", "--label="+container.InstanceLabel+"="+n.name); err != nil {
 		return err
 	}
-	if _, err := docker(ctx, "create", "--network="+n.name, "--volume=/var", image, "true"); err != nil {
+	if _, err := docker.Run(ctx, nil, "create", "--network="+n.name, "--volume=/var", image, "true"); err != nil {
 		return err
 	}
 	if _, err := os.Stdout.WriteString(n.name + "\n"); err != nil {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"slices"
 	"strings"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
 )
 
 // GuestTraces are what Docker has now of the world's guests: the IDs of their
@@ -13,11 +16,11 @@ func (w *World) GuestTraces(ctx context.Context) ([]string, error) {
 	if w.network == nil {
 		return nil, nil
 	}
-	containers, err := docker(ctx, "ps", "--all", "--quiet", "--no-trunc", w.guestFilter())
+	containers, err := docker.Run(ctx, nil, "ps", "--all", "--quiet", "--no-trunc", w.guestFilter())
 	if err != nil {
 		return nil, err
 	}
-	volumes, err := docker(ctx, "volume", "ls", "--quiet", w.guestFilter())
+	volumes, err := docker.Run(ctx, nil, "volume", "ls", "--quiet", w.guestFilter())
 	return slices.Concat(strings.Fields(containers), strings.Fields(volumes)), err
 }
 
@@ -26,12 +29,12 @@ func (w *World) InGuests(ctx context.Context, command ...string) error {
 	if w.network == nil {
 		return nil
 	}
-	running, err := docker(ctx, "ps", "--quiet", w.guestFilter())
+	running, err := docker.Run(ctx, nil, "ps", "--quiet", w.guestFilter())
 	if err != nil {
 		return err
 	}
 	for _, id := range strings.Fields(running) {
-		if _, err := docker(ctx, append([]string{"exec", id}, command...)...); err != nil {
+		if _, err := docker.Run(ctx, nil, append([]string{"exec", id}, command...)...); err != nil {
 			return err
 		}
 	}
@@ -39,4 +42,6 @@ func (w *World) InGuests(ctx context.Context, command ...string) error {
 }
 
 // guestFilter has Docker's client list what is the world's guests'.
-func (w *World) guestFilter() string { return "--filter=label=cloud.elemento.atomos=" + w.network.name }
+func (w *World) guestFilter() string {
+	return "--filter=label=" + container.InstanceLabel + "=" + w.network.name
+}

@@ -18,12 +18,10 @@ import (
 	"sigs.k8s.io/kind/pkg/cluster/nodeutils"
 	"sigs.k8s.io/kind/pkg/exec"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/image"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
 )
-
-// NodeImage is the name of the image, made by `make node-image`, of a node with that
-// version of Kubernetes.
-func NodeImage(version string) string { return "elemento.cloud/node:" + version }
 
 // kindReady is how long a kind cluster may take, once it is made, until its node is
 // Ready.
@@ -136,7 +134,7 @@ func explain(doing string, err error) error {
 // kindConfig is a cluster of one node, on which the kubelet puts up with what this
 // machine cannot do.
 func kindConfig(ctx context.Context) (*v1alpha4.Cluster, error) {
-	e, err := askEngine(ctx)
+	e, err := docker.Ask(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +143,7 @@ func kindConfig(ctx context.Context) (*v1alpha4.Cluster, error) {
 	if e.CgroupVersion == "1" {
 		kubelet = append(kubelet, "cgroupDriver: cgroupfs", "failCgroupV1: false")
 	}
-	if e.lacksSysResource() {
+	if e.LacksSysResource() {
 		kubelet = append(kubelet, "oomScoreAdj: 0")
 		config.KubeadmConfigPatches = append(config.KubeadmConfigPatches, "kind: KubeProxyConfiguration\noomScoreAdj: 0\n")
 	}
@@ -182,8 +180,9 @@ func nodeImage(ctx context.Context, asked string) string {
 	if asked != "" {
 		return asked
 	}
-	if _, err := docker(ctx, "image", "inspect", "--format={{.Id}}", NodeImage(KubernetesVersion)); err == nil {
-		return NodeImage(KubernetesVersion)
+	ours := container.NodeImage(KubernetesVersion)
+	if there, err := docker.HasImage(ctx, ours); err == nil && there {
+		return ours
 	}
 	return defaults.Image
 }

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 )
 
 func TestAWorldOnKindIsWhatUsersHaveAndLeavesNothing(t *testing.T) {
@@ -88,7 +89,7 @@ func TestAWorldOnKindIsWhatUsersHaveAndLeavesNothing(t *testing.T) {
 			t.Fatalf("before it was ended: %v", err)
 		}
 		node := w.kind.name + "-control-plane"
-		if _, err := docker(ctx, "exec", node, "sh", "-c",
+		if _, err := docker.Run(ctx, nil, "exec", node, "sh", "-c",
 			"crictl stop --timeout=0 $(crictl ps --quiet --name=manager --label=io.kubernetes.pod.namespace="+w.Manager(ElementoProvider).Namespace+")"); err != nil {
 			t.Fatal(err)
 		}

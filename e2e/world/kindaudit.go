@@ -56,7 +56,7 @@ func (w *World) followAudit(ctx context.Context) error {
 	}
 	w.auditLog = filepath.Join(w.dir, "audit.log")
 	p, err := w.processes.start(Command{
-		Name: auditProcess, Path: path, Log: w.auditLog, Env: dockerEnvironment(),
+		Name: auditProcess, Path: path, Log: w.auditLog, Env: w.dockerEnv,
 		Args: []string{"exec", nodes[0].String(), "tail", "--lines=+1", "--follow=name", "--retry", nodeAuditLog},
 		Ready: func(context.Context) error {
 			if info, err := os.Stat(w.auditLog); err != nil || info.Size() == 0 {

@@ -35,7 +35,7 @@ type Options struct {
 	Plane Plane
 	// Kubeconfig is how to reach an existing plane, with the right to do anything.
 	Kubeconfig string
-	// NodeImage is the image of kind's node; when empty it is ours ([NodeImage]) where
+	// NodeImage is the image of kind's node; when empty it is ours (container.NodeImage) where
 	// that was made, or else the one that kind itself has pulled.
 	NodeImage string
 	// CertManager is the path or URL of cert-manager's manifest, to be installed on

@@ -16,7 +16,9 @@ import (
 type site struct {
 	block *Block
 	// network is the Docker network that the addresses are of; nil without containers.
-	network   *dockerNetwork
+	network *dockerNetwork
+	// dockerEnv has a process reach the Docker Engine; empty without containers.
+	dockerEnv []string
 	state     *state
 	processes *processes
 	progress  io.Writer

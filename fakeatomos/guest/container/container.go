@@ -56,9 +56,13 @@ var (
 // the machine that it is on.
 var ErrElsewhere = errors.New("a guest's network can be cut on the Docker Engine's own machine and by root only")
 
-// NodeImage is the Docker image of a Kubernetes version, where Options name no
-// other.
-func NodeImage(kubernetesVersion string) string { return "elemento.cloud/node:" + kubernetesVersion }
+// NodeRepository is the name, without a tag, of the Docker images of nodes, which
+// e2e/node makes.
+const NodeRepository = "elemento.cloud/node"
+
+// NodeImage is the Docker image of a Kubernetes version, such as v1.36.3, where Options
+// name no other.
+func NodeImage(kubernetesVersion string) string { return NodeRepository + ":" + kubernetesVersion }
 
 // Options shape the guests.
 type Options struct {

@@ -1,8 +1,8 @@
-// Docker sees to it that a Docker Engine answers, for the suites that run guests as
+// Engine sees to it that a Docker Engine answers, for the suites that run guests as
 // containers:
 //
-//	go run ./e2e/docker up     # install Debian's where there is none, start it where none answers
-//	go run ./e2e/docker down   # end the engine that up started, and no other
+//	go run ./e2e/docker/engine up     # install Debian's where there is none, start it where none answers
+//	go run ./e2e/docker/engine down   # end the engine that up started, and no other
 //
 // An engine that answers is left alone, wherever DOCKER_HOST or the context says it
 // is. It says what it does. Where a machine lacks CAP_SYS_RESOURCE, as many a container
@@ -24,7 +24,7 @@ func main() {
 	defer stop()
 	commands := map[string]func(context.Context) error{"up": up, "down": down}
 	if len(os.Args) != 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: docker up|down")
+		fmt.Fprintln(os.Stderr, "usage: engine up|down")
 		os.Exit(2)
 	}
 	err := commands[os.Args[1]](ctx)

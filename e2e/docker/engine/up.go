@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,36 +16,32 @@ import (
 	"github.com/moby/sys/capability"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 )
 
 // startTime is how long an engine may take until it answers.
 const startTime = time.Minute
 
+// here is where Docker's client looks for an engine, and an engine listens, by default.
+const here = "unix:///var/run/docker.sock"
+
 // up returns when an engine answers.
 func up(ctx context.Context) error {
-	if version, err := engine(ctx); err == nil {
-		say("Docker Engine %s answers", version)
-		return nil
-	} else if os.Getenv("DOCKER_HOST") != "" {
-		return fmt.Errorf("no Docker Engine answers at DOCKER_HOST=%s; start it, or unset DOCKER_HOST to have one started here: %w", os.Getenv("DOCKER_HOST"), err)
-	}
-	if os.Geteuid() != 0 {
-		return errors.New("no Docker Engine answers, and only root can install and start one: run `sudo make docker`, or start Docker as your system does")
-	}
-	if err := install(ctx); err != nil {
-		return err
-	}
-	if _, err := os.Stat("/run/systemd/system"); err == nil {
-		say("starting docker.service")
-		if err := run(ctx, "systemctl", "start", "docker.service"); err != nil {
-			return fmt.Errorf("`journalctl -u docker.service` says why: %w", err)
+	version, silent := engine(ctx)
+	if silent != nil {
+		if err := startable(ctx, silent); err != nil {
+			return err
 		}
-	} else if err := start(ctx); err != nil {
-		return err
-	}
-	version, err := engine(ctx)
-	if err != nil {
-		return err
+		if err := install(ctx); err != nil {
+			return err
+		}
+		if err := launch(ctx); err != nil {
+			return err
+		}
+		var err error
+		if version, err = engine(ctx); err != nil {
+			return err
+		}
 	}
 	say("Docker Engine %s answers", version)
 	return nil
@@ -53,26 +51,71 @@ func up(ctx context.Context) error {
 func engine(ctx context.Context) (version string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "docker", "version", "--format", "{{.Server.Version}}").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("docker version: %w: %s", err, strings.TrimSpace(string(out)))
-	}
-	return strings.TrimSpace(string(out)), nil
+	return docker.Run(ctx, nil, "version", "--format={{.Server.Version}}")
 }
 
-// install installs Debian's Docker where there is no engine.
-func install(ctx context.Context) error {
-	if _, err := exec.LookPath("dockerd"); err == nil {
-		return nil
+// startable says why no engine can be started where, as silent tells, none answers.
+func startable(ctx context.Context, silent error) error {
+	if host, err := docker.Host(ctx); err == nil && host != here {
+		return fmt.Errorf("no Docker Engine answers at %s, which DOCKER_HOST or Docker's current context names; start it, or unset DOCKER_HOST and `docker context use default` to have one started here: %w", host, silent)
 	}
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		return errors.New("there is no dockerd, and no apt-get to install it with: install Docker Engine as your system does")
+	if err := admits(ctx, here); errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("a Docker Engine is here, and this user may not speak to it: join the group that may (`sudo usermod -aG docker $USER`, and log in again), or run make by sudo: %w", err)
 	}
-	say("installing Debian's docker.io and iptables")
-	if err := run(ctx, "apt-get", "update", "-q"); err != nil {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("no Docker Engine answers, and only root can install and start one: run `sudo make docker`, or start Docker as your system does: %w", silent)
+	}
+	return nil
+}
+
+// admits says why an engine's socket takes no connection.
+func admits(ctx context.Context, host string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(host, "unix://"))
+	if err != nil {
 		return err
 	}
-	return run(ctx, "apt-get", "install", "-q", "-y", "--no-install-recommends", "docker.io", "iptables")
+	return conn.Close()
+}
+
+// launch starts the engine that is installed.
+func launch(ctx context.Context) error {
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return start(ctx)
+	}
+	say("starting docker.service")
+	if err := run(ctx, "systemctl", "start", "docker.service"); err != nil {
+		return fmt.Errorf("`journalctl -u docker.service` says why: %w", err)
+	}
+	return nil
+}
+
+// install installs of Debian's Docker what is not there: the engine, and its client,
+// which later Debians have in a package of its own.
+func install(ctx context.Context) error {
+	for _, part := range []struct {
+		program  string
+		packages []string
+	}{
+		{"dockerd", []string{"docker.io", "iptables"}},
+		{"docker", []string{"docker-cli"}},
+	} {
+		if _, err := exec.LookPath(part.program); err == nil {
+			continue
+		}
+		if _, err := exec.LookPath("apt-get"); err != nil {
+			return fmt.Errorf("there is no %s, and no apt-get to install it with: install Docker Engine as your system does: %w", part.program, err)
+		}
+		say("installing Debian's %s", strings.Join(part.packages, " and "))
+		if err := run(ctx, "apt-get", "update", "-q"); err != nil {
+			return err
+		}
+		if err := run(ctx, "apt-get", append([]string{"install", "-q", "-y", "--no-install-recommends"}, part.packages...)...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // run runs a command, whose output the user sees.

@@ -1,0 +1,69 @@
+package docker_test
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
+)
+
+// needsClient skips a test where there is no docker command; an engine it needs not.
+func needsClient(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("docker"); err != nil {
+		t.Skip("this test needs the docker command (make docker): ", err)
+	}
+}
+
+func TestProcessesAreToldOfTheEngineThatTheClientSpeaksTo(t *testing.T) {
+	needsClient(t)
+	t.Setenv("DOCKER_CONFIG", t.TempDir()) // of a user who has nothing yet
+	without := func(name string) {
+		t.Helper()
+		t.Setenv(name, "") // which is restored in the end
+		if err := os.Unsetenv(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tells := func(want string) {
+		t.Helper()
+		env, err := docker.Environment(t.Context())
+		if err != nil || !slices.Equal(env, []string{"DOCKER_HOST=" + want}) {
+			t.Errorf("they are told %q (%v), not %s", env, err, want)
+		}
+	}
+	run := func(args ...string) {
+		t.Helper()
+		if _, err := docker.Run(t.Context(), nil, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	without("DOCKER_HOST")
+	without("DOCKER_CONTEXT")
+	without("DOCKER_CERT_PATH")
+	without("DOCKER_TLS_VERIFY")
+	tells("unix:///var/run/docker.sock")
+	run("context", "create", "current", "--docker=host=tcp://192.0.2.1:2375")
+	run("context", "create", "other", "--docker=host=unix:///run/other.sock")
+	run("context", "use", "current")
+	tells("tcp://192.0.2.1:2375")
+	t.Setenv("DOCKER_CONTEXT", "other")
+	tells("unix:///run/other.sock")
+	without("DOCKER_CONTEXT")
+	t.Setenv("DOCKER_HOST", "tcp://192.0.2.2:2375")
+	tells("tcp://192.0.2.2:2375")
+}
+
+func TestAFailureTellsTheCommandAndWhatItSaid(t *testing.T) {
+	needsClient(t)
+	t.Parallel()
+	_, err := docker.Run(t.Context(), nil, "context", "inspect", "no-such-context")
+	for _, want := range []string{"docker context inspect no-such-context: exit status", "not found"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("it does not tell %q: %v", want, err)
+		}
+	}
+}
