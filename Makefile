@@ -115,6 +115,14 @@ node-image: docker ## Make the images of nodes that are containers; VERSIONS= of
 e2e: docker programs ## Make, scale and delete a cluster of real nodes, on kind; make node-image first.
 	go run ./e2e/nodes --out $(OUT)/e2e $(ARGS)
 
+.PHONY: upgrades
+upgrades: docker programs ## Upgrade Kubernetes of a cluster of real nodes, and take it back, on kind.
+	go run ./e2e/nodes --upgrade --out $(OUT)/upgrades $(ARGS)
+
+.PHONY: rollouts
+rollouts: docker programs ## Replace our manager and the daemons under load, on kind; what Clastix reaches.
+	go run ./e2e/rollouts --out $(OUT)/rollouts $(ARGS)
+
 .PHONY: conformance
 conformance: docker programs ## Run Kubernetes' conformance tests on a cluster of real nodes, by sonobuoy; FOCUS= for some of them.
 	go run ./e2e/conformance --out $(OUT)/conformance$(if $(FOCUS),-focus --focus '$(FOCUS)') $(ARGS)
