@@ -51,6 +51,12 @@ const (
 	Flannel = "flannel"
 	Kind    = "kind"
 
+	CertManagerController = "cert-manager-controller"
+	CertManagerWebhook    = "cert-manager-webhook"
+	// CertManagerInjector writes CAs into the configurations of webhooks.
+	CertManagerInjector = "cert-manager-cainjector"
+	Helm                = "helm"
+
 	Sonobuoy = "sonobuoy"
 	// E2ETest are the tests of a Kubernetes cluster, those of conformance among them.
 	E2ETest = "e2e.test"
@@ -111,6 +117,11 @@ var programs = map[string]program{
 	},
 	Kind: {pins: "kind", pkg: "sigs.k8s.io/kind", module: "sigs.k8s.io/kind"},
 
+	CertManagerController: certManager("controller"),
+	CertManagerWebhook:    certManager("webhook"),
+	CertManagerInjector:   certManager("cainjector"),
+	Helm:                  {pins: "helm", pkg: helmModule + "/cmd/helm", module: helmModule},
+
 	Sonobuoy:          {pins: "sonobuoy", pkg: sonobuoyModule, module: sonobuoyModule},
 	E2ETest:           conformance("test/e2e"),
 	ConformanceRunner: conformance("test/conformance/image/go-runner"),
@@ -124,14 +135,16 @@ var programs = map[string]program{
 }
 
 const (
-	etcdModule       = "go.etcd.io/etcd/server/v3"
-	kubernetesModule = "k8s.io/kubernetes"
-	clusterAPIModule = "sigs.k8s.io/cluster-api"
-	containerdModule = "github.com/containerd/containerd/v2"
-	sonobuoyModule   = "github.com/vmware-tanzu/sonobuoy"
-	ginkgoModule     = "github.com/onsi/ginkgo/v2"
-	sampleModule     = "k8s.io/sample-apiserver"
-	prometheusModule = "github.com/prometheus/prometheus"
+	etcdModule        = "go.etcd.io/etcd/server/v3"
+	kubernetesModule  = "k8s.io/kubernetes"
+	clusterAPIModule  = "sigs.k8s.io/cluster-api"
+	containerdModule  = "github.com/containerd/containerd/v2"
+	certManagerModule = "github.com/cert-manager/cert-manager"
+	helmModule        = "helm.sh/helm/v3"
+	sonobuoyModule    = "github.com/vmware-tanzu/sonobuoy"
+	ginkgoModule      = "github.com/onsi/ginkgo/v2"
+	sampleModule      = "k8s.io/sample-apiserver"
+	prometheusModule  = "github.com/prometheus/prometheus"
 )
 
 // coreMoved is the version of Cluster API from which on its core has a directory of its
@@ -179,6 +192,10 @@ func prometheus(command string) program {
 		// Of the ways to find what to scrape, those that our configuration has.
 		tags: "remove_all_sd,enable_kubernetes_sd",
 	}
+}
+
+func certManager(command string) program {
+	return program{pins: "cert-manager", pkg: certManagerModule + "/cmd/" + command, module: certManagerModule}
 }
 
 // Programs are the names of all programs that there are.

@@ -61,6 +61,11 @@ func (w *World) deploy(ctx context.Context, providers []Provider) error {
 		}
 	}
 	for _, c := range deployed {
+		if w.certManager != nil {
+			if err := w.injected(ctx, c); err != nil {
+				return errors.Join(err, w.kind.keepLogs(w.dir))
+			}
+		}
 		if err := w.webhooksAnswer(ctx, c.webhooks); err != nil {
 			return errors.Join(err, w.kind.keepLogs(w.dir))
 		}
@@ -89,7 +94,7 @@ func (w *World) define(ctx context.Context, kubectl string, provider Provider) (
 	if err := w.kind.load(image.Program(name, provider.Program)); err != nil {
 		return nil, err
 	}
-	if w.certManager == "" {
+	if w.certManager == nil {
 		if err := c.certify(provider.Name); err != nil {
 			return nil, err
 		}

@@ -39,7 +39,8 @@ type Options struct {
 	// that was made, or else the one that kind itself has pulled.
 	NodeImage string
 	// CertManager is the path or URL of cert-manager's manifest, to be installed on
-	// kind for the certificates of webhooks. When empty the world makes these itself.
+	// kind for the certificates of webhooks, or [BuiltCertManager]. When empty the world
+	// makes these itself.
 	CertManager string
 	// ClusterAPI is the version of Cluster API, one of [binaries.ClusterAPIVersions];
 	// the newest when empty.

@@ -3,13 +3,11 @@ package world
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -60,21 +58,6 @@ func (c *components) certify(provider string) error {
 	return nil
 }
 
-// installCertManager installs cert-manager and waits until it can be asked.
-func (w *World) installCertManager(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, awaited, errors.New("cert-manager was not ready in time"))
-	defer cancel()
-	for _, args := range [][]string{
-		{"apply", "--server-side", "--filename=" + w.certManager},
-		{"wait", "--namespace=cert-manager", "--for=condition=Available", "--timeout=" + awaited.String(), "deployments", "--all"},
-	} {
-		if err := w.kubectl(ctx, args...); err != nil {
-			return fmt.Errorf("installing cert-manager: %w", err)
-		}
-	}
-	return nil
-}
-
 // kubectl runs kubectl as the plane's administrator.
 func (w *World) kubectl(ctx context.Context, args ...string) error {
 	path, err := binaries.Path(ctx, binaries.Kubectl, w.progress)
@@ -86,23 +69,4 @@ func (w *World) kubectl(ctx context.Context, args ...string) error {
 		return fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(out))
 	}
 	return nil
-}
-
-// applyCertificates applies Secrets or, where there is cert-manager, what it is to make
-// them of: its webhook may not answer at once.
-func (w *World) applyCertificates(ctx context.Context, objects []*unstructured.Unstructured) error {
-	ctx, cancel := context.WithTimeout(ctx, awaited)
-	defer cancel()
-	var last error
-	err := eventually(ctx, "the certificates cannot be applied yet", func(ctx context.Context) (bool, error) {
-		last = apply(ctx, w.client, objects)
-		if last != nil && !apierrors.IsInternalError(last) {
-			return false, last
-		}
-		return last == nil, nil
-	})
-	if err != nil && last != nil {
-		return errors.Join(err, last)
-	}
-	return err
 }

@@ -33,7 +33,7 @@ type World struct {
 	apiServer   *APIServer
 	kind        *kindCluster
 	ours        bool
-	certManager string
+	certManager *certManager
 	managers    map[string]*Manager
 	// following are those who follow the managers in pods, until followed ends.
 	following sync.WaitGroup
@@ -154,7 +154,7 @@ func (w *World) startPlane(ctx context.Context, o Options) (err error) {
 
 // startKindPlane makes the kind cluster and deploys Cluster API on it.
 func (w *World) startKindPlane(ctx context.Context, o Options) error {
-	w.ours, w.certManager = true, o.CertManager
+	w.ours = true
 	// All programs first, as on an embedded plane.
 	if _, err := binaries.Path(ctx, binaries.Kubectl, w.progress); err != nil {
 		return err
@@ -164,6 +164,11 @@ func (w *World) startKindPlane(ctx context.Context, o Options) error {
 		return err
 	}
 	providers = append(providers, o.Providers...)
+	if o.CertManager != "" {
+		if w.certManager, err = w.prepareCertManager(ctx, o.CertManager); err != nil {
+			return err
+		}
+	}
 
 	started := time.Now()
 	say := func(what string) {
@@ -173,7 +178,7 @@ func (w *World) startKindPlane(ctx context.Context, o Options) error {
 		return err
 	}
 	say("kind cluster " + w.kind.name + ", API server at " + w.config.Host)
-	if o.CertManager != "" {
+	if w.certManager != nil {
 		if err := w.installCertManager(ctx); err != nil {
 			return err
 		}
