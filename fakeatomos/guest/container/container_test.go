@@ -44,6 +44,23 @@ func TestAGuestHasItsAddressItsSeedAndItsName(t *testing.T) {
 	}
 }
 
+func TestAContainerIsCalledAsItsVMUnlessAnotherOneIs(t *testing.T) {
+	first := newLab(t)
+	s, other := first.start(nil), newSerialLab(t).start(nil)
+	name := first.name + "-node"
+	called := func(s *site) string {
+		ref := s.register(s.c4, order{name: name})
+		s.up(s.c4, ref)
+		return s.container(ref).Name
+	}
+	if got := called(s); got != "/"+name {
+		t.Errorf("the first is called %s, want /%s", got, name)
+	}
+	if got := called(other); !strings.HasPrefix(got, "/vm-"+name+"-") {
+		t.Errorf("the second is called %s", got)
+	}
+}
+
 func TestAGuestHasTheSizeOfItsVM(t *testing.T) {
 	s := newLab(t).start(nil)
 	ref := s.register(s.c4, order{name: "vm", slots: 3, memoryMiB: 48})

@@ -82,8 +82,7 @@ func (g *Guests) create(ctx context.Context, vm guest.VM) (string, error) {
 	noInit := false
 	ctx, cancel := call(ctx, creationTimeout)
 	defer cancel()
-	made, err := g.api.ContainerCreate(ctx, client.ContainerCreateOptions{
-		Name: containerName(vm),
+	options := client.ContainerCreateOptions{
 		Config: &container.Config{
 			Hostname: vm.Name[:min(len(vm.Name), 63)], Image: image, Labels: labels,
 			Tty: true, StopSignal: shutdownSignal, // a console for systemd's messages: docker logs
@@ -99,7 +98,13 @@ func (g *Guests) create(ctx context.Context, vm guest.VM) (string, error) {
 			Resources:   size(vm),
 		},
 		NetworkingConfig: networks.config,
-	})
+	}
+	var made client.ContainerCreateResult
+	for _, options.Name = range containerNames(vm) {
+		if made, err = g.api.ContainerCreate(ctx, options); !errdefs.IsConflict(err) && !errdefs.IsInvalidArgument(err) {
+			break
+		}
+	}
 	if errdefs.IsNotFound(err) {
 		return "", fmt.Errorf("Docker image %s of boot image %q: %w: %w", image, vm.Image, ErrNoImage, err)
 	}
@@ -138,8 +143,9 @@ func (g *Guests) attachment(ctx context.Context, vm guest.VM) (attachment, error
 	}}, nil
 }
 
-// containerName is for people, and unique by the ID's first part.
-func containerName(vm guest.VM) string {
+// containerNames are for people: the VM's name, which that of its node mostly is, or one
+// that the ID makes unique, where somebody else has that or Docker does not take it.
+func containerNames(vm guest.VM) []string {
 	name := strings.Map(func(r rune) rune {
 		if r < 128 && (r == '-' || r == '.' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z') {
 			return r
@@ -147,7 +153,7 @@ func containerName(vm guest.VM) string {
 		return '-'
 	}, vm.Name)
 	unique, _, _ := strings.Cut(vm.ID, "-")
-	return "vm-" + name + "-" + unique
+	return []string{name, "vm-" + name + "-" + unique}
 }
 
 // seed puts the seed's files where cloud-init finds them: on the guest's own disk,
