@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
@@ -13,7 +14,8 @@ import (
 
 // addFlavors adds to the release, in the repository of the run, the flavors that
 // are of use to upstream's specs only: kustomizations of the shipped templates, in
-// templates/<flavor>, or in several directories below it that follow each other.
+// templates/<flavor>, or in several directories below it that follow each other; and
+// classes, in templates/clusterclass-<name>.
 func addFlavors(ctx context.Context, s *suite.Site) error {
 	repository, err := binaries.Repository(ctx)
 	if err != nil {
@@ -38,7 +40,11 @@ func addFlavors(ctx context.Context, s *suite.Site) error {
 		if err != nil {
 			return err
 		}
-		file := filepath.Join(release, "cluster-template-"+flavor.Name()+".yaml")
+		name := flavor.Name()
+		if !strings.HasPrefix(name, "clusterclass-") {
+			name = "cluster-template-" + name
+		}
+		file := filepath.Join(release, name+".yaml")
 		if err := os.WriteFile(file, manifest.Bytes(), 0o644); err != nil {
 			return err
 		}

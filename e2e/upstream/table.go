@@ -93,14 +93,15 @@ var (
 // table has every spec of upstream's, in the order in which they are told.
 func table() []spec {
 	onKind := needs{plane: world.PlaneKind}
+	inContainers := needs{guests: world.GuestsContainer}
 	return []spec{
 		{"QuickStart", "", "with upstream's checks of owners, finalizers and resource versions", []example{
-			{"", quickStart(""), simulated, needs{}},
-			{"with ClusterClass", quickStart(topology), simulated, needs{}},
+			{"", quickStart(""), both, needs{}},
+			{"with ClusterClass", quickStart(topology), both, needs{}},
 		}},
 		{"KCPRemediation", "", "guests call the management cluster with curl, which the simulated ones run too", []example{{"", controlPlaneRemediation, simulated, needs{}}}},
-		{"MachineDeploymentRemediation", "", "", []example{{"", machineDeploymentRemediation, simulated, needs{}}}},
-		{"MachineDeploymentScale", "", "", []example{{"", machineDeploymentScale, simulated, needs{}}}},
+		{"MachineDeploymentRemediation", "", "", []example{{"", machineDeploymentRemediation, both, needs{}}}},
+		{"MachineDeploymentScale", "", "", []example{{"", machineDeploymentScale, both, needs{}}}},
 		{"KCPAndMachineDeploymentRollout", "", "with Cluster API's gate MachineTaintPropagation", []example{{"", rollout, simulated, needs{}}}},
 		{"MachinePool", doesNotApply, "the provider has no machine pools", nil},
 		{"ClusterUpgradeConformance", "", "its upgrade; the conformance tests that can follow are those of C1", []example{
@@ -118,7 +119,7 @@ func table() []spec {
 		{"K8SConformance", notYet, "it runs kubetest, for which nodes have to run Pods; C1 runs the same tests by sonobuoy", nil},
 		{"KCPAdoption", "", "", []example{{"", adoption, simulated, needs{}}}},
 		{"KCPInfraAdoption", "", "a patch of the ClusterClass hands on to the new ElementoCluster what the first one had on the hosts", []example{{"", infraAdoption, simulated, needs{}}}},
-		{"KubeadmJoinOldNodes", notYet, "it reads a file of the node with docker exec, and so needs container guests whose containers have the names of their nodes", nil},
+		{"KubeadmJoinOldNodes", "", "an old worker joins a newer patch of its minor version; an extension of ours annotates its template, since upstream's refuses those of other providers", []example{{"", joinOldNodes, nil, inContainers}}},
 		{"Autoscaler", notYet, "the autoscaler that it tests runs as a Pod of a workload cluster", nil},
 		{"Scale", "", "4 clusters of 1 control plane and 1 worker, 2 at a time, upgraded too", []example{{"", scale, simulated, needs{}}}},
 	}
