@@ -111,6 +111,9 @@ func (r *ClusterReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 			reterr = kerrors.NewAggregate([]error{reterr, err})
 			return
 		}
+		if cluster != nil && s.stored.Status.Initialization.Provisioned == nil && object.Status.Initialization.Provisioned != nil {
+			clusterProvision.Observe(time.Since(cluster.CreationTimestamp.Time).Seconds())
+		}
 		tell(r.Events, object, before)
 	}()
 	if isPaused(cluster, object) {

@@ -67,7 +67,8 @@ type machineScope struct {
 	// vm is what the host has; nil if it has none.
 	vm        *rpc.VM
 	bootstrap []byte
-	gone      bool
+	// gone tells that the object is released, left that a cleanup took over.
+	gone, left bool
 }
 
 // machineConditions are the steps of a machine, in order.
@@ -107,6 +108,7 @@ func (r *MachineReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 			reterr = kerrors.NewAggregate([]error{reterr, err})
 			return
 		}
+		observeWay(s.machine, s.stored, object)
 		tell(r.Events, object, before)
 	}()
 	if isPaused(s.cluster, object) {

@@ -81,6 +81,7 @@ func (r *MachineReconciler) leave(ctx context.Context, s *machineScope) (*ctrl.R
 		return stop(wrong.again), nil
 	}
 	r.event(s, corev1.EventTypeWarning, LeftBehindReason, "Delete", "ElementoCleanup %s takes over VM %s, which may be left on host %s", cleanup.Name, s.object.Spec.VMName, host)
+	s.left = true
 	return nil, nil
 }
 
@@ -92,6 +93,11 @@ func (r *MachineReconciler) release(ctx context.Context, s *machineScope) (*ctrl
 		}); err != nil {
 			return nil, err
 		}
+		outcome := outcomeRemoved
+		if s.left {
+			outcome = outcomeLeft
+		}
+		machineDeletion.WithLabelValues(outcome).Observe(time.Since(s.object.DeletionTimestamp.Time).Seconds())
 	}
 	s.gone = true
 	return nil, nil

@@ -194,10 +194,8 @@ func (s *site) startManager() {
 	must(0, mgr.Add(s.fleet))
 	must(0, controllers.SetupIndexes(ctx, mgr))
 	s.metrics = prometheus.NewPedanticRegistry()
-	must(0, s.metrics.Register(&fleet.Collector{
-		Fleet: s.fleet, Expected: controllers.ExpectsVM(mgr.GetClient()), Drifted: controllers.DriftedVMs(mgr.GetClient()),
-		Cleanups: controllers.WaitingCleanups(mgr.GetClient()),
-	}))
+	must(0, s.metrics.Register(&fleet.Collector{Fleet: s.fleet, Expected: controllers.ExpectsVM(mgr.GetClient())}))
+	must(0, s.metrics.Register(&controllers.Collector{Client: mgr.GetClient()}))
 	identities := &controllers.Identities{Secrets: mgr.GetAPIReader(), Fleet: s.fleet, Default: s.defaultIdentity, MaxAge: s.identityAge}
 	cleanups := &controllers.Cleanups{Client: mgr.GetClient(), Live: mgr.GetAPIReader()}
 	options := controller.Options{MaxConcurrentReconciles: 10}
@@ -473,6 +471,12 @@ func (l *logs) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.all.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
 }
 
 func (l *logs) count(words string) int {

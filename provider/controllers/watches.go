@@ -9,7 +9,6 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util"
-	"sigs.k8s.io/cluster-api/util/conditions"
 	"sigs.k8s.io/cluster-api/util/predicates"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -72,30 +71,6 @@ func ExpectsVM(c client.Reader) func(ctx context.Context, vmName string) bool {
 			return true
 		}
 		return c.List(ctx, cleanups, by, client.UnsafeDisableDeepCopy) != nil || len(cleanups.Items) > 0
-	}
-}
-
-// WaitingCleanups counts the ElementoCleanups, from the cache.
-func WaitingCleanups(c client.Reader) func(ctx context.Context) (int, error) {
-	return func(ctx context.Context) (int, error) {
-		cleanups := &infrav1.ElementoCleanupList{}
-		err := c.List(ctx, cleanups, client.UnsafeDisableDeepCopy)
-		return len(cleanups.Items), err
-	}
-}
-
-// DriftedVMs counts the machines whose VM was changed by hand, from the cache.
-func DriftedVMs(c client.Reader) func(ctx context.Context) (int, error) {
-	return func(ctx context.Context) (int, error) {
-		machines := &infrav1.ElementoMachineList{}
-		err := c.List(ctx, machines, client.UnsafeDisableDeepCopy)
-		n := 0
-		for i := range machines.Items {
-			if conditions.IsFalse(&machines.Items[i], infrav1.VMMatchesSpecCondition) {
-				n++
-			}
-		}
-		return n, err
 	}
 }
 

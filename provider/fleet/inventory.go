@@ -150,6 +150,9 @@ func (m *Member) observe(d *daemon, message *rpc.WatchVMsResponse) {
 		}
 	case *rpc.WatchVMsResponse_Change:
 		v := d.view(event.Change.GetHost())
+		if len(event.Change.GetChanged())+len(event.Change.GetRemoved()) > 0 {
+			streamLag.Observe(max(0, time.Since(event.Change.GetObservedAt().AsTime()).Seconds()))
+		}
 		if reachable(event.Change.GetHost()) {
 			for _, name := range v.answered(event.Change.GetObservedAt().AsTime()) {
 				m.fleet.changes.add(Change{ClientUID: m.clientUID, VM: name})

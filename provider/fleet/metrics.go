@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 )
 
 var operationSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -14,7 +16,13 @@ var operationSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 	Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 }, []string{"operation", "code"})
 
-func init() { metrics.Registry.MustRegister(operationSeconds) }
+var streamLag = prometheus.NewHistogram(prometheus.HistogramOpts{
+	Name:    "elemento_daemon_stream_lag_seconds",
+	Help:    "From when a daemon asked a host, by its clock, to when the manager knew what was new.",
+	Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+})
+
+func init() { metrics.Registry.MustRegister(operationSeconds, streamLag) }
 
 func observe(operation string, err *Error, took time.Duration) {
 	operationSeconds.WithLabelValues(operation, outcome(err)).Observe(took.Seconds())
@@ -26,10 +34,6 @@ type Collector struct {
 	Fleet *Fleet
 	// Expected tells whether an ElementoMachine or ElementoCleanup is about a VM.
 	Expected func(ctx context.Context, vmName string) bool
-	// Drifted counts the VMs that are not as their ElementoMachine says.
-	Drifted func(ctx context.Context) (int, error)
-	// Cleanups counts the ElementoCleanups.
-	Cleanups func(ctx context.Context) (int, error)
 }
 
 var (
@@ -39,10 +43,8 @@ var (
 		"How long ago a daemon was last heard.", []string{"endpoint", "client_uid"}, nil)
 	unexpectedVMs = prometheus.NewDesc("elemento_unexpected_vms",
 		"VMs of the client UUID that neither an ElementoMachine nor an ElementoCleanup is about.", []string{"client_uid"}, nil)
-	driftedVMs = prometheus.NewDesc("elemento_drifted_vms",
-		"VMs that were changed by hand: their ElementoMachine's VMMatchesSpec is False.", nil, nil)
-	cleanups = prometheus.NewDesc("elemento_cleanups",
-		"ElementoCleanups that wait to be worked off.", nil, nil)
+	vmsDesc = prometheus.NewDesc("elemento_vms",
+		"VMs of the hosts that answer, by domain and power state.", []string{"client_uid", "domain", "power_state"}, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -50,8 +52,7 @@ func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	to <- streamUp
 	to <- streamSilence
 	to <- unexpectedVMs
-	to <- driftedVMs
-	to <- cleanups
+	to <- vmsDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -59,6 +60,9 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	type stream struct{ endpoint, clientUID string }
 	up, silence := map[stream]float64{}, map[stream]float64{}
 	vms := map[string]map[string]bool{} // by client UUID
+	type place struct{ clientUID, domain string }
+	power := map[place]map[rpc.PowerState]int{}
+	counted := map[[2]string]bool{} // client UUID and host: several identities may act for a client
 	c.Fleet.mu.Lock()
 	for _, m := range c.Fleet.members {
 		if vms[m.clientUID] == nil {
@@ -68,6 +72,20 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 			vms[m.clientUID][name] = true
 		}
 		m.mu.Lock()
+		for id, known := range m.merged {
+			one := [2]string{m.clientUID, id}
+			if counted[one] || !reachable(known.view.host) {
+				continue
+			}
+			counted[one] = true
+			p := place{m.clientUID, known.view.host.GetDomain()}
+			if power[p] == nil {
+				power[p] = map[rpc.PowerState]int{}
+			}
+			for _, vm := range known.view.vms {
+				power[p][vm.GetPowerState()]++
+			}
+		}
 		for _, d := range m.daemons {
 			s := stream{d.endpoint, m.clientUID}
 			up[s] += 0
@@ -97,10 +115,17 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 		}
 		to <- prometheus.MustNewConstMetric(unexpectedVMs, prometheus.GaugeValue, float64(unexpected), clientUID)
 	}
-	if drifted, err := c.Drifted(context.Background()); err == nil { // else the cache is not ready
-		to <- prometheus.MustNewConstMetric(driftedVMs, prometheus.GaugeValue, float64(drifted))
+	for p, count := range power {
+		for of, name := range powerStateNames {
+			to <- prometheus.MustNewConstMetric(vmsDesc, prometheus.GaugeValue, float64(count[of]), p.clientUID, p.domain, name)
+		}
 	}
-	if waiting, err := c.Cleanups(context.Background()); err == nil {
-		to <- prometheus.MustNewConstMetric(cleanups, prometheus.GaugeValue, float64(waiting))
-	}
+}
+
+// powerStateNames are the values of the label power_state.
+var powerStateNames = map[rpc.PowerState]string{
+	rpc.PowerState_POWER_STATE_UNSPECIFIED: "unknown",
+	rpc.PowerState_POWER_STATE_RUNNING:     "running",
+	rpc.PowerState_POWER_STATE_OFF:         "off",
+	rpc.PowerState_POWER_STATE_PAUSED:      "paused",
 }

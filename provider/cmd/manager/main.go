@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -220,11 +221,13 @@ func setup(ctx context.Context, mgr ctrl.Manager, o *options, identity types.Nam
 	if err := mgr.Add(daemons); err != nil {
 		return err
 	}
-	if err := metrics.Registry.Register(&fleet.Collector{
-		Fleet: daemons, Expected: controllers.ExpectsVM(mgr.GetClient()), Drifted: controllers.DriftedVMs(mgr.GetClient()),
-		Cleanups: controllers.WaitingCleanups(mgr.GetClient()),
-	}); err != nil {
-		return err
+	for _, c := range []prometheus.Collector{
+		&fleet.Collector{Fleet: daemons, Expected: controllers.ExpectsVM(mgr.GetClient())},
+		&controllers.Collector{Client: mgr.GetClient()},
+	} {
+		if err := metrics.Registry.Register(c); err != nil {
+			return err
+		}
 	}
 	if err := controllers.SetupIndexes(ctx, mgr); err != nil {
 		return err
