@@ -34,17 +34,23 @@ ours=$(ctr --namespace=k8s.io images list --quiet | grep --max-count=1 '^registr
 ctr --namespace=k8s.io images tag --force "$ours" registry.k8s.io/pause:3.10.1
 `
 
-// readyForPods waits for all Machines, the workers' too, and sees that containers' nodes
-// have what the framework's Pods run: no registry is asked for it.
+// readyForPods waits for all Machines, and sees that nodes which are containers have what
+// the framework's Pods run: no registry is asked for it.
 func readyForPods(s *suite.Site) clusterctl.Waiter {
 	return func(ctx context.Context, input clusterctl.ApplyCustomClusterTemplateAndWaitInput, result *clusterctl.ApplyCustomClusterTemplateAndWaitResult) {
 		GinkgoHelper()
-		framework.WaitForControlPlaneAndMachinesReady(ctx, framework.WaitForControlPlaneAndMachinesReadyInput{
-			GetLister: s.Admin, Cluster: result.Cluster, ControlPlane: result.ControlPlane,
-		}, input.WaitForControlPlaneIntervals...)
-		framework.DiscoveryAndWaitForMachineDeployments(ctx, framework.DiscoveryAndWaitForMachineDeploymentsInput{
-			Lister: s.Admin, Cluster: result.Cluster,
-		}, input.WaitForMachineDeployments...)
+		allReady(ctx, s, input, result)
 		Expect(s.World.InGuests(ctx, "sh", "-euc", givePause)).To(Succeed())
 	}
+}
+
+// allReady waits for all Machines, the workers' too.
+func allReady(ctx context.Context, s *suite.Site, input clusterctl.ApplyCustomClusterTemplateAndWaitInput, result *clusterctl.ApplyCustomClusterTemplateAndWaitResult) {
+	GinkgoHelper()
+	framework.WaitForControlPlaneAndMachinesReady(ctx, framework.WaitForControlPlaneAndMachinesReadyInput{
+		GetLister: s.Admin, Cluster: result.Cluster, ControlPlane: result.ControlPlane,
+	}, input.WaitForControlPlaneIntervals...)
+	framework.DiscoveryAndWaitForMachineDeployments(ctx, framework.DiscoveryAndWaitForMachineDeploymentsInput{
+		Lister: s.Admin, Cluster: result.Cluster,
+	}, input.WaitForMachineDeployments...)
 }

@@ -94,10 +94,12 @@ var (
 func table() []spec {
 	onKind := needs{plane: world.PlaneKind}
 	inContainers := needs{guests: world.GuestsContainer}
+	embedded := needs{plane: world.PlaneEmbedded}
 	return []spec{
 		{"QuickStart", "", "with upstream's checks of owners, finalizers and resource versions", []example{
 			{"", quickStart(""), both, needs{}},
 			{"with ClusterClass", quickStart(topology), both, needs{}},
+			{"with Cluster API " + world.OlderClusterAPI, quickStartOnOlder, simulated, embedded},
 		}},
 		{"KCPRemediation", "", "guests call the management cluster with curl, which the simulated ones run too", []example{{"", controlPlaneRemediation, simulated, needs{}}}},
 		{"MachineDeploymentRemediation", "", "", []example{{"", machineDeploymentRemediation, both, needs{}}}},
@@ -116,11 +118,11 @@ func table() []spec {
 		{"NodeDrainTimeout", "", "the Pods that are drained have places and budgets there, and no containers", []example{{"", nodeDrain, simulated, needs{}}}},
 		{"SelfHosted", notYet, "a management cluster inside of a workload cluster needs nodes that run Pods", nil},
 		{"ClusterctlUpgrade", doesNotApply, "it begins with an earlier release of the provider, which there is none of", nil},
-		{"K8SConformance", notYet, "it runs kubetest, for which nodes have to run Pods; C1 runs the same tests by sonobuoy", nil},
+		{"K8SConformance", "", "kubetest, with a part of conformance, on 6 nodes; all of it is C1's, by sonobuoy", []example{{"", conformance, nil, inContainers}}},
 		{"KCPAdoption", "", "", []example{{"", adoption, simulated, needs{}}}},
 		{"KCPInfraAdoption", "", "a patch of the ClusterClass hands on to the new ElementoCluster what the first one had on the hosts", []example{{"", infraAdoption, simulated, needs{}}}},
 		{"KubeadmJoinOldNodes", "", "an old worker joins a newer patch of its minor version; an extension of ours annotates its template, since upstream's refuses those of other providers", []example{{"", joinOldNodes, nil, inContainers}}},
-		{"Autoscaler", notYet, "the autoscaler that it tests runs as a Pod of a workload cluster", nil},
+		{"Autoscaler", notYet, "the autoscaler that it tests is a program of its own, which is not to be had as a Go module", nil},
 		{"Scale", "", "4 clusters of 1 control plane and 1 worker, 2 at a time, upgraded too", []example{{"", scale, simulated, needs{}}}},
 	}
 }

@@ -2,10 +2,12 @@ package world
 
 import (
 	"context"
+	"io"
 	"slices"
 	"strings"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/image"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
 )
 
@@ -26,6 +28,24 @@ func (w *World) GuestTraces(ctx context.Context) ([]string, error) {
 
 // InGuests runs a command in each guest that is a container and runs.
 func (w *World) InGuests(ctx context.Context, command ...string) error {
+	return w.eachGuest(ctx, func(id string) error {
+		_, err := docker.Run(ctx, nil, append([]string{"exec", id}, command...)...)
+		return err
+	})
+}
+
+// LoadImages puts images for pods into each guest that is a container and runs.
+func (w *World) LoadImages(ctx context.Context, images ...image.Image) error {
+	return w.eachGuest(ctx, func(id string) error {
+		r, written := io.Pipe()
+		go func() { written.CloseWithError(image.Write(written, images...)) }()
+		_, err := docker.Run(ctx, r, "exec", "--interactive", id, "ctr", "--namespace=k8s.io", "images", "import", "-")
+		r.CloseWithError(err) // ends the writer, should it not be at its end
+		return err
+	})
+}
+
+func (w *World) eachGuest(ctx context.Context, do func(id string) error) error {
 	if w.network == nil {
 		return nil
 	}
@@ -34,7 +54,7 @@ func (w *World) InGuests(ctx context.Context, command ...string) error {
 		return err
 	}
 	for _, id := range strings.Fields(running) {
-		if _, err := docker.Run(ctx, nil, append([]string{"exec", id}, command...)...); err != nil {
+		if err := do(id); err != nil {
 			return err
 		}
 	}
