@@ -98,13 +98,17 @@ func TestAMachineWhoseHostIsDownGoesAndItsVMGoesWhenTheHostIsBack(t *testing.T) 
 		t.Errorf("cleanup is %+v", c)
 	}
 	awaitCondition(s, c, infrav1.ReadyCondition, infrav1.HostUnreachableReason)
-	s.await("the cleanup is counted", func() bool { return s.gauge("elemento_cleanups") == 1 && s.gauge("elemento_oldest_cleanup_age_seconds") > 0 }, func() string { return "" })
+	s.await("the cleanup is counted", func() bool {
+		return s.gauge("elemento_cleanups") == 1 && s.gauge("elemento_oldest_cleanup_age_seconds") > 0
+	}, func() string { return "" })
 	s.wantIdentityHeld(true)
 
 	must(0, host.Up())
 	s.awaitGone(c)
 	s.awaitEvent(c, "CleanedUp")
-	s.await("no cleanup is counted", func() bool { return s.gauge("elemento_cleanups") == 0 && s.gauge("elemento_oldest_cleanup_age_seconds") == 0 }, func() string { return "" })
+	s.await("no cleanup is counted", func() bool {
+		return s.gauge("elemento_cleanups") == 0 && s.gauge("elemento_oldest_cleanup_age_seconds") == 0
+	}, func() string { return "" })
 	s.wantIdentityHeld(false)
 	s.remove(infra)
 	s.wantNothingLeft()
