@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -22,7 +23,7 @@ import (
 //	POST   /domains/{name}/{event}  down, up
 //	POST   /vms/{name}/{event}      what befalls a VM, on ?host= or anywhere: see vmEvents
 //	GET    /calls                   counts of C4 calls by host and call
-//	GET    /metrics                 the process, for Prometheus
+//	GET    /metrics                 the fake and its process, for Prometheus: docs/metrics.md
 //	GET    /journal?since=N         entries of changing calls after N
 //	GET    /faults                  the faults in force
 //	POST   /faults                  adds a Fault, answers it with its ID
@@ -58,7 +59,7 @@ func (c *controlServer) close() {
 
 func controlHandler(f *Fake) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.Handler())
+	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{prometheus.DefaultGatherer, f.metrics.registry}, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /inventory", func(w http.ResponseWriter, _ *http.Request) { ok(f.Inventory()).write(w) })
 	mux.HandleFunc("GET /calls", func(w http.ResponseWriter, _ *http.Request) { ok(f.Calls()).write(w) })
 	mux.HandleFunc("GET /journal", func(w http.ResponseWriter, r *http.Request) {

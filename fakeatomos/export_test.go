@@ -1,5 +1,10 @@
 package fakeatomos
 
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics is what the control listener shows of the fake itself.
+func (f *Fake) Metrics() *prometheus.Registry { return f.metrics.registry }
+
 // ChangingCalls names the C4 calls that have an effect, for tables that must be
 // complete.
 func ChangingCalls() []string {

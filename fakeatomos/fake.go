@@ -23,6 +23,7 @@ type Fake struct {
 	faults  faultList
 	journal journal
 	calls   callCounts
+	metrics *metrics
 	polls   polls
 	control *controlServer
 	// work counts the goroutines that change power states or forward.
@@ -38,6 +39,8 @@ func Start(ctx context.Context, o Options) (*Fake, error) {
 		return nil, fmt.Errorf("fakeatomos: %w", err)
 	}
 	f := &Fake{opts: o, byName: map[string]*Host{}}
+	f.metrics = newMetrics(f)
+	f.faults.fired = f.metrics.fired
 	f.faults.history = o.History
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := f.start(); err != nil {

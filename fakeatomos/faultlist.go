@@ -7,12 +7,15 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
 // faultList holds the faults in force, in order.
 type faultList struct {
 	history *history.Writer
+	fired   *prometheus.CounterVec
 
 	mu   sync.Mutex
 	last int
@@ -85,6 +88,7 @@ func (l *faultList) fire(call, host string, s subject) []Fault {
 			continue
 		}
 		firing = append(firing, f.Fault)
+		l.fired.WithLabelValues(string(f.Effect)).Inc()
 		l.tell("fired", f.Fault, history.Event{Call: call, Host: host, VM: s.vm, Owner: s.owner, UID: s.id})
 		if f.Times > 0 {
 			f.Times--

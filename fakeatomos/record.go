@@ -7,9 +7,10 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
-// record puts a call that has ended into the journal, if it changes something,
-// and into the history, unless it only says what it said before.
+// record measures a call that has ended, and puts it into the journal, if it changes
+// something, and into the history, unless it only says what it said before.
 func (h *Host) record(call *route, r *request, a answer) {
+	h.fake.metrics.observe(r.entry)
 	if call.changes {
 		h.fake.journal.add(*r.entry)
 	}
