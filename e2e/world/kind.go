@@ -74,7 +74,7 @@ func (w *World) startKind(ctx context.Context, image string) error {
 }
 
 // create makes the cluster. The library knows no context: where it ends, what the
-// library waits for is taken away until it gives up.
+// library waits for is taken away until it gives up, see [await].
 func (k *kindCluster) create(ctx context.Context, network *dockerNetwork, options []cluster.CreateOption) error {
 	made := make(chan error, 1)
 	go func() {
@@ -93,21 +93,35 @@ func (k *kindCluster) create(ctx context.Context, network *dockerNetwork, option
 		}
 		made <- err
 	}()
+	return explain("making a kind cluster", await(ctx, made, network.clear, kindGivesUp))
+}
+
+// kindGivesUp is how long kind's library may take to give up once its containers are
+// gone.
+const kindGivesUp = time.Minute
+
+// await waits until something is made that knows no context. Where ctx ends, what it is
+// made of is cleared away until it has failed, at most for as long as patience.
+func await(ctx context.Context, made <-chan error, clear func(context.Context) error, patience time.Duration) error {
 	select {
 	case err := <-made:
-		return explain("making a kind cluster", err)
+		return err
 	case <-ctx.Done():
 	}
+	over := time.NewTimer(patience)
+	defer over.Stop()
 	again := time.NewTicker(time.Second)
 	defer again.Stop()
 	for {
-		err := network.clear(ctx)
+		err := clear(ctx)
 		select {
 		case failed := <-made:
 			if failed == nil { // made after all
-				err = errors.Join(err, network.clear(ctx))
+				err = errors.Join(err, clear(ctx))
 			}
 			return errors.Join(context.Cause(ctx), err)
+		case <-over.C:
+			return errors.Join(context.Cause(ctx), err, fmt.Errorf("it goes on although it was taken away for %s", patience))
 		case <-again.C:
 		}
 	}
