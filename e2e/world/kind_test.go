@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -26,7 +27,9 @@ func TestAWorldOnKindIsWhatUsersHaveAndLeavesNothing(t *testing.T) {
 	ctx := testContext(t)
 	w, err := Up(ctx, Options{
 		Plane: PlaneKind, NodeImage: image, QuickReconciles: true, Dir: t.TempDir(), Progress: t.Output(),
-		Elemento: &Elemento{AtomOS: AtomOS{Hosts: 2}},
+		// As the suites take it: E2E_CERT_MANAGER=built has cert-manager issue certificates.
+		CertManager: os.Getenv("E2E_CERT_MANAGER"),
+		Elemento:    &Elemento{AtomOS: AtomOS{Hosts: 2}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -81,6 +84,26 @@ func TestAWorldOnKindIsWhatUsersHaveAndLeavesNothing(t *testing.T) {
 			host, _, err := net.SplitHostPort(endpoint)
 			if err != nil || !w.network.own().Contains(netip.MustParseAddr(host)) {
 				t.Errorf("a daemon is at %s, where pods do not reach it (%v)", endpoint, err)
+			}
+		}
+	})
+	t.Run("cert-manager, where there is one, has issued the certificates of webhooks", func(t *testing.T) {
+		if w.certManager == nil {
+			t.Skip("the world has made them itself: E2E_CERT_MANAGER is not set")
+		}
+		secrets := &corev1.SecretList{}
+		if err := w.client.List(ctx, secrets); err != nil {
+			t.Fatal(err)
+		}
+		issued := map[string]bool{}
+		for _, secret := range secrets.Items {
+			if secret.Annotations["cert-manager.io/certificate-name"] != "" && len(secret.Data[corev1.TLSCertKey]) > 0 {
+				issued[secret.Namespace] = true
+			}
+		}
+		for _, name := range managers {
+			if namespace := w.Manager(name).Namespace; !issued[namespace] {
+				t.Errorf("in %s no Secret is of a certificate that cert-manager has issued", namespace)
 			}
 		}
 	})
