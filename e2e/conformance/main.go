@@ -32,7 +32,7 @@ import (
 func main() {
 	s := &scenario{}
 	suite.Program{
-		Name: "conformance", Title: "Conformance of a workload cluster", AtomOS: suite.Trial(),
+		Name: "conformance", Title: "Conformance of a workload cluster", AtomOS: suite.Trial(), PodNetwork: true,
 		Flags: func(f *flag.FlagSet) {
 			f.StringVar(&s.focus, "focus", "", "regular `expression` of the names of the tests to run; all of conformance when empty")
 			f.StringVar(&s.skip, "skip", "", "regular `expression` of the names of tests not to run")

@@ -43,7 +43,8 @@ type test struct {
 }
 
 // verdict is what a run came to: what sonobuoy says, unless the tests that it ran tell
-// otherwise. A run without a test is unknown, whatever sonobuoy says.
+// otherwise. A run without a test, or one that was broken
+// off, is unknown at best, whatever sonobuoy says.
 func (r result) verdict() reports.Verdict {
 	verdict := reports.Unknown
 	switch r.Said {
@@ -52,7 +53,7 @@ func (r result) verdict() reports.Verdict {
 	case "failed":
 		verdict = reports.Failed
 	}
-	if len(r.Tests) == 0 {
+	if len(r.Tests) == 0 || r.Why != "" {
 		return reports.Sum(reports.Unknown, verdict)
 	}
 	for _, t := range r.Tests {
@@ -171,7 +172,7 @@ func parse(content io.Reader) ([]test, error) {
 func said(message, text string) string {
 	message, text = strings.TrimSpace(message), strings.TrimSpace(text)
 	if !strings.Contains(text, message) {
-		text = message + "\n" + text
+		text = strings.TrimSpace(message + "\n" + text)
 	}
 	if text == "" {
 		text = "it does not say why"
