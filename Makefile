@@ -81,6 +81,14 @@ cycles: programs ## Make and delete 50 whole clusters, and look for what leaks.
 soak: programs ## Run a workload for DURATION, with FAULTS or without; it goes on where it was killed.
 	go run ./soak/stability --out $(OUT)/soak$(if $(FAULTS),-faults) --duration $(DURATION) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+.PHONY: watch-test
+watch-test: ## Check the shipped rules and configuration of Prometheus, and test each alert.
+	@promtool="$$(go run ./e2e/binaries/program promtool)" && cd provider/config/prometheus && \
+	"$$promtool" check config --syntax-only prometheus.yaml && \
+	"$$promtool" check rules --lint=all --lint-fatal *.rules.yaml && \
+	"$$promtool" test rules tests/*.test.yaml
+	go test -count=1 ./e2e/watch/... ./e2e/metricspage/...
+
 .PHONY: validate
 validate: ## Judge the history that a run has left; RUN=its directory.
 	go run ./soak/validate/cmd/validate $(ARGS) $(RUN)
@@ -130,7 +138,8 @@ conformance: docker programs ## Run Kubernetes' conformance tests on a cluster o
 ##@ Development
 
 .PHONY: generate
-generate: ## Generate gRPC code, deep copies, CRDs and RBAC.
+generate: ## Generate gRPC code, deep copies, CRDs, RBAC and the operator's rules.
+	go run ./e2e/watch/operator provider/config/prometheus
 	$(GENERATE) buf generate
 	$(GENERATE) controller-gen object paths=./provider/api/...
 	$(GENERATE) controller-gen crd paths=./provider/api/... output:crd:dir=provider/config/crd/bases

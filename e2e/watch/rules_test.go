@@ -1,0 +1,176 @@
+package watch
+
+import (
+	"bytes"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/metricspage"
+)
+
+const shipped = "../../provider/config/prometheus"
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// boundaries are whose the alerts of a file are.
+var boundaries = map[string]string{"elemento": "elemento", "clastix": "clastix", "application": "application", "recording": ""}
+
+// eachFile calls test with the name of each rule file, without its suffix, and its rules.
+func eachFile(t *testing.T, test func(name string, rules []Rule)) {
+	t.Helper()
+	for _, file := range must(RuleFiles(shipped)) {
+		test(strings.TrimSuffix(filepath.Base(file), suffix), must(Rules(file)))
+	}
+}
+
+func TestEveryAlertSaysWhoseItIsWhatIsWrongAndWhatToDo(t *testing.T) {
+	t.Parallel()
+	eachFile(t, func(name string, rules []Rule) {
+		boundary, known := boundaries[name]
+		if !known {
+			t.Errorf("%s: whose alerts are these?", name)
+		}
+		for _, r := range rules {
+			if r.Alert == "" {
+				if boundary != "" {
+					t.Errorf("%s: %s is no alert", name, r.Record)
+				}
+				continue
+			}
+			if r.Labels["boundary"] != boundary || !slices.Contains([]string{"critical", "warning", "info"}, r.Labels["severity"]) {
+				t.Errorf("%s: %s has the labels %v", name, r.Alert, r.Labels)
+			}
+			for _, annotation := range []string{"summary", "description", "action"} {
+				if len(strings.Fields(r.Annotations[annotation])) < 3 {
+					t.Errorf("%s: %s has the %s %q", name, r.Alert, annotation, r.Annotations[annotation])
+				}
+			}
+		}
+	})
+}
+
+func TestEveryAlertHasATestInWhichItIsQuietAndOneInWhichItFires(t *testing.T) {
+	t.Parallel()
+	eachFile(t, func(name string, rules []Rule) {
+		if boundaries[name] == "" {
+			return
+		}
+		var content struct {
+			Tests []struct {
+				Name  string `json:"name"`
+				Evals []struct {
+					Samples []struct {
+						Labels string `json:"labels"`
+					} `json:"exp_samples"`
+				} `json:"promql_expr_test"`
+			} `json:"tests"`
+		}
+		must(0, yaml.Unmarshal(must(os.ReadFile(filepath.Join(shipped, "tests", name+".test.yaml"))), &content))
+		type cases struct{ quiet, firing int }
+		tested := map[string]cases{}
+		for _, test := range content.Tests {
+			for _, eval := range test.Evals {
+				c := tested[test.Name]
+				fires := false
+				for _, s := range eval.Samples {
+					fires = fires || s.Labels == `{alertname="`+test.Name+`"}`
+				}
+				if fires {
+					c.firing++
+				} else {
+					c.quiet++
+				}
+				tested[test.Name] = c
+			}
+		}
+		for _, r := range rules {
+			if c := tested[r.Alert]; c.quiet == 0 || c.firing == 0 {
+				t.Errorf("%s: %s is quiet in %d cases and fires in %d", name, r.Alert, c.quiet, c.firing)
+			}
+		}
+	})
+}
+
+// names are the metrics that a query asks for.
+func names(query string) []string {
+	query = regexp.MustCompile(`"[^"]*"`).ReplaceAllString(query, "")
+	query = regexp.MustCompile(`\{[^}]*\}|\[[^]]*\]`).ReplaceAllString(query, " ")
+	query = regexp.MustCompile(`\b(by|on|without|ignoring|group_left|group_right)\s*\([^)]*\)`).ReplaceAllString(query, " ")
+	found := map[string]bool{}
+	for _, place := range regexp.MustCompile(`[a-zA-Z_:][a-zA-Z0-9_:]*`).FindAllStringIndex(query, -1) {
+		word := query[place[0]:place[1]]
+		if strings.HasPrefix(strings.TrimLeft(query[place[1]:], " "), "(") || slices.Contains([]string{"and", "or", "unless", "bool", "offset"}, word) || place[0] > 0 && query[place[0]-1] >= '0' && query[place[0]-1] <= '9' {
+			continue
+		}
+		found[word] = true
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// known are the metrics that queries may ask for: those of docs/metrics.md and the
+// records.
+func known(t *testing.T) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	for _, section := range must(metricspage.Page()) {
+		for _, m := range section {
+			all[m.Name] = true
+			if m.Type == "histogram" {
+				all[m.Name+"_bucket"], all[m.Name+"_sum"], all[m.Name+"_count"] = true, true, true
+			}
+		}
+	}
+	eachFile(t, func(_ string, rules []Rule) {
+		for _, r := range rules {
+			if r.Record != "" {
+				all[r.Record] = true
+			}
+		}
+	})
+	return all
+}
+
+func TestRulesAskForMetricsThatAreDocumented(t *testing.T) {
+	t.Parallel()
+	documented := known(t)
+	eachFile(t, func(name string, rules []Rule) {
+		for _, r := range rules {
+			asked := names(r.Expr)
+			if len(asked) == 0 {
+				t.Errorf("%s: %s asks for nothing: %s", name, r.Alert+r.Record, r.Expr)
+			}
+			for _, metric := range asked {
+				if !documented[metric] {
+					t.Errorf("%s: %s asks for %s, of which docs/metrics.md has nothing", name, r.Alert+r.Record, metric)
+				}
+			}
+		}
+	})
+}
+
+func TestTheNamesOfMetricsAreFoundInAQuery(t *testing.T) {
+	t.Parallel()
+	const query = `max by (a, b) (up{job="x_y"}) == 0 or on (c) rate(a_total[5m]) > 7 * 86400 unless b:c:sum < 1e9`
+	if got := names(query); !slices.Equal(got, []string{"a_total", "b:c:sum", "up"}) {
+		t.Errorf("in %s there are %q", query, got)
+	}
+}
+
+func TestTheObjectsOfTheOperatorAreMadeOfTheRules(t *testing.T) {
+	t.Parallel()
+	if !bytes.Equal(must(PrometheusRules(shipped)), must(os.ReadFile(filepath.Join(shipped, "operator", "rules.yaml")))) {
+		t.Error("operator/rules.yaml is out of date: make generate")
+	}
+}
