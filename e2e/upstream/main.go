@@ -12,6 +12,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -55,6 +56,8 @@ func main() {
 			if len(a.Existing) == 0 {
 				a.Images = map[string]string{world.ImageName(o.KubernetesVersion): o.KubernetesVersion, world.ImageName(upgradeFrom): upgradeFrom}
 			}
+			// In a pod a manager that has lost its lease is started again, as for users.
+			o.World.Respawn = o.World.Plane == world.PlaneKind
 			return r.choose(only, cmp.Or(o.World.Plane, world.PlaneEmbedded), cmp.Or(a.Guests, world.GuestsSimulated))
 		},
 		Describe: func(site *suite.Site) {
@@ -137,6 +140,7 @@ func (r *results) describe(run run) {
 		// Those of the spec itself, which is nested deeper, come before this one.
 		AfterEach(func(ctx SpecContext) {
 			Expect(r.site.World.Err()).NotTo(HaveOccurred())
+			Expect(r.endsOfProcesses()).To(BeEmpty(), "processes that ended by themselves")
 			r.site.Unchanged(ctx, before)
 			Expect(r.site.World.GuestTraces(ctx)).To(ConsistOf(traces), "containers and volumes of guests in Docker")
 		})
@@ -164,7 +168,19 @@ func (r *results) done(item reports.Item) {
 		r.c2.Doubt(fmt.Sprintf("--only chose %d of the %d runs", len(r.chosen), r.all))
 	}
 	r.tellOthers()
+	if ends := len(r.site.World.Ends()); ends > 0 {
+		r.c2.Figure(reports.Figure{Name: "managers in pods that ended, and were started again", Value: float64(ends), Command: "kubectl get pods"})
+	}
 	r.c2.Conclude()
+}
+
+// endsOfProcesses are those that were started again and are no managers, which on kind
+// run in pods.
+func (r *results) endsOfProcesses() []error {
+	return slices.DeleteFunc(r.site.World.Ends(), func(err error) bool {
+		var end *world.ExitError
+		return errors.As(err, &end) && r.site.World.Manager(end.Name) != nil
+	})
 }
 
 // tellOthers tells of the specs that are not run here, and why.
