@@ -20,8 +20,8 @@ import (
 )
 
 // packages are what the images have of Debian, all of them: the tools that tests call in
-// agnhost, nginx, and busybox, which is an image of its own besides.
-var packages = []string{"bash", "bind9-dnsutils", "busybox-static", "ca-certificates", "curl", "iperf", "iproute2", "netcat-openbsd", "nginx", "procps", "wget"}
+// agnhost, nginx, and busybox with a shell, which are an image of their own besides.
+var packages = []string{"bash-static", "bind9-dnsutils", "busybox-static", "ca-certificates", "curl", "iperf", "iproute2", "netcat-openbsd", "nginx", "procps", "wget"}
 
 // parts are what the images are made of.
 type parts struct {
@@ -78,23 +78,27 @@ func (p *parts) findDebian(ctx context.Context, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	found, err := take(archive, "etc/passwd", "etc/group", "bin/busybox")
+	found, err := take(archive, "etc/passwd", "etc/group", "bin/busybox", "bin/bash-static")
 	if err != nil {
 		return err
 	}
 	p.passwd, p.group = found["etc/passwd"], found["etc/group"]
-	p.debian = []*image.Layer{image.Tar(archive), image.Files(image.File{Path: "usr/bin/sh", Link: "busybox"})}
+	p.debian = []*image.Layer{image.Tar(archive), image.Files(image.File{Path: "usr/bin/sh", Link: "bash"})}
 	applets, err := applets(ctx, found["bin/busybox"])
 	if err != nil {
 		return err
 	}
 	files := []image.File{
 		{Path: "bin/busybox", Mode: 0o755, Content: found["bin/busybox"]},
+		{Path: "bin/sh", Mode: 0o755, Content: found["bin/bash-static"]},
 		{Path: "etc/passwd", Mode: 0o644, Content: p.passwd},
 		{Path: "etc/group", Mode: 0o644, Content: p.group},
 		{Path: "tmp/", Mode: 0o1777}, {Path: "root/", Mode: 0o700}, {Path: "var/spool/mail/", Mode: 0o755}, {Path: "home/", Mode: 0o755},
 	}
 	for _, name := range applets {
+		if name == "sh" {
+			continue
+		}
 		files = append(files, image.File{Path: "bin/" + name, Link: "busybox"})
 	}
 	p.busybox = []*image.Layer{image.Files(files...)}
