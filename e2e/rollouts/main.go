@@ -36,6 +36,10 @@ const (
 	moreWorkers   = 5
 )
 
+// slow is how long a host takes to say that it has registered a VM, while others are
+// replaced: less than a daemon waits for it.
+const slow = 8 * time.Second
+
 // patience is how long anything may take here, on a machine that does other things too.
 const patience = "20m"
 
@@ -179,7 +183,7 @@ func (s *scenario) vms() *history.VMs {
 // somebody is replaced, until undo is called.
 func (s *scenario) slowly(ctx context.Context) (undo func()) {
 	GinkgoHelper()
-	id, err := s.site.Fake.AddFault(ctx, fakeatomos.Fault{Name: "hosts take their time", Call: "POST matcher/register", Effect: fakeatomos.DelayAfter, Delay: 5 * time.Second})
+	id, err := s.site.Fake.AddFault(ctx, fakeatomos.Fault{Name: "hosts take their time", Call: "POST matcher/register", Effect: fakeatomos.DelayAfter, Delay: slow})
 	Expect(err).NotTo(HaveOccurred())
 	return func() {
 		GinkgoHelper()

@@ -40,6 +40,7 @@ func (s *scenario) rollManager(ctx SpecContext) {
 func (s *scenario) rollTo(ctx context.Context, where, image, version string) (before string) {
 	GinkgoHelper()
 	began := time.Now()
+	var ended time.Time
 	s.underLoad(ctx, func() {
 		s.somethingIsMade(ctx)
 		was, lasts := s.leaders.now()
@@ -48,7 +49,6 @@ func (s *scenario) rollTo(ctx context.Context, where, image, version string) (be
 		before, err = s.site.World.RollManager(ctx, image)
 		Expect(err).NotTo(HaveOccurred())
 		var next term
-		var ended time.Time
 		Eventually(func(g Gomega) {
 			var is bool
 			next, ended, is = s.leaders.after(was.holder)
@@ -66,10 +66,14 @@ func (s *scenario) rollTo(ctx context.Context, where, image, version string) (be
 		s.site.Report.Figure(
 			reports.Figure{Name: where + ": without a leader", Value: next.from.Sub(ended).Seconds(), Unit: "s", AtMost: limit, Command: "kubectl get lease --watch"},
 			reports.Figure{Name: where + ": until ElementoMachines are reconciled again", Value: resumed.Sub(ended).Seconds(), Unit: "s", AtMost: limit, Command: "controller_runtime_reconcile_total"},
-			reports.Figure{Name: where + ": VMs that were being made when the leader changed", Value: float64(s.vms().Booting(ended)), AtLeast: ptr.To(1.0), Command: "history of AtomOS"},
 		)
 	})
-	s.site.Report.Figure(reports.Figure{Name: where + ": VMs made meanwhile", Value: float64(s.vms().Since(began)), AtLeast: ptr.To(float64(moreWorkers - workers)), Command: "history of AtomOS"})
+	vms := s.vms()
+	s.site.Report.Figure(
+		reports.Figure{Name: where + ": VMs that were being made when the leader changed", Value: float64(vms.Booting(ended)), AtLeast: ptr.To(1.0), Command: "history of AtomOS"},
+		reports.Figure{Name: where + ": of these being registered", Value: float64(vms.Registering(ended)), Command: "history of AtomOS"},
+		reports.Figure{Name: where + ": VMs made meanwhile", Value: float64(vms.Since(began)), AtLeast: ptr.To(float64(moreWorkers - workers)), Command: "history of AtomOS"},
+	)
 	return before
 }
 

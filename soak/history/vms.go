@@ -8,12 +8,17 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 )
 
+// register is the call that makes a VM.
+const register = "POST matcher/register"
+
 // VMs is what the fake has told of an owner's VMs.
 type VMs struct {
 	// Made counts how often a VM of a name was made.
 	Made map[string]int
-	// stays are those of all VMs, in the order in which they were made.
+	// stays are those of all VMs, in the order in which they were made, and asked the
+	// calls that made them.
 	stays []stay
+	asked []Event
 }
 
 // stay is a VM's time on its host: when it was made, up for the first time, and gone.
@@ -28,6 +33,9 @@ func ReadVMs(dir, owner string) (*VMs, error) {
 	v := &VMs{Made: map[string]int{}}
 	there := map[string]int{} // places in stays
 	_, err := history.Read(filepath.Join(dir, AtomOS), 0, func(e Event) error {
+		if e.Kind == history.Call && e.Call == register && e.Owner == owner {
+			v.asked = append(v.asked, e)
+		}
 		if e.Kind != history.VM || e.Owner != owner {
 			return nil
 		}
@@ -97,6 +105,17 @@ func (v *VMs) Booting(at time.Time) (n int) {
 		up := !s.booted.IsZero() && !s.booted.After(at)
 		gone := !s.end.IsZero() && !s.end.After(at)
 		if !s.made.After(at) && !up && !gone {
+			n++
+		}
+	}
+	return n
+}
+
+// Registering counts the calls that make VMs which were under way at a moment. The fake
+// tells of a call when it is over.
+func (v *VMs) Registering(at time.Time) (n int) {
+	for _, call := range v.asked {
+		if !call.Time.After(at) && call.Ended.After(at) {
 			n++
 		}
 	}

@@ -31,6 +31,8 @@ func TestTheFakesHistoryTellsHowManyVMsThereWere(t *testing.T) {
 	tell(6, "made", "b", "4") // a second one of the name
 	tell(7, "removed", "b", "2")
 	file.Add(Event{Time: at(3), Kind: history.VM, Event: "made", VM: "x", UID: "9", Host: "host-1", Owner: "another"})
+	file.Add(Event{Time: at(2), Ended: at(5), Kind: history.Call, Call: "POST matcher/register", VM: "b", Owner: "poc"})
+	file.Add(Event{Time: at(2), Ended: at(5), Kind: history.Call, Call: "POST matcher/start", VM: "b", Owner: "poc"})
 	if err := file.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +52,11 @@ func TestTheFakesHistoryTellsHowManyVMsThereWere(t *testing.T) {
 	for s, want := range map[int]int{0: 1, 1: 0, 3: 2, 4: 1, 6: 2} {
 		if n := vms.Booting(at(s)); n != want {
 			t.Errorf("in second %d %d were booting, want %d", s, n, want)
+		}
+	}
+	for s, want := range map[int]int{1: 0, 2: 1, 4: 1, 5: 0} {
+		if n := vms.Registering(at(s)); n != want {
+			t.Errorf("in second %d %d were being registered, want %d", s, n, want)
 		}
 	}
 	if n := vms.Since(at(2)); n != 2 {
