@@ -149,6 +149,12 @@ var (
 	fingerprints = regexp.MustCompile(`^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$`)
 )
 
+// Check says everything that is wrong, as ParseConfig does.
+func (c Config) Check() error {
+	_, err := c.complete()
+	return err
+}
+
 // complete fills in the defaults and says everything that is wrong.
 func (c Config) complete() (Config, error) {
 	var wrong problems

@@ -14,14 +14,18 @@ import (
 // requestIDKey is the metadata that names a request through both wires.
 const requestIDKey = "x-request-id"
 
-// journalLevel is the verbosity at which every call to a daemon leaves a line.
-const journalLevel = 4
+// readingLevel is the verbosity at which calls to a daemon that only read leave a
+// line; those that change something always do.
+const readingLevel = 4
 
 // journal writes the one line of a call, as this end saw it: what it was about,
 // between which moments, and what came of it. Nothing else of the request is
 // written: it may hold secrets.
 func journal(ctx context.Context, d *daemon, operation string, changing bool, req, resp any, err *Error, began, ended time.Time) {
-	to := log.FromContext(ctx).V(journalLevel)
+	to := log.FromContext(ctx)
+	if !changing {
+		to = to.V(readingLevel)
+	}
 	if !to.Enabled() {
 		return
 	}

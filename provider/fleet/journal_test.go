@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -86,9 +87,23 @@ func TestEachCallLeavesOneLineThatSaysWhatCameOfIt(t *testing.T) {
 		t.Errorf("a line holds a secret: %s", text)
 	}
 
-	var quiet lines
-	_ = ensure(log.IntoContext(t.Context(), quiet.logger(t, 3)))
-	if len(quiet.all) > 0 {
-		t.Errorf("below verbosity 4 there is %v", quiet.all)
+}
+
+func TestCallsThatOnlyReadLeaveALineToWhoeverWantsThem(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	m := s.member()
+	for verbosity, want := range map[int][]string{0: {"SetVMPower"}, 3: {"SetVMPower"}, 4: {"GetVM", "SetVMPower"}} {
+		var l lines
+		ctx := log.IntoContext(t.Context(), l.logger(t, verbosity))
+		_, _ = m.GetVM(ctx, "host-1", "vm")
+		_ = m.SetVMPower(ctx, "host-1", "vm", rpc.PowerAction_POWER_ACTION_ON)
+		var got []string
+		for _, line := range l.all {
+			got = append(got, line["method"].(string))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("at verbosity %d there are lines of %q, want %q", verbosity, got, want)
+		}
 	}
 }

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -14,18 +16,30 @@ import (
 )
 
 func main() {
-	config := flag.String("config", "/etc/elemento/daemon.yaml", "the configuration `file`")
-	check := flag.Bool("check", false, "check the configuration and end")
-	flag.Parse()
-	if err := run(*config, *check); err != nil {
+	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "elemento-daemon:", err)
 		os.Exit(1)
 	}
 }
 
-func run(path string, check bool) error {
-	cfg, err := daemon.LoadConfig(path)
-	if err != nil || check {
+func run(args []string) error {
+	flags := flag.NewFlagSet("elemento-daemon", flag.ContinueOnError)
+	config := flags.String("config", "/etc/elemento/daemon.yaml", "the configuration `file`")
+	check := flags.Bool("check", false, "check the configuration and end")
+	level := flags.String("log-level", "", "debug, info, warn or error, in place of the configuration's log.level")
+	format := flags.String("log-format", "", "json or text, in place of the configuration's log.format")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	cfg, err := daemon.LoadConfig(*config)
+	if err != nil {
+		return err
+	}
+	cfg.Log = daemon.Log{Level: cmp.Or(*level, cfg.Log.Level), Format: cmp.Or(*format, cfg.Log.Format)}
+	if err := cfg.Check(); err != nil || *check {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
