@@ -80,9 +80,9 @@ func Up(ctx context.Context, o Options) (*World, error) {
 	}
 	switch o.Plane {
 	case PlaneEmbedded, "":
-		err = w.startPlane(ctx, o)
+		err = w.startPlane(ctx, o, w.startEmbeddedPlane, Etcd, KubeAPIServer, KubeControllerManager)
 	case PlaneKind:
-		err = w.startKindPlane(ctx, o)
+		err = w.startPlane(ctx, o, w.startKindPlane)
 	case PlaneExisting:
 		err = w.usePlane(o)
 	default:
@@ -106,11 +106,15 @@ func (w *World) Down(ctx context.Context) error {
 	return w.close(ctx)
 }
 
-// startPlane starts the embedded plane.
-func (w *World) startPlane(ctx context.Context, o Options) (err error) {
+// planeStart starts a plane with these providers, and says what is there by now.
+type planeStart func(ctx context.Context, o Options, providers []Provider, say func(what string)) error
+
+// startPlane starts a plane that is ours, with Cluster API on it. programs are those that
+// it takes besides kubectl.
+func (w *World) startPlane(ctx context.Context, o Options, start planeStart, programs ...string) error {
 	w.ours = true
 	// All programs first: a build takes longer than anything after it.
-	for _, name := range []string{binaries.Etcd, binaries.KubeAPIServer, binaries.KubeControllerManager, binaries.Kubectl} {
+	for _, name := range append(programs, binaries.Kubectl) {
 		if _, err := binaries.Path(ctx, name, w.progress); err != nil {
 			return err
 		}
@@ -119,12 +123,14 @@ func (w *World) startPlane(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	providers = append(providers, o.Providers...)
-
 	started := time.Now()
-	say := func(what string) {
+	return start(ctx, o, append(providers, o.Providers...), func(what string) {
 		fmt.Fprintf(w.progress, "%s (%.1fs)\n", what, time.Since(started).Seconds())
-	}
+	})
+}
+
+// startEmbeddedPlane starts the plane's processes and runs the providers as such.
+func (w *World) startEmbeddedPlane(ctx context.Context, _ Options, providers []Provider, say func(string)) (err error) {
 	if w.apiServer, err = startAPIServer(ctx, w.site); err != nil {
 		return err
 	}
@@ -153,26 +159,11 @@ func (w *World) startPlane(ctx context.Context, o Options) (err error) {
 }
 
 // startKindPlane makes the kind cluster and deploys Cluster API on it.
-func (w *World) startKindPlane(ctx context.Context, o Options) error {
-	w.ours = true
-	// All programs first, as on an embedded plane.
-	if _, err := binaries.Path(ctx, binaries.Kubectl, w.progress); err != nil {
-		return err
-	}
-	providers, err := clusterAPIProviders(ctx, o)
-	if err != nil {
-		return err
-	}
-	providers = append(providers, o.Providers...)
+func (w *World) startKindPlane(ctx context.Context, o Options, providers []Provider, say func(string)) (err error) {
 	if o.CertManager != "" {
 		if w.certManager, err = w.prepareCertManager(ctx, o.CertManager); err != nil {
 			return err
 		}
-	}
-
-	started := time.Now()
-	say := func(what string) {
-		fmt.Fprintf(w.progress, "%s (%.1fs)\n", what, time.Since(started).Seconds())
 	}
 	if err := w.startKind(ctx, nodeImage(ctx, o.NodeImage)); err != nil {
 		return err
