@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -31,16 +33,15 @@ func Archive(ctx context.Context, w io.Writer, progress io.Writer, packages ...s
 		return err
 	}
 	defer os.RemoveAll(root)
-	// Signatures are checked, or it fails: mirrors are asked in the clear.
-	args := []string{"--variant=minbase", "--force-check-gpg", "--include=" + strings.Join(packages, ","), Suite, root}
-	if mirror := os.Getenv("DEBIAN_MIRROR"); mirror != "" {
+	args := append(options(packages), Suite, root)
+	if mirror := mirror(); mirror != "" {
 		args = append(args, mirror)
 	}
 	cmd := exec.CommandContext(ctx, "debootstrap", args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, lastLines(out))
 	}
-	for _, leftover := range []string{"var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "usr/share/locale", "etc/machine-id"} {
+	for _, leftover := range leftovers {
 		if err := os.RemoveAll(filepath.Join(root, leftover)); err != nil {
 			return err
 		}
@@ -49,6 +50,23 @@ func Archive(ctx context.Context, w io.Writer, progress io.Writer, packages ...s
 	tar.Stdout = w
 	return tar.Run()
 }
+
+// Inputs are all that decides what Archive writes, but for the day.
+func Inputs(packages ...string) []string {
+	return slices.Concat([]string{runtime.GOARCH, Suite, mirror()}, options(packages), leftovers)
+}
+
+// mirror is where packages come from, debootstrap's own where it is empty.
+func mirror() string { return os.Getenv("DEBIAN_MIRROR") }
+
+// options are debootstrap's. Signatures are checked, or it fails: mirrors are asked in
+// the clear.
+func options(packages []string) []string {
+	return []string{"--variant=minbase", "--force-check-gpg", "--include=" + strings.Join(packages, ",")}
+}
+
+// leftovers are what nobody needs of what was installed.
+var leftovers = []string{"var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "usr/share/locale", "etc/machine-id"}
 
 // installDebootstrap sees that debootstrap is there, and says so where it installs it.
 func installDebootstrap(ctx context.Context, progress io.Writer) error {

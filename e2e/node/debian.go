@@ -23,7 +23,7 @@ func debianStage(progress io.Writer) stage {
 	return stage{
 		name:   "debian",
 		about:  "Debian " + debian.Suite + " with systemd and cloud-init, a few minutes",
-		inputs: append([]string{debian.Suite}, packages...),
+		inputs: debian.Inputs(packages...),
 		make: func(ctx context.Context, _, to string) error {
 			return pipe(func(w io.Writer) error { return debian.Archive(ctx, w, progress, packages...) },
 				func(r io.Reader) error { return docker.Pipe(ctx, r, nil, "import", "-", to) })

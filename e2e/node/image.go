@@ -3,6 +3,7 @@ package node
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/image"
 )
@@ -21,20 +22,34 @@ type podImage struct {
 
 // pod is the image; tools are those beside its program where it needs them.
 func (i podImage) pod(tools *image.Layer) image.Image {
-	own := image.Files(
-		image.File{Path: i.at, Mode: 0o755, Source: i.program},
-		image.File{Path: "tmp/.keep", Mode: 0o644})
-	made := image.Image{
-		Name: i.name, Layers: []*image.Layer{own}, WorkingDir: "/",
-		Environment: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-	}
+	made := i.settings()
 	if i.network {
-		made.Layers = []*image.Layer{tools, own}
+		made.Layers = append(made.Layers, tools)
+	}
+	made.Layers = append(made.Layers, image.Files(i.files()...))
+	return made
+}
+
+// settings are the image without what it holds.
+func (i podImage) settings() image.Image {
+	made := image.Image{
+		Name: i.name, WorkingDir: "/",
+		Environment: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 	}
 	if i.entrypoint {
 		made.Entrypoint = []string{"/" + i.at}
 	}
 	return made
+}
+
+// files are what it holds besides tools.
+func (i podImage) files() []image.File {
+	return []image.File{{Path: i.at, Mode: 0o755, Source: i.program}, {Path: "tmp/.keep", Mode: 0o644}}
+}
+
+// input is all that decides what the image is, but for the tools.
+func (i podImage) input() string {
+	return fmt.Sprintf("%+v %+v %t", i.settings(), i.files(), i.network)
 }
 
 func digest(content []byte) string {

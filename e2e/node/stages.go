@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
@@ -65,7 +66,7 @@ func settingsStage(ctx context.Context, p *parts) (stage, error) {
 	}
 	inputs := []string{setup}
 	for _, f := range files {
-		inputs = append(inputs, f.Path, digest(f.Content))
+		inputs = append(inputs, f.Path, strconv.FormatInt(f.Mode, 8), digest(f.Content))
 	}
 	return stage{
 		name:   "settings",
@@ -180,7 +181,7 @@ func (c container) importImages(ctx context.Context, images []podImage) error {
 	packed := image.Packed(tools.Bytes())
 	for _, i := range images {
 		if err := pipe(i.pod(packed).Write, func(r io.Reader) error {
-			return c.run(ctx, r, nil, "ctr --namespace k8s.io images import --no-unpack - >/dev/null")
+			return c.run(ctx, r, nil, importImage)
 		}); err != nil {
 			return fmt.Errorf("%s: %w", i.name, err)
 		}
@@ -200,6 +201,7 @@ done
 tail /tmp/containerd.log >&2
 exit 1
 `
+	importImage    = "ctr --namespace k8s.io images import --no-unpack - >/dev/null"
 	stopContainerd = `
 pid=$(cat /tmp/containerd.pid)
 kill "$pid"
@@ -225,9 +227,9 @@ func inputsOf(programs map[string]string) []string {
 }
 
 func podInputs(images []podImage) []string {
-	inputs := append([]string{collect}, networkTools...)
+	inputs := append([]string{collect, startContainerd, importImage, stopContainerd}, networkTools...)
 	for _, i := range images {
-		inputs = append(inputs, i.name, i.program, i.at)
+		inputs = append(inputs, i.input())
 	}
 	return inputs
 }
