@@ -5,9 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 )
+
+// Lock takes the lock of that name, for which processes of this user wait in turn, for
+// as long as until unlock is called or the process ends; it calls waiting once if it has
+// to wait.
+func Lock(ctx context.Context, name string, waiting func()) (unlock func(), err error) {
+	cache, err := Cache()
+	if err != nil {
+		return nil, err
+	}
+	return waitForLock(ctx, filepath.Join(cache, name+".lock"), waiting)
+}
 
 // waitForLock takes the lock file at path, for as long as until unlock is
 // called or the process ends; it calls waiting once if it has to wait.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 	guests "elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
 )
@@ -22,12 +23,17 @@ var Network string
 // e2e/binaries pins, as far as it is not there, and returns its name. A
 // Docker Engine must answer. It takes some 20 minutes of two cores where nothing was
 // built before, and a minute where only Kubernetes is another version; it says on
-// progress what it does.
+// progress what it does. What it has made earlier and no image needs any more is removed.
 func Build(ctx context.Context, version string, progress io.Writer) (string, error) {
 	stages, err := stages(ctx, version, progress)
 	if err != nil {
 		return "", err
 	}
+	unlock, err := binaries.Lock(ctx, "node-image", func() { fmt.Fprintln(progress, "waiting for another node image to be made") })
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	image, inputs := "", ""
 	for _, s := range stages {
 		sum := sha256.Sum256([]byte(strings.Join(append([]string{inputs}, s.inputs...), "\x00")))
@@ -49,11 +55,15 @@ func Build(ctx context.Context, version string, progress io.Writer) (string, err
 	if err := docker.Pipe(ctx, strings.NewReader("FROM "+image+"\n"+start), nil, "build", "--tag", guests.NodeImage(version), "-"); err != nil {
 		return "", err
 	}
-	return guests.NodeImage(version), nil
+	return guests.NodeImage(version), prune(ctx, guests.NodeRepository, progress)
 }
+
+// nodeLabel is on the images of nodes, so that those that were replaced are known.
+const nodeLabel = "cloud.elemento.node"
 
 // start says how a container of the image starts and ends.
 const start = `
+LABEL ` + nodeLabel + `=
 ENV container=docker
 STOPSIGNAL SIGRTMIN+3
 ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]
