@@ -37,6 +37,7 @@ func TestStagesOfNoNodeAreRemoved(t *testing.T) {
 	engineOrSkip(t)
 	t.Parallel()
 	repository := fmt.Sprintf("elemento.cloud/test-node-%d", os.Getpid())
+	label := fmt.Sprintf("cloud.elemento.test=%d", os.Getpid())
 	there := func() string {
 		t.Helper()
 		found, err := docker.Run(context.Background(), nil, "image", "ls", "--filter=reference="+repository, "--filter=reference="+repository+"-*", "--format={{.Repository}}:{{.Tag}}")
@@ -51,10 +52,14 @@ func TestStagesOfNoNodeAreRemoved(t *testing.T) {
 				t.Error(err)
 			}
 		}
+		// And that which was replaced.
+		if _, err := docker.Run(context.Background(), nil, "image", "prune", "--force", "--filter=label="+label); err != nil {
+			t.Error(err)
+		}
 	})
 	build := func(from string) {
 		t.Helper()
-		if _, err := docker.Run(t.Context(), strings.NewReader("FROM "+repository+from+"\nLABEL a=b\n"), "build", "--tag="+repository+":v1", "-"); err != nil {
+		if _, err := docker.Run(t.Context(), strings.NewReader("FROM "+repository+from+"\nLABEL "+label+"\n"), "build", "--tag="+repository+":v1", "-"); err != nil {
 			t.Fatal(err)
 		}
 	}
