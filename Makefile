@@ -33,7 +33,7 @@ poc: programs ## Make a cluster, scale it, delete it, and report (the main job).
 	go run ./e2e/poc --out $(OUT)/poc $(ARGS)
 
 .PHONY: test
-test: programs ## Run all tests under the race detector.
+test: programs ## Run all tests under the race detector; with E2E_PLANE=kind also that of a world on kind.
 	go test -race -timeout 30m ./...
 
 .PHONY: programs

@@ -22,6 +22,9 @@ import (
 )
 
 func TestAWorldOnKindIsWhatUsersHaveAndLeavesNothing(t *testing.T) {
+	if plane := os.Getenv("E2E_PLANE"); plane != string(PlaneKind) {
+		t.Skip("a world on kind takes minutes, and a machine that is not busy: E2E_PLANE=kind has this test run")
+	}
 	t.Parallel()
 	image := nodeOrSkip(t)
 	ctx := testContext(t)
