@@ -50,7 +50,7 @@ up: programs ## Keep a playground running; Ctrl-C takes it down.
 ##@ Suites
 
 .PHONY: upstream
-upstream: programs ## Run the upstream Cluster API e2e specs on the embedded plane.
+upstream: programs ## Run the upstream Cluster API e2e specs; E2E_PLANE=kind E2E_GUEST=container on real nodes.
 	go run ./e2e/upstream --out $(OUT)/upstream $(ARGS)
 
 .PHONY: latency

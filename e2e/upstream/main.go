@@ -195,7 +195,7 @@ func (r *results) tellOthers() {
 		for _, c := range s.cases {
 			name := c.name(s)
 			if !slices.ContainsFunc(r.chosen, func(run run) bool { return run.name == name }) && !c.isKnown(r.guests) {
-				r.c2.Item(reports.Item{Name: name, Verdict: reports.NotRun, Detail: fmt.Sprintf("not on %s guests: %s", r.guests, is)})
+				r.c2.Item(reports.Item{Name: name, Verdict: reports.NotRun, Detail: fmt.Sprintf("not on %s guests: %s", r.guests, c.standing())})
 			}
 		}
 	}

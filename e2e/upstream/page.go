@@ -37,11 +37,11 @@ func page(table []spec) string {
 	return text.String()
 }
 
-// tell tells of one of several cases, and where it passes if that is not where all do.
+// tell tells of one of several cases, and where it passes if not where the first does.
 func (s spec) tell(c example) string {
 	of := cmp.Or(c.of, "as it is")
-	if alone := (spec{cases: []example{c}}).standing(); alone != s.standing() {
-		return fmt.Sprintf("%s (%s)", of, alone)
+	if is := c.standing(); is != s.standing() {
+		return fmt.Sprintf("%s (%s)", of, is)
 	}
 	return of
 }
