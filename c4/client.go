@@ -50,8 +50,8 @@ type Config struct {
 	// Timeout bounds each call, on top of the caller's deadline; 10 s by
 	// default.
 	Timeout time.Duration
-	// Observe, if set, is told of every call once it has ended.
-	Observe func(Observation)
+	// Observe, if set, is told of every call once it has ended, with its context.
+	Observe func(context.Context, Observation)
 	// RequestHeader, if set, adds headers to a request (a request ID, say).
 	RequestHeader func(context.Context, http.Header)
 }
@@ -491,7 +491,7 @@ func (c *Client) do(ctx context.Context, s service, method, path, rest, contentT
 	defer cancel()
 	if c.cfg.Observe != nil {
 		defer func(start time.Time) {
-			c.cfg.Observe(Observation{Call: callName(s, method, path), Duration: time.Since(start), Err: err})
+			c.cfg.Observe(ctx, Observation{Call: callName(s, method, path), Duration: time.Since(start), Err: err})
 		}(time.Now())
 	}
 	var payload io.Reader

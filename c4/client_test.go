@@ -427,7 +427,7 @@ func TestEveryCallIsObservedOnceItHasEnded(t *testing.T) {
 	var seen []c4.Observation
 	h := serve(t, answer(204, ""))
 	c := client(t, h, func(cfg *c4.Config) {
-		cfg.Observe = func(o c4.Observation) { mu.Lock(); defer mu.Unlock(); seen = append(seen, o) }
+		cfg.Observe = func(_ context.Context, o c4.Observation) { mu.Lock(); defer mu.Unlock(); seen = append(seen, o) }
 	})
 	_ = c.Ping(t.Context())
 	h.close()

@@ -66,7 +66,10 @@ func newHost(cfg Host, interval time.Duration, m *metrics, log *slog.Logger, spa
 	}
 	h.c4, err = c4.New(c4.Config{
 		URL: cfg.URL, Fingerprint: cfg.Fingerprint, Timeout: maxDeadline,
-		Observe: func(o c4.Observation) { m.observeC4(cfg.ID, o) },
+		Observe: func(ctx context.Context, o c4.Observation) {
+			m.observeC4(cfg.ID, o)
+			h.tellOf(ctx, o)
+		},
 		RequestHeader: func(ctx context.Context, header http.Header) {
 			if id := requestID(ctx); id != "" {
 				header.Set("X-Request-Id", id)
@@ -90,6 +93,36 @@ func newHost(cfg Host, interval time.Duration, m *metrics, log *slog.Logger, spa
 	return h, nil
 }
 
+// tellOf writes, for debugging, a line of what was asked of the host for a request.
+// What is asked again and again, for nobody in particular, leaves none.
+func (h *host) tellOf(ctx context.Context, o c4.Observation) {
+	id := requestID(ctx)
+	if id == "" || !h.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	outcome := "OK"
+	if o.Err != nil {
+		outcome = c4.CodeOf(o.Err).String()
+	}
+	about := []any{"requestID", id, "host", h.ID, "c4", o.Call, "took", o.Duration, "outcome", outcome}
+	if o.Err != nil {
+		about = append(about, "err", o.Err)
+	}
+	h.log.DebugContext(ctx, "asked a host", about...)
+}
+
+// tellHealth writes that the host's health is another one now; why, where it is
+// silent.
+func (h *host) tellHealth(health rpc.HostHealth, err error) {
+	switch health {
+	case rpc.HostHealth_HOST_HEALTH_UNSPECIFIED:
+	case rpc.HostHealth_HOST_HEALTH_UNREACHABLE:
+		h.log.Warn("a host does not answer", "host", h.ID, "domain", h.Domain, "err", err)
+	default:
+		h.log.Info("a host answers", "host", h.ID, "domain", h.Domain, "state", healthStates[health])
+	}
+}
+
 // tenant returns what is known of a client's VMs on this host.
 func (h *host) tenant(clientUID string) *tenant {
 	h.mu.Lock()
@@ -110,9 +143,13 @@ func (h *host) askInfo(ctx context.Context) (c4.HostInfo, error) {
 		return info, err
 	}
 	h.mu.Lock()
-	news := h.hardware == nil || h.hardware.Maintenance != info.Maintenance
+	rested := h.hardware != nil && h.hardware.Maintenance
+	news := h.hardware == nil || rested != info.Maintenance
 	h.hardware, h.asked = &info, began
 	h.mu.Unlock()
+	if rested != info.Maintenance {
+		h.tellHealth(h.health(), nil)
+	}
 	if news {
 		h.poller.announce()
 	}
@@ -202,7 +239,8 @@ func (h *host) answered(err error, in *standing) (changed bool) {
 		changed = in.answered(err == nil, now, h.interval)
 	}
 	h.mu.Unlock()
-	if h.health() != before {
+	if health := h.health(); health != before {
+		h.tellHealth(health, err)
 		h.poller.announce()
 	}
 	return changed

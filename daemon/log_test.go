@@ -125,3 +125,67 @@ func same[T comparable](a, b *T) bool {
 	}
 	return *a == *b
 }
+
+func TestWhatIsAskedOfAHostForARequestLeavesLinesWithItsID(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	v := watch(t, p) // which has the host asked again and again
+	ctx := metadata.AppendToOutgoingContext(within(t, soon), "x-request-id", "request-8")
+	if _, err := p.EnsureVM(ctx, ensure("host-1", "vm-1")); err != nil {
+		t.Fatal(err)
+	}
+	v.until("the VM is there", func() bool { return len(v.vms) == 1 })
+	type asked struct{ Msg, RequestID, Host, C4, Outcome, Level string }
+	registered := 0
+	for text := range strings.Lines(s.logs.String()) {
+		var a asked
+		if err := json.Unmarshal([]byte(text), &a); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		switch {
+		case a.Msg != "asked a host":
+		case a.RequestID == "":
+			t.Errorf("a line of no request: %s", text)
+		case a.C4 == "POST matcher/register":
+			registered++
+			if want := (asked{a.Msg, "request-8", "host-1", a.C4, "OK", "DEBUG"}); a != want {
+				t.Errorf("got %+v, want %+v", a, want)
+			}
+		}
+	}
+	if registered != 1 {
+		t.Errorf("%d lines tell of the register, want one", registered)
+	}
+}
+
+func TestAHostThatFallsSilentAndOneThatAnswersAgainAreInTheLog(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	watch(t, s.daemon().provider())
+	said := func(level, msg string) int {
+		n := 0
+		for text := range strings.Lines(s.logs.String()) {
+			if strings.Contains(text, `"level":"`+level+`","msg":"`+msg+`","host":"host-1","domain":"d1"`) {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, "the host is there", func() bool { return said("INFO", "a host answers") == 1 })
+	h := must(s.fake.Host("host-1"))
+	h.Down()
+	eventually(t, "its silence is told of", func() bool { return said("WARN", "a host does not answer") > 0 })
+	if err := h.Up(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its return is told of", func() bool { return said("INFO", "a host answers") > 1 })
+	before := said("INFO", "a host answers")
+	h.SetMaintenance(true)
+	eventually(t, "its maintenance is told of", func() bool {
+		return said("INFO", "a host answers") > before && strings.Contains(s.logs.String(), `"state":"maintenance"`)
+	})
+	if n := said("WARN", "a host does not answer"); n != 1 {
+		t.Errorf("its silence is told of %d times, want once", n)
+	}
+}

@@ -83,7 +83,7 @@ func (r *CleanupReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 			reterr = kerrors.NewAggregate([]error{reterr, err})
 			return
 		}
-		tell(r.Events, object, before)
+		tell(ctx, r.Events, object, before)
 	}()
 	if isPaused(nil, object) {
 		return ctrl.Result{}, nil

@@ -114,7 +114,7 @@ func (r *ClusterReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 		if cluster != nil && s.stored.Status.Initialization.Provisioned == nil && object.Status.Initialization.Provisioned != nil {
 			clusterProvision.Observe(time.Since(cluster.CreationTimestamp.Time).Seconds())
 		}
-		tell(r.Events, object, before)
+		tell(ctx, r.Events, object, before)
 	}()
 	if isPaused(cluster, object) {
 		return ctrl.Result{}, nil

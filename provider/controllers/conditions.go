@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/cluster-api/util/annotations"
 	"sigs.k8s.io/cluster-api/util/conditions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
 )
@@ -102,15 +104,18 @@ var waitingReasons = map[string]bool{
 	infrav1.DeletionCompletedReason:               true,
 }
 
-// tell makes an event of Ready's change, if people want to know: when it
+// tell logs Ready's change, and makes an event of it if people want to know: when it
 // becomes true, and when a problem comes up that is not just waiting.
-func tell(recorder events.EventRecorder, object interface {
+func tell(ctx context.Context, recorder events.EventRecorder, object interface {
 	conditions.Getter
 	runtime.Object
 }, before *metav1.Condition) {
 	now := conditions.Get(object, infrav1.ReadyCondition)
+	if now == nil || (before != nil && before.Status == now.Status && before.Reason == now.Reason) {
+		return
+	}
+	log.FromContext(ctx).Info("Ready has changed", "status", now.Status, "reason", now.Reason, "message", now.Message)
 	switch {
-	case now == nil || (before != nil && before.Status == now.Status && before.Reason == now.Reason):
 	case now.Status == metav1.ConditionTrue:
 		recorder.Eventf(object, nil, corev1.EventTypeNormal, now.Reason, "Reconcile", "Everything is in place")
 	case !waitingReasons[now.Reason]:

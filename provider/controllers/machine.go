@@ -109,7 +109,7 @@ func (r *MachineReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 			return
 		}
 		observeWay(s.machine, s.stored, object)
-		tell(r.Events, object, before)
+		tell(ctx, r.Events, object, before)
 	}()
 	if isPaused(s.cluster, object) {
 		return ctrl.Result{}, nil
