@@ -64,6 +64,10 @@ func Manifest(ctx context.Context, progress io.Writer) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	kubernetes, err := binaries.Version(ctx, binaries.KubeAPIServer)
+	if err != nil {
+		return nil, err
+	}
 	source, err := binaries.Source(ctx, binaries.CertManagerController)
 	if err != nil {
 		return nil, err
@@ -79,7 +83,7 @@ func Manifest(ctx context.Context, progress io.Writer) ([]byte, error) {
 	}
 
 	args := []string{
-		"template", "cert-manager", chart, "--namespace=" + Namespace,
+		"template", "cert-manager", chart, "--namespace=" + Namespace, "--kube-version=" + kubernetes,
 		"--set=installCRDs=true", "--set=creator=static", "--set=startupapicheck.enabled=false",
 	}
 	for _, part := range parts {
