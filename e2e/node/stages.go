@@ -144,7 +144,7 @@ func ownRuntime(ctx context.Context) ([]byte, error) {
 	}
 	defer os.RemoveAll(dir)
 	target := filepath.Join(dir, "runtime")
-	if err := binaries.Own(ctx, "e2e/docker/runtime", target); err != nil {
+	if err := binaries.Own(ctx, "e2e/docker/runtime", target, binaries.Way{Packed: true}); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(target)

@@ -39,7 +39,7 @@ func (s *scenario) talkAcrossNodes(ctx context.Context) {
 func (s *scenario) loadCaller(ctx context.Context) {
 	GinkgoHelper()
 	program := filepath.Join(s.site.Dir, "tmp", "caller")
-	Expect(binaries.Own(ctx, "e2e/nodes/caller", program)).To(Succeed())
+	Expect(binaries.Own(ctx, "e2e/nodes/caller", program, binaries.Way{Packed: true})).To(Succeed())
 	var archive bytes.Buffer
 	Expect(image.Program(callerImage, program).Write(&archive)).To(Succeed())
 	for _, id := range s.guests(ctx) {

@@ -1,16 +1,12 @@
 package world
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
-	"syscall"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -101,34 +97,19 @@ func (w *World) installElemento(ctx context.Context, o Elemento) error {
 	return nil
 }
 
-// ownProgram builds a program of this repository and returns its path. The go
-// command's cache makes that quick where nothing changed.
+// ownProgram builds a program of this repository and returns its path.
 func (w *World) ownProgram(ctx context.Context, pkg string) (string, error) {
-	repository, err := binaries.Repository(ctx)
-	if err != nil {
-		return "", err
-	}
 	target := w.state.path("bin", path.Base(pkg))
-	return target, w.build(ctx, repository, pkg, target)
+	return target, w.build(ctx, pkg, target)
 }
 
-// build builds a program of the repository as the file target, with more flags of the go
+// build builds a program of this repository as the file target, with more flags of the go
 // command's.
-func (w *World) build(ctx context.Context, repository, pkg, target string, flags ...string) error {
-	args := append([]string{"build", "-buildvcs=false", "-o", target}, flags...)
+func (w *World) build(ctx context.Context, pkg, target string, flags ...string) error {
 	if w.overlay != "" {
-		args = append(args, "-overlay", w.overlay)
+		flags = append(flags, "-overlay", w.overlay)
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./"+pkg)...)
-	cmd.Dir = repository
-	cmd.Env = binaries.Environment()
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := binaries.Run(cmd, func() { fmt.Fprintf(w.progress, "building %s …\n", path.Base(pkg)) }); err != nil {
-		return errors.Join(fmt.Errorf("building %s: %w\n%s", pkg, err, output.Bytes()), context.Cause(ctx))
-	}
-	return nil
+	return binaries.Own(ctx, pkg, target, binaries.Way{Flags: flags, Progress: w.progress})
 }
 
 // writeOverlay writes down for the go command which files have other content, and

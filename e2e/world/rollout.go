@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/image"
 )
 
@@ -30,12 +29,8 @@ func (w *World) PrepareManager(ctx context.Context, version string) (string, err
 	if err != nil {
 		return "", err
 	}
-	repository, err := binaries.Repository(ctx)
-	if err != nil {
-		return "", err
-	}
 	target := w.state.path("bin", "manager-"+version)
-	if err := w.build(ctx, repository, "provider/cmd/manager", target, "-ldflags=-X main.release="+version); err != nil {
+	if err := w.build(ctx, "provider/cmd/manager", target, "-ldflags=-X main.release="+version); err != nil {
 		return "", err
 	}
 	name, _, _ := strings.Cut(container.Image, ":")

@@ -198,7 +198,7 @@ func lacksSysResource() (bool, error) {
 // since the one before may be running.
 func buildRuntime(ctx context.Context) (string, error) {
 	target := filepath.Join(directory, "runtime")
-	if err := binaries.Own(ctx, "e2e/docker/runtime", target+".new"); err != nil {
+	if err := binaries.Own(ctx, "e2e/docker/runtime", target+".new", binaries.Way{Packed: true}); err != nil {
 		return "", err
 	}
 	return target, os.Rename(target+".new", target)

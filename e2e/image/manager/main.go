@@ -11,7 +11,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -38,10 +37,6 @@ func main() {
 }
 
 func write(ctx context.Context, path, architecture string) (err error) {
-	repository, err := binaries.Repository(ctx)
-	if err != nil {
-		return err
-	}
 	name, err := world.ManagerImage(ctx)
 	if err != nil {
 		return err
@@ -52,11 +47,9 @@ func write(ctx context.Context, path, architecture string) (err error) {
 	}
 	defer os.RemoveAll(dir)
 	program := filepath.Join(dir, "manager")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", program, "./provider/cmd/manager")
-	build.Dir, build.Env = repository, append(binaries.Environment(), "GOOS=linux", "GOARCH="+architecture)
-	build.Stdout, build.Stderr = os.Stdout, os.Stderr
-	if err := build.Run(); err != nil {
-		return fmt.Errorf("building the manager: %w", err)
+	way := binaries.Way{Packed: true, Architecture: architecture, Progress: os.Stderr}
+	if err := binaries.Own(ctx, "provider/cmd/manager", program, way); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
