@@ -32,7 +32,7 @@ func (s *scenario) create(ctx context.Context, f1 *reports.Examination) {
 	})
 	var nodes []corev1.Node
 	f1.Step("its kubeconfig, fetched as Clastix, shows all Nodes Ready", func() {
-		nodes = s.cluster.AwaitNodes(ctx, s.workload(ctx), controlPlanes+workers)
+		nodes = s.cluster.AwaitNodes(ctx, s.cluster.WorkloadClient(ctx, s.clastix), controlPlanes+workers)
 	})
 	found := s.cluster.Machines(ctx, s.site.Admin)
 	s.learnSecrets(ctx)
@@ -53,5 +53,5 @@ func (s *scenario) everyVMHasItsMachine(ctx context.Context, f2 *reports.Examina
 
 // compare demands that AtomOS and Kubernetes tell the same, and returns figures.
 func (s *scenario) compare(ctx context.Context, want int, by string) []reports.Figure {
-	return s.cluster.Compare(ctx, s.workload(ctx), want, by)
+	return s.cluster.Compare(ctx, s.cluster.WorkloadClient(ctx, s.clastix), want, by)
 }

@@ -111,14 +111,6 @@ func (s *scenario) await(ctx context.Context, workers int) {
 	s.site.SeeAtomOS(ctx, s.lives)
 }
 
-// workload reaches the workload cluster with the kubeconfig that Clastix can
-// fetch.
-func (s *scenario) workload(ctx context.Context) client.Client {
-	c, err := client.New(s.cluster.Workload(ctx, s.clastix), client.Options{})
-	Expect(err).NotTo(HaveOccurred())
-	return c
-}
-
 // tidy removes the cluster where the scenario did not come so far, so that
 // nothing stays on AtomOS.
 func (s *scenario) tidy(ctx SpecContext) {

@@ -127,7 +127,7 @@ func (s *scenario) create(ctx SpecContext) {
 		s.becomes(ctx, workers)
 	})
 	s.site.Report.Step("its kubeconfig, fetched as Clastix, shows all Nodes Ready", func() {
-		s.cluster.AwaitNodes(ctx, s.workload(ctx), controlPlanes+workers)
+		s.cluster.AwaitNodes(ctx, s.cluster.WorkloadClient(ctx, s.clastix), controlPlanes+workers)
 	})
 }
 
@@ -156,18 +156,10 @@ func (s *scenario) upgrade(ctx SpecContext) {
 	})
 }
 
-// workload reaches the cluster with the kubeconfig that Clastix can fetch.
-func (s *scenario) workload(ctx context.Context) client.Client {
-	GinkgoHelper()
-	c, err := client.New(s.cluster.Workload(ctx, s.clastix), client.Options{})
-	Expect(err).NotTo(HaveOccurred())
-	return c
-}
-
 func (s *scenario) everyVMHasItsMachine(ctx context.Context, f2 *reports.Examination) {
 	f2.Step("VMs on AtomOS, ElementoMachines, Machines and Nodes compared", func() {
 		s.cluster.AwaitVersions(ctx, s.site.KubernetesVersion, s.site.KubernetesVersion, workers)
-		f2.Figure(s.cluster.Compare(ctx, s.workload(ctx), controlPlanes+workers, "C4 GET matcher/running, kubectl get machines,elementomachines")...)
+		f2.Figure(s.cluster.Compare(ctx, s.cluster.WorkloadClient(ctx, s.clastix), controlPlanes+workers, "C4 GET matcher/running, kubectl get machines,elementomachines")...)
 	})
 }
 

@@ -49,3 +49,11 @@ func (c *Cluster) Workload(ctx context.Context, as client.Client) *rest.Config {
 	Expect(err).NotTo(HaveOccurred())
 	return config
 }
+
+// WorkloadClient is a client of that API.
+func (c *Cluster) WorkloadClient(ctx context.Context, as client.Client) client.Client {
+	GinkgoHelper()
+	workload, err := client.New(c.Workload(ctx, as), client.Options{})
+	Expect(err).NotTo(HaveOccurred(), "reaching the API of the cluster")
+	return workload
+}
