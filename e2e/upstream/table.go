@@ -121,7 +121,7 @@ func table() []spec {
 		{"ClusterClassRollout", "", "with Cluster API's gate MachineTaintPropagation", []example{{"", clusterClassRollout, simulated, needs{}}}},
 		{"ClusterDeletion", "", "", []example{{"", clusterDeletion, simulated, needs{}}}},
 		{"NodeDrainTimeout", "", "the Pods that are drained have places and budgets there, and no containers", []example{{"", nodeDrain, simulated, needs{}}}},
-		{"SelfHosted", notYet, "a management cluster inside of a workload cluster needs nodes that run Pods", nil},
+		{"SelfHosted", "", "without its upgrade, whose nodes would have to pull the images of the managers; with the cert-manager that is built from its Go module", []example{{"", selfHosted, nil, inContainers}}},
 		{"ClusterctlUpgrade", doesNotApply, "it begins with an earlier release of the provider, which there is none of", nil},
 		{"K8SConformance", "", "kubetest, with a part of conformance, on 6 nodes; all of it is C1's, by sonobuoy", []example{{"", conformance, nil, inContainers}}},
 		{"KCPAdoption", "", "", []example{{"", adoption, simulated, needs{}}}},
