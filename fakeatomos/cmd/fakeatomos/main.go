@@ -19,7 +19,9 @@
 //
 // The networks of VMs are bridged then and lie in that one (DHCP, say, from
 // 10.77.1.128 on), and their boot images are Docker images: elemento.cloud/node of
-// their Kubernetes version, or what --guest-image says.
+// their Kubernetes version, or what --guest-image says. The engine is that of
+// DOCKER_HOST, or the one at /var/run/docker.sock, whatever the current context of
+// Docker's client.
 package main
 
 import (
