@@ -82,8 +82,10 @@ soak: programs ## Run a workload for DURATION, with FAULTS or without; it goes o
 	go run ./soak/stability --out $(OUT)/soak$(if $(FAULTS),-faults) --duration $(DURATION) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: watch-test
-watch-test: ## Check the shipped rules and configuration of Prometheus, and test each alert.
-	@promtool="$$(go run ./e2e/binaries/program promtool)" && cd provider/config/prometheus && \
+watch-test: ## Check what is shipped for Prometheus and Grafana, and test each alert.
+	@promtool="$$(go run ./e2e/binaries/program promtool)" && \
+	go run ./e2e/watch/queries provider/config/prometheus/dashboards | "$$promtool" check rules --lint=all --lint-fatal && \
+	cd provider/config/prometheus && \
 	"$$promtool" check config --syntax-only prometheus.yaml && \
 	"$$promtool" check rules --lint=all --lint-fatal *.rules.yaml && \
 	"$$promtool" test rules tests/*.test.yaml

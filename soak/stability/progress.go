@@ -18,9 +18,10 @@ import (
 type progress struct {
 	elapsed, duration, turns, failed, violations, faults prometheus.Gauge
 
-	server *http.Server
-	done   chan struct{}
-	said   time.Time
+	registry *prometheus.Registry
+	server   *http.Server
+	done     chan struct{}
+	said     time.Time
 }
 
 func serveProgress(address string) (*progress, error) {
@@ -37,6 +38,7 @@ func serveProgress(address string) (*progress, error) {
 		failed:     gauge("failed_reconciles", "Failed reconcile loops of our manager, in this part of the run."),
 		violations: gauge("violations", "Violations that the validators have found."),
 		faults:     gauge("faults", "Faults that were set, in this part of the run."),
+		registry:   registry,
 		done:       make(chan struct{}),
 	}
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)

@@ -1,0 +1,65 @@
+package watch
+
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestDashboardsAskForMetricsThatAreDocumented(t *testing.T) {
+	t.Parallel()
+	documented := known(t)
+	for _, d := range must(Dashboards(filepath.Join(shipped, "dashboards"))) {
+		for _, p := range d.Panels {
+			for _, target := range p.Targets {
+				asked := names(target.Expr)
+				if len(asked) == 0 {
+					t.Errorf("%s: %q asks for nothing: %s", d.Name, p.Title, target.Expr)
+				}
+				for _, metric := range asked {
+					if !documented[metric] {
+						t.Errorf("%s: %q asks for %s, of which docs/metrics.md has nothing", d.Name, p.Title, metric)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestEveryPanelSaysWhatItShows(t *testing.T) {
+	t.Parallel()
+	uids := map[string]bool{}
+	for _, d := range must(Dashboards(filepath.Join(shipped, "dashboards"))) {
+		if d.UID == "" || uids[d.UID] || d.Title == "" || len(d.Panels) == 0 {
+			t.Errorf("%s has uid %q, title %q and %d panels", d.Name, d.UID, d.Title, len(d.Panels))
+		}
+		uids[d.UID] = true
+		ids := map[int]bool{}
+		for _, p := range d.Panels {
+			if ids[p.ID] || p.Title == "" || len(strings.Fields(p.Description)) < 2 || len(p.Targets) == 0 {
+				t.Errorf("%s: panel %d has title %q, description %q and %d queries", d.Name, p.ID, p.Title, p.Description, len(p.Targets))
+			}
+			ids[p.ID] = true
+		}
+	}
+}
+
+// A legend by a label that a query does not keep is empty.
+func TestLegendsNameLabelsThatTheirQueryKeeps(t *testing.T) {
+	t.Parallel()
+	label := regexp.MustCompile(`\{\{(\w+)\}\}`)
+	for _, d := range must(Dashboards(filepath.Join(shipped, "dashboards"))) {
+		for _, p := range d.Panels {
+			for _, target := range p.Targets {
+				for _, found := range label.FindAllStringSubmatch(target.LegendFormat, -1) {
+					// A plain series keeps all of its labels; a record says in its name which.
+					aggregated := regexp.MustCompile(`\b(sum|max|min|count|avg)\b`).MatchString(strings.SplitN(target.Expr, ":", 2)[0])
+					if (aggregated || strings.Contains(target.Expr, ":elemento_")) && !strings.Contains(target.Expr, found[1]) {
+						t.Errorf("%s: the legend of %q names %s, which %s does not keep", d.Name, p.Title, found[1], target.Expr)
+					}
+				}
+			}
+		}
+	}
+}
