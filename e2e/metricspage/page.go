@@ -75,9 +75,17 @@ func parse(text string) map[string][]Metric {
 	return page
 }
 
+// bounded are the labels that a metric of ours may have: of what a site is made of, and
+// words of our programs.
+var bounded = map[string]bool{
+	"host": true, "domain": true, "client_uid": true, "endpoint": true,
+	"call": true, "method": true, "operation": true, "service": true, "code": true, "outcome": true,
+	"state": true, "power_state": true, "phase": true, "reason": true, "stage": true, "role": true, "kind": true, "effect": true,
+}
+
 // Check fails the test where a section of the page is not what the collectors
-// register under names that begin with elemento_, and where promlint finds fault with
-// one of those.
+// register under names that begin with elemento_, where promlint finds fault with one of
+// those, and where one has a label without bounds.
 func Check(t testing.TB, section string, collectors ...prometheus.Collector) {
 	t.Helper()
 	page, err := Page()
@@ -98,6 +106,11 @@ func Check(t testing.TB, section string, collectors ...prometheus.Collector) {
 		delete(registered, m.Name)
 		if !slices.Equal(m.Labels, r.labels) {
 			t.Errorf("%s says that %s has the labels %q; it has %q", pageFile, m.Name, m.Labels, r.labels)
+		}
+		for _, label := range r.labels {
+			if !bounded[label] {
+				t.Errorf("%s has the label %s; only those that grow with the site and not with what runs on it may be (%v)", m.Name, label, slices.Sorted(maps.Keys(bounded)))
+			}
 		}
 		if r.kind != "" && r.kind != m.Type {
 			t.Errorf("%s says that %s is a %s; it is a %s", pageFile, m.Name, m.Type, r.kind)

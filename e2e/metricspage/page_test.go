@@ -33,6 +33,7 @@ func TestWhatIsNotOnThePageAndWhatIsThereOnlyIsFound(t *testing.T) {
 		{"nothing of elemento_made_up"},
 		{"has elemento_daemon_vm_doubles under", "not registered"},
 		{"elemento_daemon_host_health has the labels", `"vm"`},
+		{"elemento_daemon_host_health has the label vm;"},
 		{"elemento_daemon_watch_streams is a gauge", "it is a counter"},
 	} {
 		if !slices.ContainsFunc(l.said, func(said string) bool {
