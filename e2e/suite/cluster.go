@@ -134,7 +134,7 @@ func (c *Cluster) Delete(ctx context.Context, as client.Client) {
 		Expect(client.IgnoreNotFound(as.Delete(ctx, &object))).To(Succeed())
 		if object.GetKind() == "Cluster" {
 			Eventually(func(g Gomega) {
-				g.Expect(c.Site.World.Err()).NotTo(HaveOccurred())
+				c.Site.stands()
 				err := as.Get(ctx, c.Key, &clusterv1.Cluster{})
 				g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "the Cluster is still there: %v", err)
 			}, c.patience(), Often).WithContext(ctx).Should(Succeed())
@@ -223,7 +223,7 @@ func (m Machines) Missing(controlPlanes, workers int) string {
 // Await waits until the cluster has so many workers and all Machines are Ready.
 func (c *Cluster) Await(ctx context.Context, workers int) {
 	Eventually(func(g Gomega) {
-		g.Expect(c.Site.World.Err()).NotTo(HaveOccurred())
+		c.Site.stands()
 		g.Expect(c.Machines(ctx, c.Site.Admin).Missing(c.ControlPlanes, workers)).To(BeEmpty())
 	}, c.patience(), Often).WithContext(ctx).Should(Succeed())
 }

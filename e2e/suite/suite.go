@@ -466,6 +466,13 @@ func (s *Site) Kubectl(ctx context.Context, args ...string) string {
 	return string(output)
 }
 
+// stands ends what is waited for where a process of the world has ended by itself.
+func (s *Site) stands() {
+	if err := s.World.Err(); err != nil {
+		StopTrying("a process of the world ended by itself").Wrap(err).Now()
+	}
+}
+
 // Guests are what runs in the VMs.
 func (s *Site) Guests() world.Guests { return s.options.World.Elemento.AtomOS.Guests }
 

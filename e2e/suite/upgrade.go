@@ -90,7 +90,7 @@ func versioned(objects []unstructured.Unstructured, kind, version string, other 
 func (c *Cluster) AwaitVersions(ctx context.Context, controlPlane, worker string, workers int) {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
-		g.Expect(c.Site.World.Err()).NotTo(HaveOccurred())
+		c.Site.stands()
 		machines, err := c.ListMachines(ctx, c.Site.Admin)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(otherwise(machines.ControlPlane, controlPlane)).To(BeEmpty(), "control planes that are not %s", controlPlane)
