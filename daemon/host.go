@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -100,15 +101,20 @@ func (h *host) tellOf(ctx context.Context, o c4.Observation) {
 	if id == "" || !h.log.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
-	outcome := "OK"
-	if o.Err != nil {
-		outcome = c4.CodeOf(o.Err).String()
+	h.log.DebugContext(ctx, "asked a host", append([]any{"requestID", id, "host", h.ID, "c4", o.Call, "took", o.Duration}, outcomeOf(o.Err)...)...)
+}
+
+// outcomeOf is what a log says of what a host answered: not its words, which may repeat
+// what it was sent.
+func outcomeOf(err error) []any {
+	e, ok := errors.AsType[*c4.Error](err)
+	switch {
+	case err == nil:
+		return []any{"outcome", "OK"}
+	case ok && e.Status != 0:
+		return []any{"outcome", e.Code.String(), "status", e.Status}
 	}
-	about := []any{"requestID", id, "host", h.ID, "c4", o.Call, "took", o.Duration, "outcome", outcome}
-	if o.Err != nil {
-		about = append(about, "err", o.Err)
-	}
-	h.log.DebugContext(ctx, "asked a host", about...)
+	return []any{"outcome", c4.CodeOf(err).String(), "err", err}
 }
 
 // tellHealth writes that the host's health is another one now; why, where it is
@@ -117,7 +123,7 @@ func (h *host) tellHealth(health rpc.HostHealth, err error) {
 	switch health {
 	case rpc.HostHealth_HOST_HEALTH_UNSPECIFIED:
 	case rpc.HostHealth_HOST_HEALTH_UNREACHABLE:
-		h.log.Warn("a host does not answer", "host", h.ID, "domain", h.Domain, "err", err)
+		h.log.Warn("a host does not answer", append([]any{"host", h.ID, "domain", h.Domain}, outcomeOf(err)...)...)
 	default:
 		h.log.Info("a host answers", "host", h.ID, "domain", h.Domain, "state", healthStates[health])
 	}
