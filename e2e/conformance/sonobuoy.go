@@ -62,28 +62,11 @@ func (s sonobuoy) run(ctx context.Context, focus, skip string, procs int, deadli
 	return archive, errors.Join(err, s.remove(ctx))
 }
 
-// status is what sonobuoy tells of a run.
+// status is what sonobuoy tells of a run. How many tests have ended it tells of one of
+// several processes only.
 type status struct {
 	Status  string
-	Plugins []struct {
-		Plugin, Status string
-		Progress       *struct {
-			Total, Completed int64
-			Failures         []string
-		}
-	}
 	Tarball struct{ Name string } `json:"tar-info"`
-}
-
-// String is how far it has come.
-func (s status) String() string {
-	text := s.Status
-	for _, p := range s.Plugins {
-		if p.Progress != nil {
-			text += fmt.Sprintf(", %d of %d tests, %d failed", p.Progress.Completed, p.Progress.Total, len(p.Progress.Failures))
-		}
-	}
-	return text
 }
 
 // wait waits until a run has come to its end.
@@ -96,7 +79,7 @@ func (s sonobuoy) wait(ctx context.Context, progress func(string)) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("sonobuoy's run is %q: %w", last, context.Cause(ctx)), lastErr)
+			return errors.Join(fmt.Errorf("sonobuoy's run is %q: %w", last.Status, context.Cause(ctx)), lastErr)
 		}
 		// The API may be busy, and is asked again.
 		out, err := s.call(ctx, "status", "--json")
@@ -107,8 +90,8 @@ func (s sonobuoy) wait(ctx context.Context, progress func(string)) error {
 		if err := json.Unmarshal(out, &now); err != nil {
 			return fmt.Errorf("sonobuoy's status %q: %w", out, err)
 		}
-		if now.String() != last.String() {
-			progress(now.String())
+		if now.Status != last.Status {
+			progress(now.Status)
 		}
 		last = now
 		switch {
