@@ -406,6 +406,9 @@ func (s *Site) environment(ctx context.Context) reports.Environment {
 		e.Settings = append(e.Settings,
 			reports.Setting{Name: "Cluster API's reconcile limit", Value: limit},
 			reports.Setting{Name: "Daemons", Value: fmt.Sprint(len(s.World.Endpoints()))})
+		if from := s.options.World.CertManager; from != "" {
+			e.Settings = append(e.Settings, reports.Setting{Name: "cert-manager for webhooks", Value: from})
+		}
 		if version := s.options.World.ClusterAPI; version != "" {
 			e.Settings = append(e.Settings, reports.Setting{Name: "Cluster API on the plane", Value: version})
 		}
