@@ -66,6 +66,18 @@ func cut(names []string, skip string) ([]chunk, error) {
 	return chunks, nil
 }
 
+// focused is the chunk of a focus. One that is cut so too has that one's name: its results
+// can be taken for it.
+func focused(chunks []chunk, focus, skip string) chunk {
+	c := chunk{Name: "focus", Focus: focus, Skip: skip}
+	for _, other := range chunks {
+		if other.Focus == c.Focus && other.Skip == c.Skip {
+			return other
+		}
+	}
+	return c
+}
+
 // conformanceTests are the names of all tests of conformance, as the source of Kubernetes
 // in a directory lists them.
 func conformanceTests(kubernetes string) ([]string, error) {

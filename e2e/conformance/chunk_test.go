@@ -39,6 +39,22 @@ func TestEachTestIsInOneChunk(t *testing.T) {
 	}
 }
 
+func TestAFocusThatIsAChunkHasItsName(t *testing.T) {
+	t.Parallel()
+	chunks, err := cut(someTests, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := focused(chunks, `\[sig-node\].*\[Conformance\]`, ""); got != chunks[1] {
+		t.Errorf("the focus of %+v is %+v", chunks[1], got)
+	}
+	for _, c := range []chunk{{Focus: `\[sig-node\]`}, {Focus: chunks[1].Focus, Skip: "Slow"}} {
+		if got := focused(chunks, c.Focus, c.Skip); got.Name != "focus" || got.Focus != c.Focus || got.Skip != c.Skip {
+			t.Errorf("the focus %+v is %+v", c, got)
+		}
+	}
+}
+
 func TestAChunkLeavesOutWhatIsToBeSkipped(t *testing.T) {
 	t.Parallel()
 	if got, err := (chunk{Focus: `\[sig-node\]`, Skip: `\[Disruptive\]`}).matching(someTests); err != nil || !slices.Equal(got, someTests[1:2]) {

@@ -83,14 +83,13 @@ func (s *scenario) plan(ctx context.Context) error {
 	if s.tests, err = conformanceTests(kubernetes); err != nil {
 		return err
 	}
+	s.chunks, err = cut(s.tests, s.skip)
 	switch {
 	case s.focus != "":
-		s.chunks = []chunk{{Name: "focus", Focus: s.focus, Skip: s.skip}}
+		s.chunks = []chunk{focused(s.chunks, s.focus, s.skip)}
 		_, err = s.chunks[0].matching(s.tests)
 	case s.whole:
-		s.chunks = []chunk{{Name: "whole", Focus: all, Skip: s.skip}}
-	default:
-		s.chunks, err = cut(s.tests, s.skip)
+		s.chunks, err = []chunk{{Name: "whole", Focus: all, Skip: s.skip}}, nil
 	}
 	return err
 }
