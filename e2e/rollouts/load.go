@@ -23,7 +23,7 @@ func (s *scenario) underLoad(ctx context.Context, do func()) {
 	defer func() {
 		if !ended { // do has failed
 			cancel()
-			<-done
+			_ = <-done // what failed first is told
 		}
 	}()
 	do()
