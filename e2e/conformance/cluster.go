@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -55,7 +55,7 @@ func (s *scenario) create(ctx context.Context, c1 *reports.Examination) {
 		c1.Step("the images of the tests are upstream's, from their registry", func() {})
 		return
 	}
-	c1.Step("the images of the tests are made of Go modules and Debian packages, since no registry answers, and put onto the nodes", func() { s.loadImages(ctx) })
+	c1.Step("the images of the tests are made of Go modules and Debian packages, since no registry answers, and served to the nodes", func() { s.serveImages(ctx) })
 }
 
 // connect waits until the API of the cluster answers who has the kubeconfig that Clastix
@@ -108,27 +108,45 @@ func answers(ctx context.Context, url string) bool {
 	return reply.StatusCode == http.StatusOK || reply.StatusCode == http.StatusUnauthorized
 }
 
-// loadImages puts our images onto the nodes, which are containers.
-func (s *scenario) loadImages(ctx context.Context) {
+// serveImages has a registry with our images, which listens on the nodes' own network,
+// stand in for those that the nodes would ask. It ends with the suite.
+func (s *scenario) serveImages(ctx context.Context) {
 	GinkgoHelper()
+	network := s.site.World.DockerNetwork()
 	all, err := images.All(ctx, GinkgoWriter)
 	Expect(err).NotTo(HaveOccurred())
-	listed, err := docker.Run(ctx, nil, "ps", "--quiet", "--no-trunc", "--filter=label="+container.InstanceLabel+"="+s.site.World.DockerNetwork())
+	registry, err := image.Registry(all...)
+	Expect(err).NotTo(HaveOccurred())
+	gateway, err := docker.Run(ctx, nil, "network", "inspect", "--format={{(index .IPAM.Config 0).Gateway}}", network)
+	Expect(err).NotTo(HaveOccurred())
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(gateway, "0"))
+	Expect(err).NotTo(HaveOccurred())
+	server := &http.Server{Handler: registry, ReadHeaderTimeout: time.Minute}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	s.endRegistry = func() error {
+		err := server.Close()
+		<-ended
+		return err
+	}
+
+	listed, err := docker.Run(ctx, nil, "ps", "--quiet", "--no-trunc", "--filter=label="+container.InstanceLabel+"="+network)
 	Expect(err).NotTo(HaveOccurred())
 	ids := strings.Fields(listed)
 	Expect(ids).To(HaveLen(controlPlanes + workers))
 	for _, id := range ids {
-		Expect(load(ctx, id, all)).To(Succeed())
+		for _, replaced := range []string{"registry.k8s.io", "docker.io"} {
+			_, err := docker.Run(ctx, strings.NewReader(mirror(listener.Addr())), "exec", "--interactive", id, "sh", "-euc",
+				"mkdir -p /etc/containerd/certs.d/"+replaced+"; cat >/etc/containerd/certs.d/"+replaced+"/hosts.toml")
+			Expect(err).NotTo(HaveOccurred())
+		}
 	}
 }
 
-// load puts images into the containerd of a node.
-func load(ctx context.Context, node string, all []image.Image) error {
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(image.Write(w, all...)) }()
-	_, err := docker.Run(ctx, r, "exec", "--interactive", node, "ctr", "--namespace=k8s.io", "images", "import", "-")
-	r.CloseWithError(err) // ends the writer, should it not be at its end
-	return err
+// mirror has containerd ask the registry at an address, and no other. It reads that at
+// each pull.
+func mirror(at net.Addr) string {
+	return fmt.Sprintf("server = \"http://%[1]s\"\n[host.\"http://%[1]s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", at)
 }
 
 // prepare has the suite be about real nodes where nothing else was said, and sees that

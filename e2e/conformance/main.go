@@ -50,6 +50,9 @@ func main() {
 					if s.cluster != nil {
 						s.cluster.Delete(ctx, s.site.Admin)
 					}
+					if s.endRegistry != nil {
+						Expect(s.endRegistry()).To(Succeed())
+					}
 				})
 			})
 		},
@@ -72,6 +75,8 @@ type scenario struct {
 	cluster    *suite.Cluster
 	workload   client.Client
 	kubeconfig string
+	// endRegistry ends the registry that serves our images, if one does.
+	endRegistry func() error
 }
 
 // plan settles what is to be run.

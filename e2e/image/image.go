@@ -86,12 +86,11 @@ func (i Image) write(out *tar.Writer, written map[string]bool) (entry, error) {
 	if i.Name == "" {
 		return e, errors.New("it has no name")
 	}
-	diffs := []string{}
 	for _, l := range i.Layers {
 		if err := l.measure(); err != nil {
 			return e, err
 		}
-		diffs, e.Layers = append(diffs, "sha256:"+l.digest), append(e.Layers, l.name())
+		e.Layers = append(e.Layers, l.name())
 		if written[l.digest] {
 			continue
 		}
@@ -103,7 +102,7 @@ func (i Image) write(out *tar.Writer, written map[string]bool) (entry, error) {
 			return e, err
 		}
 	}
-	config, err := json.Marshal(i.config(diffs))
+	config, err := i.describe()
 	if err != nil {
 		return e, err
 	}
@@ -112,8 +111,9 @@ func (i Image) write(out *tar.Writer, written map[string]bool) (entry, error) {
 	return e, put(out, e.Config, config)
 }
 
-// config is what runs in the image and how, as runtimes read it.
-func (i Image) config(diffs []string) any {
+// describe tells what runs in the image and how, as runtimes read it. Its layers have
+// been measured.
+func (i Image) describe() ([]byte, error) {
 	type settings struct {
 		User       string            `json:",omitempty"`
 		Entrypoint []string          `json:",omitempty"`
@@ -126,14 +126,18 @@ func (i Image) config(diffs []string) any {
 	if architecture == "" {
 		architecture = runtime.GOARCH
 	}
-	return map[string]any{
+	diffs := []string{}
+	for _, l := range i.Layers {
+		diffs = append(diffs, "sha256:"+l.digest)
+	}
+	return json.Marshal(map[string]any{
 		"architecture": architecture,
 		"os":           "linux",
 		"config": settings{
 			User: i.User, Entrypoint: i.Entrypoint, Cmd: i.Command, Env: i.Environment, WorkingDir: i.WorkingDir, Labels: i.Labels,
 		},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": diffs},
-	}
+	})
 }
 
 func put(out *tar.Writer, name string, content []byte) error {
