@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -19,5 +20,13 @@ func TestARegistryAnswersOrNot(t *testing.T) {
 		if answers(t.Context(), server.URL) {
 			t.Error("one that is not there answers")
 		}
+	}
+}
+
+func TestContainerdIsToldOfNoOtherRegistry(t *testing.T) {
+	t.Parallel()
+	want := "server = \"http://10.77.0.1:5000\"\n[host.\"http://10.77.0.1:5000\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+	if got := mirror(&net.TCPAddr{IP: net.IPv4(10, 77, 0, 1), Port: 5000}); got != want {
+		t.Errorf("it is told %q", got)
 	}
 }
