@@ -126,7 +126,9 @@ func (s *scenario) serveImages(ctx context.Context) {
 	go func() { ended <- server.Serve(listener) }()
 	s.endRegistry = func() error {
 		err := server.Close()
-		<-ended
+		if ended := <-ended; !errors.Is(ended, http.ErrServerClosed) {
+			err = errors.Join(err, ended)
+		}
 		return err
 	}
 

@@ -12,8 +12,15 @@ import (
 	"testing"
 )
 
-// ask asks a registry, and returns the status and what it answers.
-func ask(t *testing.T, method, url string) (*http.Response, []byte) {
+// answer is what a registry answers.
+type answer struct {
+	status  int
+	header  http.Header
+	content []byte
+}
+
+// ask asks a registry.
+func ask(t *testing.T, method, url string) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {
@@ -28,7 +35,7 @@ func ask(t *testing.T, method, url string) (*http.Response, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return reply, content
+	return answer{reply.StatusCode, reply.Header, content}
 }
 
 func TestARegistryServesWholeImages(t *testing.T) {
@@ -43,15 +50,15 @@ func TestARegistryServesWholeImages(t *testing.T) {
 	}
 	server := httptest.NewServer(handler)
 	defer server.Close()
-	if reply, _ := ask(t, http.MethodGet, server.URL+"/v2/"); reply.StatusCode != http.StatusOK {
-		t.Errorf("whether it is a registry it answers by %s", reply.Status)
+	if got := ask(t, http.MethodGet, server.URL+"/v2/"); got.status != http.StatusOK {
+		t.Errorf("whether it is a registry it answers by %d", got.status)
 	}
 	digestOf := func(content []byte) string {
 		sum := sha256.Sum256(content)
 		return "sha256:" + hex.EncodeToString(sum[:])
 	}
 
-	reply, content := ask(t, http.MethodGet, server.URL+"/v2/tests/a/manifests/v1?ns=registry.example.com")
+	got := ask(t, http.MethodGet, server.URL+"/v2/tests/a/manifests/v1?ns=registry.example.com")
 	type descriptor struct {
 		MediaType, Digest string
 		Size              int
@@ -62,25 +69,26 @@ func TestARegistryServesWholeImages(t *testing.T) {
 		Config        descriptor
 		Layers        []descriptor
 	}
-	if err := json.Unmarshal(content, &manifest); err != nil {
+	if err := json.Unmarshal(got.content, &manifest); err != nil {
 		t.Fatal(err)
 	}
-	if got := reply.Header.Get("Docker-Content-Digest"); got != digestOf(content) || reply.Header.Get("Content-Type") != manifest.MediaType || manifest.SchemaVersion != 2 {
-		t.Errorf("of the manifest it tells %s, %s, and says %s", got, reply.Header.Get("Content-Type"), content)
+	digest := digestOf(got.content)
+	if got.header.Get("Docker-Content-Digest") != digest || got.header.Get("Content-Type") != manifest.MediaType || manifest.SchemaVersion != 2 {
+		t.Errorf("of the manifest it tells %v, and says %s", got.header, got.content)
 	}
-	if _, again := ask(t, http.MethodGet, server.URL+"/v2/tests/a/manifests/"+digestOf(content)); !bytes.Equal(again, content) {
-		t.Errorf("by its digest the manifest is %s", again)
+	if again := ask(t, http.MethodGet, server.URL+"/v2/tests/a/manifests/"+digest); !bytes.Equal(again.content, got.content) {
+		t.Errorf("by its digest the manifest is %s", again.content)
 	}
-	if other, _ := ask(t, http.MethodHead, server.URL+"/v2/tests/a/manifests/v2"); other.Header.Get("Docker-Content-Digest") == digestOf(content) {
+	if other := ask(t, http.MethodHead, server.URL+"/v2/tests/a/manifests/v2"); other.header.Get("Docker-Content-Digest") == digest {
 		t.Error("both images are one")
 	}
 	if len(manifest.Layers) != 1 {
 		t.Fatalf("the layers are %v", manifest.Layers)
 	}
 	for _, d := range []descriptor{manifest.Config, manifest.Layers[0]} {
-		reply, blob := ask(t, http.MethodGet, server.URL+"/v2/tests/a/blobs/"+d.Digest)
-		if digestOf(blob) != d.Digest || len(blob) != d.Size || reply.Header.Get("Content-Length") != strconv.Itoa(d.Size) {
-			t.Errorf("%+v is %d bytes of %s", d, len(blob), digestOf(blob))
+		blob := ask(t, http.MethodGet, server.URL+"/v2/tests/a/blobs/"+d.Digest)
+		if digestOf(blob.content) != d.Digest || len(blob.content) != d.Size || blob.header.Get("Content-Length") != strconv.Itoa(d.Size) {
+			t.Errorf("%+v is %d bytes of %s", d, len(blob.content), digestOf(blob.content))
 		}
 	}
 }
@@ -94,11 +102,11 @@ func TestARegistryHasWhatItHasAndTakesNothing(t *testing.T) {
 	server := httptest.NewServer(handler)
 	defer server.Close()
 	for _, path := range []string{"/", "/v1/", "/v2/a/manifests/v2", "/v2/b/manifests/v1", "/v2/a/manifests/sha256:0", "/v2/a/blobs/sha256:0", "/v2/a/tags/list"} {
-		if reply, _ := ask(t, http.MethodGet, server.URL+path); reply.StatusCode != http.StatusNotFound {
-			t.Errorf("%s is %s", path, reply.Status)
+		if got := ask(t, http.MethodGet, server.URL+path); got.status != http.StatusNotFound {
+			t.Errorf("%s is %d", path, got.status)
 		}
 	}
-	if reply, _ := ask(t, http.MethodPost, server.URL+"/v2/a/blobs/uploads/"); reply.StatusCode != http.StatusMethodNotAllowed {
-		t.Errorf("an upload is %s", reply.Status)
+	if got := ask(t, http.MethodPost, server.URL+"/v2/a/blobs/uploads/"); got.status != http.StatusMethodNotAllowed {
+		t.Errorf("an upload is %d", got.status)
 	}
 }
