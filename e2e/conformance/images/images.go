@@ -9,9 +9,9 @@
 // tested. What surrounds them is Debian's and not Alpine's: the C library, the tools of
 // agnhost, nginx and busybox in Debian's versions, whatever the tag says. Both agnhosts
 // and both nginx are the same program each, told apart by a label: the tests want two
-// images that can follow each other. The shell is bash: Debian's dash, and its busybox,
-// leave variables out of the environment whose names are not a shell's, such as data-1,
-// which upstream's busybox keeps.
+// images that can follow each other. The shell is bash, and in the busybox image where it
+// must be (see files/sh): Debian's dash, and its busybox, leave variables out of the
+// environment whose names are not a shell's, such as data-1, which upstream's busybox keeps.
 package images
 
 import (

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,11 @@ import (
 // packages are what the images have of Debian, all of them: the tools that tests call in
 // agnhost, nginx, and busybox with a shell, which are an image of their own besides.
 var packages = []string{"bash-static", "bind9-dnsutils", "busybox-static", "ca-certificates", "curl", "iperf", "iproute2", "netcat-openbsd", "nginx", "procps", "wget"}
+
+// shell is the shell of the busybox image.
+//
+//go:embed files/sh
+var shell []byte
 
 // parts are what the images are made of.
 type parts struct {
@@ -90,14 +96,15 @@ func (p *parts) findDebian(ctx context.Context, progress io.Writer) error {
 	}
 	files := []image.File{
 		{Path: "bin/busybox", Mode: 0o755, Content: found["bin/busybox"]},
-		{Path: "bin/sh", Mode: 0o755, Content: found["bin/bash-static"]},
+		{Path: "bin/bash", Mode: 0o755, Content: found["bin/bash-static"]},
+		{Path: "bin/sh", Mode: 0o755, Content: shell},
 		{Path: "etc/passwd", Mode: 0o644, Content: p.passwd},
 		{Path: "etc/group", Mode: 0o644, Content: p.group},
 		{Path: "tmp/", Mode: 0o1777}, {Path: "root/", Mode: 0o700}, {Path: "var/spool/mail/", Mode: 0o755}, {Path: "home/", Mode: 0o755},
 	}
 	for _, name := range applets {
 		if name == "sh" {
-			continue
+			continue // it is ours
 		}
 		files = append(files, image.File{Path: "bin/" + name, Link: "busybox"})
 	}
