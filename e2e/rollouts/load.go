@@ -23,7 +23,7 @@ func (s *scenario) underLoad(ctx context.Context, do func()) {
 	defer func() {
 		if !ended { // do has failed
 			cancel()
-			_ = <-done // what failed first is told
+			fmt.Fprintln(GinkgoWriter, "the load ended:", <-done)
 		}
 	}()
 	do()
