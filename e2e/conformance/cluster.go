@@ -126,8 +126,8 @@ func (s *scenario) serveImages(ctx context.Context) {
 	go func() { ended <- server.Serve(listener) }()
 	s.endRegistry = func() error {
 		err := server.Close()
-		if ended := <-ended; !errors.Is(ended, http.ErrServerClosed) {
-			err = errors.Join(err, ended)
+		if failure := <-ended; !errors.Is(failure, http.ErrServerClosed) {
+			err = errors.Join(err, failure)
 		}
 		return err
 	}
