@@ -88,7 +88,9 @@ func (s sonobuoy) wait(ctx context.Context, progress func(string)) error {
 		}
 		var now status
 		if err := json.Unmarshal(out, &now); err != nil {
-			return fmt.Errorf("sonobuoy's status %q: %w", out, err)
+			// As long as the aggregator does not run it says so in a sentence.
+			lastErr = fmt.Errorf("sonobuoy's status is %q: %w", out, err)
+			continue
 		}
 		if now.Status != last.Status {
 			progress(now.Status)
