@@ -91,12 +91,12 @@ func TestTheIdentityThatARecordNamesIsKeptAndNoOther(t *testing.T) {
 	eventually(s, m, "the machine is released", func() bool { return !slices.Contains(m.Finalizers, infrav1.MachineFinalizer) })
 	another := s.identity("another-elemento-identity")
 	s.create(another)
+	tellings := func() int { return s.logs.count("ElementoCleanup " + s.cleanups()[0].Name + " takes over") }
+	s.await("the record is told of", func() bool { return tellings() > 0 }, func() string { return describe(m) })
 	edit(s, infra, func(c *infrav1.ElementoCluster) { c.Spec.IdentityRef.Name = another.Name })
+	told := tellings()
 	edit(s, m, func(m *infrav1.ElementoMachine) { m.Labels["look"] = "again" })
-	told := s.logs.count("ElementoCleanup " + s.cleanups()[0].Name + " takes over")
-	s.await("the record is asked for again", func() bool {
-		return s.logs.count("ElementoCleanup "+s.cleanups()[0].Name+" takes over") > told
-	}, func() string { return describe(m) })
+	s.await("the record is asked for again", func() bool { return tellings() > told }, func() string { return describe(m) })
 	s.wantIdentityHeld(true)
 	must(0, s.Get(s.ctx(), client.ObjectKeyFromObject(another), another))
 	if len(another.Finalizers) > 0 {
