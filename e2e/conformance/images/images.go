@@ -96,11 +96,14 @@ func All(ctx context.Context, progress io.Writer) ([]image.Image, error) {
 	for _, version := range []string{p.agnhostVersion, "2.55"} {
 		images = append(images, agnhostImage("agnhost:"+version))
 	}
+	// A test that mounts the image of the kitten knows it by what upstream's is based on.
+	release := image.File{Path: "etc/os-release", Mode: 0o644, Content: []byte("ID=debian\nPRETTY_NAME=\"Debian, standing in for Alpine Linux\"\n")}
 	for _, animal := range []string{"kitten", "nautilus"} {
 		html := filepath.Join(filepath.Dir(p.agnhost), animal, "html")
 		images = append(images, agnhostImage(animal+":1.8", image.Files(
 			image.File{Path: animal + ".jpg", Mode: 0o644, Source: filepath.Join(html, animal+".jpg")},
 			image.File{Path: "data.json", Mode: 0o644, Source: filepath.Join(html, "data.json")},
+			release,
 			// A test of image volumes reads here which system upstream's image is made of.
 			image.File{Path: "etc/os-release", Mode: 0o644, Content: []byte("NAME=\"Debian, in the place of Alpine Linux\"\n")},
 		)))
