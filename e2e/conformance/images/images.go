@@ -104,8 +104,6 @@ func All(ctx context.Context, progress io.Writer) ([]image.Image, error) {
 			image.File{Path: animal + ".jpg", Mode: 0o644, Source: filepath.Join(html, animal+".jpg")},
 			image.File{Path: "data.json", Mode: 0o644, Source: filepath.Join(html, "data.json")},
 			release,
-			// A test of image volumes reads here which system upstream's image is made of.
-			image.File{Path: "etc/os-release", Mode: 0o644, Content: []byte("NAME=\"Debian, in the place of Alpine Linux\"\n")},
 		)))
 		images[len(images)-1].Command = []string{"test-webserver"}
 	}
