@@ -3,6 +3,7 @@ package suite
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	. "github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
@@ -26,12 +27,35 @@ func (s *Site) Criterion(id string, examine func(context.Context, *reports.Exami
 				e.Fail(r.Failure.Message)
 			}
 		})
-		examine(ctx, e)
+		whole, end := whileItStands(ctx, s.World.Failed(), s.World.Err)
+		defer end()
+		examine(whole, e)
 		if ctx.Err() != nil {
 			return // interrupted: what was not looked at is not judged
+		}
+		if whole.Err() != nil {
+			Fail(context.Cause(whole).Error())
 		}
 		if verdict := e.Conclude(); !e.Well() {
 			Fail(fmt.Sprintf("%s: the verdict is %q; the report says why", id, verdict))
 		}
 	})
+}
+
+// whileItStands cancels what is done in a world when that has failed, until the function
+// that it returns is called: what is waited for would not come.
+func whileItStands(ctx context.Context, failed <-chan struct{}, why func() error) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-failed:
+			cancel(fmt.Errorf("a process of the world ended by itself: %w", why()))
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		cancel(nil)
+		watching.Wait()
+	}
 }

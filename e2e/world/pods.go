@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -115,9 +116,37 @@ func (f *follower) once(ctx context.Context) error {
 		return err
 	}
 	defer file.Close()
+	defer f.lookAround(ctx, pod.Name)()
 	_, err = io.Copy(file, said)
 	f.until = time.Now()
 	return err
+}
+
+// lookAround looks for ends in the pod while its log is read, until the function that it
+// returns is called: what is read may be of a container that was started again after the
+// last look, and the end of the one before it must not wait for its own.
+func (f *follower) lookAround(ctx context.Context, pod string) func() {
+	ctx, cancel := context.WithCancel(ctx)
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		tick := time.NewTicker(5 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			// What fails here is tried again: the API server may be away.
+			if now, err := f.world.pod(ctx, f.manager); err == nil && now.Name == pod {
+				f.tellEnd(now)
+			}
+		}
+	})
+	return func() {
+		cancel()
+		looking.Wait()
+	}
 }
 
 // tellEnd tells the world of ends that it has not been told of.
