@@ -12,8 +12,8 @@ OUT ?= out
 # soak/faults/plan.yaml; nothing when empty.
 DURATION ?= 24h
 FAULTS ?=
-# Workers of make bench.
-MACHINES ?= 300
+# Parts of make bench, such as requests,stages; all when empty.
+ONLY ?=
 # Versions of Kubernetes of make node-image; empty for all that e2e/binaries pins.
 VERSIONS ?=
 # Directories of the runs of make signoff; empty for all below OUT.
@@ -58,8 +58,8 @@ latency: programs ## Measure our share of a Machine's life over 30 Machines.
 	go run ./e2e/latency --out $(OUT)/latency $(ARGS)
 
 .PHONY: bench
-bench: programs ## Create and delete MACHINES workers and count the cost.
-	go run ./bench --out $(OUT)/bench --machines $(MACHINES) $(ARGS)
+bench: programs ## Measure latency, throughput, growth and cost at rest; ONLY= for some of the parts.
+	go run ./bench --out $(OUT)/bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 .PHONY: scenarios
 scenarios: programs ## Make things go wrong, one at a time, and demand that all comes right.

@@ -74,6 +74,22 @@ func (r *Recorder) Figure(f ...Figure) {
 	}
 }
 
+// Latency adds latencies that belong to no criterion.
+func (r *Recorder) Latency(l ...Latency) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Latencies = append(r.report.Latencies, l...)
+	r.tellLatencies(l)
+}
+
+// tellLatencies tells of latencies, with the lock held.
+func (r *Recorder) tellLatencies(of []Latency) {
+	for _, l := range of {
+		fmt.Fprintf(r.progress, "           %s: n=%d min %s p50 %s p90 %s max %s\n", l.Name, l.Count,
+			number(l.Min, "ms"), number(l.P50, "ms"), number(l.P90, "ms"), number(l.Max, "ms"))
+	}
+}
+
 // Validator adds what a validator found that judged the run as a whole.
 func (r *Recorder) Validator(v ...Validator) {
 	r.mu.Lock()
@@ -153,6 +169,9 @@ func (r *Recorder) Finish() Report {
 	for _, f := range r.report.Figures {
 		verdicts = append(verdicts, f.Verdict())
 	}
+	for _, l := range r.report.Latencies {
+		verdicts = append(verdicts, l.Verdict())
+	}
 	for _, v := range r.report.Validators {
 		verdicts = append(verdicts, v.Verdict)
 	}
@@ -219,10 +238,7 @@ func (e *Examination) Latency(l ...Latency) {
 	e.recorder.mu.Lock()
 	defer e.recorder.mu.Unlock()
 	e.criterion.Latencies = append(e.criterion.Latencies, l...)
-	for _, l := range l {
-		fmt.Fprintf(e.recorder.progress, "           %s: n=%d min %s p50 %s p90 %s max %s\n", l.Name, l.Count,
-			number(l.Min, "ms"), number(l.P50, "ms"), number(l.P90, "ms"), number(l.Max, "ms"))
-	}
+	e.recorder.tellLatencies(l)
 }
 
 // Item adds something that the criterion names.

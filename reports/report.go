@@ -45,8 +45,9 @@ type Report struct {
 	Environment Environment `json:"environment"`
 	// Criteria are those of the checklist, all of them and in its order.
 	Criteria []Criterion `json:"criteria"`
-	// Figures are numbers that belong to no criterion.
-	Figures []Figure `json:"figures,omitempty"`
+	// Figures are numbers that belong to no criterion, and Latencies latencies.
+	Figures   []Figure  `json:"figures,omitempty"`
+	Latencies []Latency `json:"latencies,omitempty"`
 	// Steps are what was done, in order.
 	Steps []Step `json:"steps"`
 	// Validators are those that judged the run as a whole.

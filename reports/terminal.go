@@ -73,9 +73,12 @@ func WriteText(w io.Writer, r Report) error {
 	for _, v := range r.Validators {
 		line(&b, 16, "    %s", judgment(v))
 	}
+	for _, l := range r.Latencies {
+		line(&b, 16, "    %-10s%s: %s", "", l.Name, distribution(l))
+	}
 	for _, f := range r.Figures {
 		verdict := ""
-		if f.AtMost != nil {
+		if f.AtMost != nil || f.AtLeast != nil {
 			verdict = string(f.Verdict())
 		}
 		line(&b, 16, "    %-10s%s", verdict, measured(f))

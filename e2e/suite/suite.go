@@ -201,7 +201,7 @@ func takeLog(dir string) (_ *os.File, err error) {
 }
 
 func clear(dir string) error {
-	for _, pattern := range []string{"report.html", "report.json", "report.xml", "audit.log", "audit-*.jsonl", "*-workers.yaml", "clusterctl", "clusterctl.yaml", "history", "logs", "manifests", "repository", "artifacts", "tmp"} {
+	for _, pattern := range []string{"report.html", "report.json", "report.xml", "audit.log", "audit-*.jsonl", "*-workers.yaml", "clusterctl", "clusterctl.yaml", "history", "logs", "manifests", "repository", "artifacts", "tmp", "samples", "profiles"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return err
