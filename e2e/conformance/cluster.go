@@ -13,15 +13,12 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	utilyaml "sigs.k8s.io/cluster-api/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/conformance/images"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/image"
-	"elemento.cloud/cluster-api-provider-elemento/e2e/node"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
@@ -44,13 +41,14 @@ func (s *scenario) create(ctx context.Context, c1 *reports.Examination) {
 		Expect(suite.Apply(ctx, clastix, suite.Clastix, s.cluster.Generate(ctx, workers))).To(Succeed())
 		s.connect(ctx, clastix)
 		if s.site.World.DockerNetwork() != "" {
-			objects, err := utilyaml.ToUnstructured([]byte(node.Network))
-			Expect(err).NotTo(HaveOccurred())
-			Expect(suite.Apply(ctx, s.workload, suite.Clastix, objects)).To(Succeed())
+			suite.ApplyPodNetwork(ctx, s.workload)
 		}
 		s.cluster.Await(ctx, workers)
 	})
-	c1.Step("its nodes are Ready, and CoreDNS available", func() { s.available(ctx) })
+	c1.Step("its nodes are Ready, and CoreDNS available", func() {
+		s.cluster.AwaitNodes(ctx, s.workload, controlPlanes+workers)
+		s.cluster.AwaitDNS(ctx, s.workload)
+	})
 	if s.site.World.DockerNetwork() == "" || answers(ctx, registry) {
 		c1.Step("the images of the tests are upstream's, from their registry", func() {})
 		return
@@ -62,30 +60,12 @@ func (s *scenario) create(ctx context.Context, c1 *reports.Examination) {
 // can fetch, and keeps that for sonobuoy.
 func (s *scenario) connect(ctx context.Context, clastix client.Client) {
 	GinkgoHelper()
-	config := s.cluster.Workload(ctx, clastix)
+	_, s.workload = s.cluster.Answering(ctx, clastix)
 	secret := &corev1.Secret{}
 	Expect(clastix.Get(ctx, client.ObjectKey{Namespace: s.cluster.Key.Namespace, Name: s.cluster.Key.Name + "-kubeconfig"}, secret)).To(Succeed())
 	// The directory is removed with all that is temporary.
 	s.kubeconfig = filepath.Join(s.site.Dir, "tmp", "workload.kubeconfig")
 	Expect(os.WriteFile(s.kubeconfig, secret.Data["value"], 0o600)).To(Succeed())
-	Eventually(func() (err error) {
-		if s.workload, err = client.New(config, client.Options{}); err != nil {
-			return err
-		}
-		return s.workload.List(ctx, &corev1.NodeList{})
-	}, s.cluster.Patience, suite.Often).WithContext(ctx).Should(Succeed())
-}
-
-func (s *scenario) available(ctx context.Context) {
-	GinkgoHelper()
-	Eventually(func(g Gomega) {
-		nodes := &corev1.NodeList{}
-		g.Expect(s.workload.List(ctx, nodes)).To(Succeed())
-		g.Expect(suite.ReadyNodes(nodes.Items)).To(Equal(controlPlanes + workers))
-		dns := &appsv1.Deployment{}
-		g.Expect(s.workload.Get(ctx, client.ObjectKey{Namespace: "kube-system", Name: "coredns"}, dns)).To(Succeed())
-		g.Expect(dns.Status.AvailableReplicas).To(And(BeNumerically(">", 0), Equal(*dns.Spec.Replicas)), "CoreDNS")
-	}, s.cluster.Patience, suite.Often).WithContext(ctx).Should(Succeed())
 }
 
 // registry is where the tests' own images are, the ones of upstream.
@@ -155,25 +135,11 @@ func mirror(at net.Addr) string {
 // there is something to boot.
 func (s *scenario) prepare(o *suite.Options) error {
 	o.Lasts = 48 * time.Hour
-	a := &o.World.Elemento.AtomOS
-	if o.World.Plane == "" && o.World.Kubeconfig == "" {
-		o.World.Plane = world.PlaneKind
-	}
-	if a.Guests == "" && len(a.Existing) == 0 {
-		a.Guests = world.GuestsContainer
-	}
-	if a.Guests == world.GuestsSimulated {
+	if o.World.Elemento.AtomOS.Guests == world.GuestsSimulated {
 		return errors.New("conformance tests run pods, which simulated guests do not: leave out --guests (E2E_GUEST)")
 	}
-	if err := s.plan(context.Background()); err != nil || a.Guests != world.GuestsContainer {
+	if err := s.plan(context.Background()); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	name := container.NodeImage(o.KubernetesVersion)
-	there, err := docker.HasImage(ctx, name)
-	if err == nil && !there {
-		err = fmt.Errorf("the VMs are to boot %s, which is not there: `make docker node-image` starts a Docker Engine and makes it", name)
-	}
-	return err
+	return suite.RealNodes(o, o.KubernetesVersion)
 }

@@ -7,11 +7,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	utilyaml "sigs.k8s.io/cluster-api/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"elemento.cloud/cluster-api-provider-elemento/e2e/node"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
@@ -31,12 +28,8 @@ func (s *scenario) create(ctx SpecContext) {
 		s.clastix = s.site.Clastix(ctx)
 	})
 	r.Step("clusterctl generate cluster, applied as Clastix", func() { s.apply(ctx, workers) })
-	r.Step("its API answers", func() { s.connect(ctx) })
-	r.Step("the pod network, applied to it", func() {
-		objects, err := utilyaml.ToUnstructured([]byte(node.Network))
-		Expect(err).NotTo(HaveOccurred())
-		Expect(suite.Apply(ctx, s.workload, suite.Clastix, objects)).To(Succeed())
-	})
+	r.Step("its API answers", func() { s.reach, s.workload = s.cluster.Answering(ctx, s.clastix) })
+	r.Step("the pod network, applied to it", func() { suite.ApplyPodNetwork(ctx, s.workload) })
 	r.Step(size(s.cluster.ControlPlanes, workers)+": Machines Ready, made by cloud-init and kubeadm", func() { s.await(ctx, workers) })
 	r.Step("Nodes Ready", func() { s.nodesReady(ctx, workers) })
 	r.Step("CoreDNS, kube-proxy and flannel available", func() { s.systemAvailable(ctx, workers) })
@@ -48,18 +41,6 @@ func (s *scenario) create(ctx SpecContext) {
 func (s *scenario) apply(ctx context.Context, workers int) {
 	GinkgoHelper()
 	Expect(suite.Apply(ctx, s.clastix, suite.Clastix, s.cluster.Generate(ctx, workers))).To(Succeed())
-}
-
-// connect waits until the API of the cluster answers who has the kubeconfig that
-// Clastix can fetch.
-func (s *scenario) connect(ctx context.Context) {
-	s.reach = s.cluster.Workload(ctx, s.clastix)
-	Eventually(func() (err error) {
-		if s.workload, err = client.New(s.reach, client.Options{}); err != nil {
-			return err
-		}
-		return s.workload.List(ctx, &corev1.NodeList{})
-	}, patience, suite.Often).WithContext(ctx).Should(Succeed())
 }
 
 // nodesReady waits for the Nodes of so many workers and of the control planes, all Ready
@@ -82,11 +63,9 @@ const controlPlaneLabel = "node-role.kubernetes.io/control-plane"
 // systemAvailable waits for what a cluster of so many workers runs itself.
 func (s *scenario) systemAvailable(ctx context.Context, workers int) {
 	GinkgoHelper()
+	s.cluster.AwaitDNS(ctx, s.workload)
 	nodes := s.cluster.ControlPlanes + workers
 	Eventually(func(g Gomega) {
-		dns := &appsv1.Deployment{}
-		g.Expect(s.workload.Get(ctx, client.ObjectKey{Namespace: "kube-system", Name: "coredns"}, dns)).To(Succeed())
-		g.Expect(dns.Status.AvailableReplicas).To(And(BeNumerically(">", 0), Equal(*dns.Spec.Replicas)), "CoreDNS")
 		for _, name := range []client.ObjectKey{{Namespace: "kube-system", Name: "kube-proxy"}, {Namespace: "kube-flannel", Name: "flannel"}} {
 			set := &appsv1.DaemonSet{}
 			g.Expect(s.workload.Get(ctx, name, set)).To(Succeed())

@@ -19,17 +19,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
-	"elemento.cloud/cluster-api-provider-elemento/fakeatomos/guest/container"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 	"elemento.cloud/cluster-api-provider-elemento/soak/watch"
 )
@@ -80,30 +77,16 @@ func main() {
 // prepare has the suite be about what it is about where nothing else was said, and sees
 // that there is something to boot.
 func (s *scenario) prepare(o *suite.Options) error {
-	a := &o.World.Elemento.AtomOS
-	if o.World.Plane == "" && o.World.Kubeconfig == "" {
-		o.World.Plane = world.PlaneKind
-	}
-	if a.Guests == "" && len(a.Existing) == 0 {
-		a.Guests = world.GuestsContainer
-	}
-	if a.Guests != world.GuestsContainer || o.World.Kubeconfig != "" {
-		return errors.New("this suite looks into its guests, which are containers beside a management plane of its own: leave out --guests, --atomos and --kubeconfig (E2E_GUEST, E2E_ATOMOS, E2E_KUBECONFIG); make poc runs against what is there")
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	versions := []string{o.KubernetesVersion}
 	if s.upgrades {
 		o.Target, o.Recorded = "upgrades", true
 		versions = append(versions, world.OlderVersion)
 	}
-	for _, version := range versions {
-		image := container.NodeImage(version)
-		if _, err := docker.Run(ctx, nil, "image", "inspect", "--format={{.Id}}", image); err != nil {
-			return fmt.Errorf("VMs are to boot %s, which is not there: `make docker node-image` starts a Docker Engine and makes it: %w", image, err)
-		}
+	err := suite.RealNodes(o, versions...)
+	if o.World.Elemento.AtomOS.Guests != world.GuestsContainer || o.World.Kubeconfig != "" {
+		return errors.New("this suite looks into its guests, which are containers beside a management plane of its own: leave out --guests, --atomos and --kubeconfig (E2E_GUEST, E2E_ATOMOS, E2E_KUBECONFIG); make poc runs against what is there")
 	}
-	return nil
+	return err
 }
 
 // scenario is what one step leaves to the next.
