@@ -118,7 +118,7 @@ func debianArchive(ctx context.Context, progress io.Writer) (_ string, err error
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256([]byte(debian.Suite + "\x00" + strings.Join(packages, "\x00")))
+	sum := sha256.Sum256([]byte(strings.Join(debian.Inputs(packages...), "\x00")))
 	target := filepath.Join(cache, fmt.Sprintf("debian-%x.tar", sum[:6]))
 	if _, err := os.Stat(target); err == nil {
 		return target, nil
