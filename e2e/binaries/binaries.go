@@ -38,6 +38,9 @@ const (
 	ClusterAPICore      = "cluster-api-core"
 	KubeadmBootstrap    = "cluster-api-kubeadm-bootstrap"
 	KubeadmControlPlane = "cluster-api-kubeadm-control-plane"
+	// ClusterAPIDev is the infrastructure provider by which Cluster API tests itself,
+	// with machines that are containers or in memory.
+	ClusterAPIDev = "cluster-api-dev"
 
 	// KubeadmEtcd is etcd in the version that kubeadm runs.
 	KubeadmEtcd = "kubeadm-etcd"
@@ -104,6 +107,10 @@ var programs = map[string]program{
 	ClusterAPICore:      clusterAPI("core"),
 	KubeadmBootstrap:    clusterAPI("bootstrap/kubeadm"),
 	KubeadmControlPlane: clusterAPI("controlplane/kubeadm"),
+	ClusterAPIDev: {
+		pins: "clusterapi-test", pkg: clusterAPITestModule + "/infrastructure/docker", module: clusterAPITestModule,
+		versionPackage: clusterAPIModule + "/version",
+	},
 
 	KubeadmEtcd:    {pins: "kubeadm-etcd", pkg: etcdModule, module: etcdModule},
 	CoreDNS:        {pins: "coredns", pkg: "github.com/coredns/coredns", module: "github.com/coredns/coredns"},
@@ -135,16 +142,17 @@ var programs = map[string]program{
 }
 
 const (
-	etcdModule        = "go.etcd.io/etcd/server/v3"
-	kubernetesModule  = "k8s.io/kubernetes"
-	clusterAPIModule  = "sigs.k8s.io/cluster-api"
-	containerdModule  = "github.com/containerd/containerd/v2"
-	certManagerModule = "github.com/cert-manager/cert-manager"
-	helmModule        = "helm.sh/helm/v3"
-	sonobuoyModule    = "github.com/vmware-tanzu/sonobuoy"
-	ginkgoModule      = "github.com/onsi/ginkgo/v2"
-	sampleModule      = "k8s.io/sample-apiserver"
-	prometheusModule  = "github.com/prometheus/prometheus"
+	etcdModule           = "go.etcd.io/etcd/server/v3"
+	kubernetesModule     = "k8s.io/kubernetes"
+	clusterAPIModule     = "sigs.k8s.io/cluster-api"
+	clusterAPITestModule = clusterAPIModule + "/test"
+	containerdModule     = "github.com/containerd/containerd/v2"
+	certManagerModule    = "github.com/cert-manager/cert-manager"
+	helmModule           = "helm.sh/helm/v3"
+	sonobuoyModule       = "github.com/vmware-tanzu/sonobuoy"
+	ginkgoModule         = "github.com/onsi/ginkgo/v2"
+	sampleModule         = "k8s.io/sample-apiserver"
+	prometheusModule     = "github.com/prometheus/prometheus"
 )
 
 // coreMoved is the version of Cluster API from which on its core has a directory of its
