@@ -45,6 +45,8 @@ const (
 	Deleted Stage = "ElementoMachine deleted"
 	// Gone is when the ElementoMachine was no more, everything of it verified.
 	Gone Stage = "ElementoMachine gone"
+	// MachineGone is when the Machine was no more.
+	MachineGone Stage = "Machine gone"
 )
 
 // Life is that of one Machine.
@@ -94,10 +96,17 @@ var (
 // Watch starts to watch, and returns when it does. It ends with ctx; wait
 // returns when it has, with what went wrong.
 func Watch(ctx context.Context, c dynamic.Interface, namespace string) (_ *Recorder, wait func() error, err error) {
+	return WatchInfrastructure(ctx, c, namespace, vms)
+}
+
+// WatchInfrastructure watches as [Watch] does where Machines are another provider's:
+// of its infrastructure machines, which take the place of ElementoMachines in the
+// stages, it reads what Cluster API's contract has them say.
+func WatchInfrastructure(ctx context.Context, c dynamic.Interface, namespace string, infrastructure schema.GroupVersionResource) (_ *Recorder, wait func() error, err error) {
 	r := &Recorder{lives: map[string]*Life{}}
 	watches, err := follow(ctx, c, namespace, map[schema.GroupVersionResource]see{
-		machines: r.seeMachine,
-		vms:      r.seeVM,
+		machines:       r.seeMachine,
+		infrastructure: r.seeInfrastructure,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -156,14 +165,15 @@ func (r *Recorder) seeMachine(event watch.EventType, object *unstructured.Unstru
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, machine); err != nil {
 		return fmt.Errorf("reading a Machine: %w", err)
 	}
-	if event == watch.Deleted {
-		return nil
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.life(machine.Spec.InfrastructureRef.Name)
 	l.Machine = machine.Name
 	_, l.ControlPlane = machine.Labels[clusterv1.MachineControlPlaneLabel]
+	if event == watch.Deleted {
+		l.reach(MachineGone, at)
+		return nil
+	}
 	l.reach(Created, at)
 	if machine.Spec.Bootstrap.DataSecretName != nil {
 		l.reach(BootstrapReady, at)
@@ -174,21 +184,25 @@ func (r *Recorder) seeMachine(event watch.EventType, object *unstructured.Unstru
 	return nil
 }
 
-func (r *Recorder) seeVM(event watch.EventType, object *unstructured.Unstructured, at time.Time) error {
-	vm := &infrav1.ElementoMachine{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, vm); err != nil {
-		return fmt.Errorf("reading an ElementoMachine: %w", err)
+func (r *Recorder) seeInfrastructure(event watch.EventType, object *unstructured.Unstructured, at time.Time) error {
+	vm, _, err := unstructured.NestedString(object.Object, "spec", "vmName")
+	if err != nil {
+		return fmt.Errorf("reading %s %s: %w", object.GetKind(), object.GetName(), err)
+	}
+	provisioned, _, err := unstructured.NestedBool(object.Object, "status", "initialization", "provisioned")
+	if err != nil {
+		return fmt.Errorf("reading %s %s: %w", object.GetKind(), object.GetName(), err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l := r.life(vm.Name)
-	if vm.Spec.VMName != "" {
-		l.VM = vm.Spec.VMName
+	l := r.life(object.GetName())
+	if vm != "" {
+		l.VM = vm
 	}
-	if p := vm.Status.Initialization.Provisioned; p != nil && *p {
+	if provisioned {
 		l.reach(Provisioned, at)
 	}
-	if vm.DeletionTimestamp != nil {
+	if object.GetDeletionTimestamp() != nil {
 		l.reach(Deleted, at)
 	}
 	if event == watch.Deleted {

@@ -39,7 +39,7 @@ func TestALifeHasTheFirstMomentOfEachStage(t *testing.T) {
 		}
 	}
 	seeVM := func(event watch.EventType, second int) {
-		if err := r.seeVM(event, unstructuredOf(t, vm), at(second)); err != nil {
+		if err := r.seeInfrastructure(event, unstructuredOf(t, vm), at(second)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,13 +63,16 @@ func TestALifeHasTheFirstMomentOfEachStage(t *testing.T) {
 	vm.DeletionTimestamp = &now
 	seeVM(watch.Modified, 10)
 	seeVM(watch.Deleted, 11)
+	if err := r.seeMachine(watch.Deleted, unstructuredOf(t, machine), at(12)); err != nil {
+		t.Fatal(err)
+	}
 
 	lives := r.Lives()
 	if len(lives) != 1 {
 		t.Fatalf("there are %d lives, want 1: %+v", len(lives), lives)
 	}
 	for stage, second := range map[Stage]int{
-		Created: 1, BootstrapReady: 3, RegisterArrived: 6, VMRunning: 7, Provisioned: 8, Running: 9, Deleted: 10, Gone: 11,
+		Created: 1, BootstrapReady: 3, RegisterArrived: 6, VMRunning: 7, Provisioned: 8, Running: 9, Deleted: 10, Gone: 11, MachineGone: 12,
 	} {
 		if got := lives[0].At[stage]; !got.Equal(at(second)) {
 			t.Errorf("stage %q was reached %s after the start, want %d s", stage, got.Sub(start), second)
@@ -85,7 +88,7 @@ func TestALifeThatHasNotComeSoFarHasNoDuration(t *testing.T) {
 	r := &Recorder{lives: map[string]*Life{}}
 	vm := &infrav1.ElementoMachine{ObjectMeta: metav1.ObjectMeta{Name: "em"}}
 	vm.Spec.VMName = "vm"
-	if err := r.seeVM(watch.Added, unstructuredOf(t, vm), time.Now()); err != nil {
+	if err := r.seeInfrastructure(watch.Added, unstructuredOf(t, vm), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	// A VM that does not run has no time at which it did.
@@ -104,7 +107,12 @@ func TestAnObjectThatIsNoneOfOursIsAnError(t *testing.T) {
 	if err := r.seeMachine(watch.Added, strange, time.Now()); err == nil {
 		t.Error("a Machine whose spec is a text is taken down")
 	}
-	if err := r.seeVM(watch.Added, unstructuredOf(t, &corev1.Secret{Type: "Opaque"}), time.Now()); err != nil {
+	strange.Object["status"] = map[string]any{"initialization": map[string]any{"provisioned": "yes"}}
+	delete(strange.Object, "spec")
+	if err := r.seeInfrastructure(watch.Added, strange, time.Now()); err == nil {
+		t.Error("a machine that is provisioned by a text is taken down")
+	}
+	if err := r.seeInfrastructure(watch.Added, unstructuredOf(t, &corev1.Secret{Type: "Opaque"}), time.Now()); err != nil {
 		t.Errorf("fields that nobody reads are an error: %v", err)
 	}
 }
