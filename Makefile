@@ -47,6 +47,10 @@ programs: # What tests and suites start as processes; minutes once, then nothing
 up: programs ## Keep a playground running; Ctrl-C takes it down.
 	go run ./e2e/playground --out $(OUT) $(ARGS)
 
+.PHONY: watch
+watch: programs ## Keep a playground running that Prometheus watches; Ctrl-C takes it down.
+	go run ./e2e/playground --out $(OUT) --prometheus $(ARGS)
+
 ##@ Suites
 
 .PHONY: upstream

@@ -35,6 +35,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	domains := flags.Int("domains", 3, "domains that they are dealt to")
 	bootTime := flags.Duration("boot-time", 2*time.Second, "how long a VM boots")
 	stopTime := flags.Duration("stop-time", 2*time.Second, "how long a VM shuts down")
+	watched := flags.Bool("prometheus", false, "have Prometheus watch it, with the rules that are shipped")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -54,11 +55,15 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	w, err := world.Up(ctx, world.Options{
+	options := world.Options{
 		Dir:      kept,
 		Progress: out,
 		Elemento: &world.Elemento{AtomOS: world.AtomOS{Hosts: *hosts, Domains: *domains, BootTime: *bootTime, StopTime: *stopTime}},
-	})
+	}
+	if *watched {
+		options.Prometheus = &world.Prometheus{}
+	}
+	w, err := world.Up(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -86,9 +91,9 @@ What AtomOS holds:
 
 The proof of concept on what is up here, which it is told by address and owner only:
   %s
-
+%s
 Logs are in %s. Ctrl-C takes everything down.
-`, filepath.Join(kept, "env"), world.ReleaseVersion, w.FakeURL(), pocCommand(w), filepath.Join(kept, "logs"))
+`, filepath.Join(kept, "env"), world.ReleaseVersion, w.FakeURL(), pocCommand(w), prometheusHint(w), filepath.Join(kept, "logs"))
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(out, "taking the playground down")
@@ -96,6 +101,20 @@ Logs are in %s. Ctrl-C takes everything down.
 	case <-w.Failed():
 		return w.Err()
 	}
+}
+
+// prometheusHint says what can be asked of Prometheus, where it is there.
+func prometheusHint(w *world.World) string {
+	url := w.PrometheusURL()
+	if url == "" {
+		return ""
+	}
+	return fmt.Sprintf(`
+Prometheus, a data source for Grafana, is at %s
+  curl -s %s/api/v1/alerts
+Pictures of the dashboards, as they are now, in the directory dashboards:
+  go run ./e2e/watch/draw --prometheus %s --out dashboards
+`, url, url, url)
 }
 
 // pocCommand runs the proof of concept on a plane and hosts that it did not start.

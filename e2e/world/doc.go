@@ -34,6 +34,8 @@
 // stands beside the first ([World.Twin]). Options.History keeps what happened, and
 // [World.Resources] counts what processes hold.
 //
+// Options.Prometheus has it watched by Prometheus, with the rules that are shipped.
+//
 // Options.Dir holds, when the world is gone: logs/ with a file for each process,
 // manifests/ as they were rendered, and audit.log. Keys, tokens and kubeconfigs
 // lie elsewhere and go with the world.

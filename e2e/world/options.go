@@ -58,6 +58,9 @@ type Options struct {
 	// Features are values for the variables by which the manifests of Cluster API
 	// take feature gates, such as EXP_MACHINE_TAINT_PROPAGATION.
 	Features map[string]string
+	// Prometheus has the world watched; nil for no Prometheus. It takes an embedded plane
+	// and a fake AtomOS.
+	Prometheus *Prometheus
 	// Respawn has processes that end by themselves started again, as a kubelet
 	// would: after a second, then after longer. Otherwise such an end is the
 	// world's failure. [World.Ends] tells of them.

@@ -49,6 +49,8 @@ type World struct {
 	daemons   []daemon
 	links     []link
 	twinOf    *World
+	// prometheus is nil where the world is not watched.
+	prometheus *watched
 
 	// trust signs the certificates of daemons and managers; ownPair is the
 	// harness's, managerPair, which pairs guards, our managers'.
@@ -90,6 +92,9 @@ func Up(ctx context.Context, o Options) (*World, error) {
 	}
 	if err == nil && o.Elemento != nil {
 		err = w.startElemento(ctx, *o.Elemento)
+	}
+	if err == nil && o.Prometheus != nil {
+		err = w.startPrometheus(ctx, *o.Prometheus)
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.Down(context.WithoutCancel(ctx)))
