@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"regexp"
@@ -26,6 +27,11 @@ type Config struct {
 	// /metrics, such as "127.0.0.1:7444"; empty means none. Keep it on
 	// loopback or a management network: it asks nobody who they are.
 	MetricsListen string `json:"metricsListen,omitempty"`
+	// ProfileListen is the address of Go's profiles in plain HTTP under
+	// /debug/pprof, such as "127.0.0.1:6060"; empty means none. It must be a
+	// loopback address: it asks nobody who they are, and a profile slows the daemon
+	// down.
+	ProfileListen string `json:"profileListen,omitempty"`
 	TLS           TLS    `json:"tls"`
 	// Clients are the callers that are let in; at least one.
 	Clients []Client `json:"clients"`
@@ -162,6 +168,9 @@ func (c Config) complete() (Config, error) {
 	if c.MetricsListen != "" {
 		wrong.address("metricsListen", c.MetricsListen)
 	}
+	if c.ProfileListen != "" {
+		wrong.loopback("profileListen", c.ProfileListen)
+	}
 	wrong.given("tls.certFile", c.TLS.CertFile, "the daemon's certificate in PEM")
 	wrong.given("tls.keyFile", c.TLS.KeyFile, "the key of tls.certFile in PEM")
 	wrong.given("tls.clientCAFile", c.TLS.ClientCAFile, "the authorities of the callers' certificates in PEM")
@@ -266,6 +275,12 @@ func (p *problems) given(path, value, what string) {
 func (p *problems) address(path, value string) {
 	if _, _, err := net.SplitHostPort(value); err != nil {
 		p.add(path, "%q is not an address; write one such as \"127.0.0.1:7443\"", value)
+	}
+}
+
+func (p *problems) loopback(path, value string) {
+	if at, err := netip.ParseAddrPort(value); err != nil || !at.Addr().IsLoopback() {
+		p.add(path, "%q is not a loopback address; write one such as \"127.0.0.1:6060\"", value)
 	}
 }
 

@@ -62,6 +62,7 @@ func TestConfigSaysWhatIsWrongAndWhere(t *testing.T) {
 		{"no fingerprint", "http://192.0.2.8", "https://192.0.2.8", "hosts[1].fingerprint: missing"},
 		{"short fingerprint", "0011223344556677889", "", "hosts[0].fingerprint: "},
 		{"image URL without an image", "{image}", "image", "imageURL: "},
+		{"profiles for everyone", "listen: ", "profileListen: 0.0.0.0:6060\nlisten: ", "profileListen: \"0.0.0.0:6060\" is not a loopback address"},
 		{"negative interval", "listen: ", "interval: -1s\nlisten: ", "interval: -1s is negative"},
 		{"interval without a unit", "listen: ", "interval: 1\nlisten: ", "write one such as \"1s\""},
 		{"unknown level", "listen: ", "log: {level: loud}\nlisten: ", "log.level: \"loud\"; use one of info, debug, warn, error"},

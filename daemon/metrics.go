@@ -18,6 +18,7 @@ type metrics struct {
 	calls    *prometheus.HistogramVec
 	c4       *prometheus.HistogramVec
 	streams  prometheus.Gauge
+	messages *prometheus.CounterVec
 	lag      prometheus.Histogram
 }
 
@@ -36,11 +37,14 @@ func newMetrics() *metrics {
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "elemento_daemon_watch_streams", Help: "Watches that are open.",
 		}),
+		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "elemento_daemon_watch_messages_total", Help: "Messages sent to watchers, by event: snapshot, change, freshness.",
+		}, []string{"event"}),
 		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "elemento_daemon_watch_lag_seconds", Help: "From asking a host to having sent what was new to a watcher.", Buckets: latencies,
 		}),
 	}
-	m.registry.MustRegister(m.calls, m.c4, m.streams, m.lag,
+	m.registry.MustRegister(m.calls, m.c4, m.streams, m.messages, m.lag,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -67,7 +67,8 @@ type Daemon struct {
 	server  *grpc.Server
 	health  *health.Server
 
-	listener, metricsListener net.Listener
+	// The last two are nil where the configuration asks for none.
+	listener, metricsListener, profileListener net.Listener
 
 	// What runs beside the calls ends with background.
 	background context.Context
@@ -135,7 +136,12 @@ func New(cfg Config, log *slog.Logger) (*Daemon, error) {
 	}
 	if cfg.MetricsListen != "" {
 		if d.metricsListener, err = on.Listen(d.background, "tcp", cfg.MetricsListen); err != nil {
-			return nil, errors.Join(fmt.Errorf("daemon: metricsListen: %w", err), d.listener.Close())
+			return nil, errors.Join(fmt.Errorf("daemon: metricsListen: %w", err), d.Close())
+		}
+	}
+	if cfg.ProfileListen != "" {
+		if d.profileListener, err = on.Listen(d.background, "tcp", cfg.ProfileListen); err != nil {
+			return nil, errors.Join(fmt.Errorf("daemon: profileListen: %w", err), d.Close())
 		}
 	}
 	return d, nil
@@ -152,11 +158,21 @@ func (d *Daemon) MetricsAddr() net.Addr {
 	return d.metricsListener.Addr()
 }
 
+// ProfileAddr is where /debug/pprof is, nil if nowhere.
+func (d *Daemon) ProfileAddr() net.Addr {
+	if d.profileListener == nil {
+		return nil
+	}
+	return d.profileListener.Addr()
+}
+
 // Close gives up the addresses of a Daemon that is not run.
 func (d *Daemon) Close() error {
 	err := d.listener.Close()
-	if d.metricsListener != nil {
-		err = errors.Join(err, d.metricsListener.Close())
+	for _, l := range []net.Listener{d.metricsListener, d.profileListener} {
+		if l != nil {
+			err = errors.Join(err, l.Close())
+		}
 	}
 	return err
 }
@@ -178,7 +194,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	ctx, failed := context.WithCancelCause(ctx)
 	defer failed(nil)
-	metricsServer := d.serveMetrics(failed)
+	metrics := http.NewServeMux()
+	metrics.Handle("GET /metrics", promhttp.HandlerFor(d.service.metrics.registry, promhttp.HandlerOpts{}))
+	endMetrics := d.servePlain("metrics", d.metricsListener, metrics, failed)
+	endProfiles := d.servePlain("profiles", d.profileListener, profiles(), failed)
 	d.running.Go(func() {
 		if err := d.server.Serve(d.listener); err != nil {
 			failed(fmt.Errorf("daemon: serving: %w", err))
@@ -189,9 +208,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	<-ctx.Done()
 	d.log.Info("draining", "timeout", d.cfg.DrainTimeout.Duration)
 	d.drain()
-	if metricsServer != nil {
-		_ = metricsServer.Close()
-	}
+	endMetrics()
+	endProfiles()
 	d.end()
 	d.running.Wait()
 	for _, h := range d.service.hosts.all {
@@ -213,18 +231,16 @@ func (d *Daemon) drain() {
 	d.server.GracefulStop()
 }
 
-// serveMetrics serves /metrics if the configuration asks for it.
-func (d *Daemon) serveMetrics(failed context.CancelCauseFunc) *http.Server {
-	if d.metricsListener == nil {
-		return nil
+// servePlain serves in plain HTTP until it is ended; nothing without a listener.
+func (d *Daemon) servePlain(what string, on net.Listener, handler http.Handler, failed context.CancelCauseFunc) (end func()) {
+	if on == nil {
+		return func() {}
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(d.service.metrics.registry, promhttp.HandlerOpts{}))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	d.running.Go(func() {
-		if err := server.Serve(d.metricsListener); !errors.Is(err, http.ErrServerClosed) {
-			failed(fmt.Errorf("daemon: serving metrics: %w", err))
+		if err := server.Serve(on); !errors.Is(err, http.ErrServerClosed) {
+			failed(fmt.Errorf("daemon: serving %s: %w", what, err))
 		}
 	})
-	return server
+	return func() { _ = server.Close() }
 }

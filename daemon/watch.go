@@ -75,6 +75,13 @@ func (s *service) WatchVMs(req *rpc.WatchVMsRequest, stream rpc.VMService_WatchV
 	}
 }
 
+// send tells the reader of an event.
+func (w *watch) send(event string, msg *rpc.WatchVMsResponse) error {
+	msg.Epoch = w.service.epoch
+	w.service.metrics.messages.WithLabelValues(event).Inc()
+	return w.stream.Send(msg)
+}
+
 // snapshot waits a little for the hosts and tells of all of them.
 func (w *watch) snapshot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, straggle)
@@ -97,7 +104,7 @@ func (w *watch) snapshot(ctx context.Context) error {
 		msg.Hosts = append(msg.Hosts, observed)
 		w.sent[i] = sent{observation: o, host: observed.Host, fresh: o.at}
 	}
-	return w.stream.Send(&rpc.WatchVMsResponse{Epoch: w.service.epoch, Event: &rpc.WatchVMsResponse_Snapshot{Snapshot: msg}})
+	return w.send("snapshot", &rpc.WatchVMsResponse{Event: &rpc.WatchVMsResponse_Snapshot{Snapshot: msg}})
 }
 
 // changes tells of every host what is new. A changed capacity alone waits for
@@ -123,7 +130,7 @@ func (w *watch) changes(turn bool) error {
 			change.ObservedAt = timestamppb.New(o.at)
 		}
 		before.host, before.fresh = host, o.at
-		if err := w.stream.Send(&rpc.WatchVMsResponse{Epoch: w.service.epoch, Event: &rpc.WatchVMsResponse_Change{Change: change}}); err != nil {
+		if err := w.send("change", &rpc.WatchVMsResponse{Event: &rpc.WatchVMsResponse_Change{Change: change}}); err != nil {
 			return err
 		}
 		if len(change.Changed)+len(change.Removed) > 0 {
@@ -166,5 +173,5 @@ func (w *watch) freshness() error {
 			w.sent[i].fresh = o.at
 		}
 	}
-	return w.stream.Send(&rpc.WatchVMsResponse{Epoch: w.service.epoch, Event: &rpc.WatchVMsResponse_Freshness{Freshness: msg}})
+	return w.send("freshness", &rpc.WatchVMsResponse{Event: &rpc.WatchVMsResponse_Freshness{Freshness: msg}})
 }

@@ -80,7 +80,7 @@ func parse(text string) map[string][]Metric {
 var bounded = map[string]bool{
 	"host": true, "domain": true, "client_uid": true, "endpoint": true,
 	"call": true, "method": true, "operation": true, "service": true, "code": true, "outcome": true,
-	"state": true, "power_state": true, "phase": true, "reason": true, "stage": true, "role": true, "kind": true, "effect": true,
+	"state": true, "power_state": true, "phase": true, "reason": true, "stage": true, "role": true, "kind": true, "effect": true, "event": true,
 }
 
 // Check fails the test where a section of the page is not what the collectors
