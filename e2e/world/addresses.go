@@ -64,6 +64,11 @@ func (b *Block) Address(n byte) string {
 	if b.network != nil {
 		return b.network.at(ownAddresses + int(n)).String()
 	}
+	return b.loopback(n)
+}
+
+// loopback is the n-th loopback address, in a world with containers too.
+func (b *Block) loopback(n byte) string {
 	return net.IPv4(127, byte(64+b.number/250), byte(b.number%250), n).String()
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -32,8 +33,27 @@ const managerName = "elemento-provider"
 type daemon struct {
 	name, address string
 	// endpoint is where it listens, managersEndpoint where our managers reach it,
-	// and metrics its URL.
-	endpoint, managersEndpoint, metrics string
+	// and metrics and profiles, which it need not show, their URLs.
+	endpoint, managersEndpoint, metrics, profiles string
+	// profileListen is where it is to show profiles, hosts are those that it may be
+	// told of, and config is the rest of its configuration.
+	profileListen string
+	hosts         []daemonHost
+	config        map[string]any
+}
+
+// DaemonSettings are what may be varied of what the daemons are told. The zero value
+// is what they do by default, with all hosts.
+type DaemonSettings struct {
+	// Hosts is of how many of the hosts they know, from the first; of all when zero.
+	Hosts int
+	// Interval is how often they ask each host; 1 s when zero.
+	Interval time.Duration
+	// ClientUIDs are more owners on AtomOS for whom our manager's certificate may
+	// come, besides [World.ClientUID].
+	ClientUIDs []string
+	// Profiled has them show profiles; see [World.Profile].
+	Profiled bool
 }
 
 // startDaemons starts the daemons, which all have the same hosts and clients.
@@ -70,6 +90,47 @@ func (w *World) startDaemons(ctx context.Context, o Elemento) error {
 	return nil
 }
 
+// SetDaemons starts the daemons again with other settings, one after the other, and
+// returns when all of them serve.
+func (w *World) SetDaemons(ctx context.Context, settings DaemonSettings) error {
+	for i := range w.daemons {
+		d := &w.daemons[i]
+		if _, err := w.configure(d, settings); err != nil {
+			return fmt.Errorf("configuring %s: %w", d.name, err)
+		}
+		if err := w.Process(d.name).Stop(ctx); err != nil {
+			return err
+		}
+		if err := w.Revive(ctx, d.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configure writes the configuration of a daemon, and returns the file.
+func (w *World) configure(d *daemon, settings DaemonSettings) (file string, err error) {
+	config := maps.Clone(d.config)
+	config["hosts"] = d.hosts
+	if n := settings.Hosts; n > 0 && n < len(d.hosts) {
+		config["hosts"] = d.hosts[:n]
+	}
+	if settings.Interval > 0 {
+		config["interval"] = settings.Interval.String()
+	}
+	config["clients"] = []any{map[string]any{"commonName": managerName, "clientUIDs": append([]string{w.clientUID}, settings.ClientUIDs...)}}
+	d.profiles = ""
+	if settings.Profiled {
+		config["profileListen"] = d.profileListen
+		d.profiles = "http://" + d.profileListen
+	}
+	content, err := json.Marshal(config)
+	if err != nil {
+		return "", err
+	}
+	return w.state.write("daemons/"+d.name+".yaml", content)
+}
+
 func (w *World) startDaemon(ctx context.Context, n int, path, authority string, o Elemento) error {
 	d := daemon{name: DaemonProcess(n), address: w.block.Address(byte(firstDaemonAddress + n - 1))}
 	port, err := w.block.FreePort(d.address)
@@ -81,17 +142,24 @@ func (w *World) startDaemon(ctx context.Context, n int, path, authority string, 
 		return err
 	}
 	metricsListen := hostPort(d.address, metricsPort)
-	d.endpoint, d.metrics = hostPort(d.address, port), "http://"+metricsListen+"/metrics"
+	// Whoever may see profiles is on this machine.
+	profiles := w.block.loopback(byte(firstDaemonAddress + n - 1))
+	profilePort, err := w.block.FreePort(profiles)
+	if err != nil {
+		return err
+	}
+	d.profileListen = hostPort(profiles, profilePort)
+	d.endpoint, d.metrics = hostPort(d.address, port), "http://"+metricsListen
 	d.managersEndpoint = d.endpoint
-	hosts := make([]daemonHost, len(w.hosts))
+	d.hosts = make([]daemonHost, len(w.hosts))
 	for i, h := range w.hosts {
-		hosts[i].Host = h
+		d.hosts[i].Host = h
 	}
 	if o.Proxied {
 		if d.managersEndpoint, err = w.proxyDaemon(d); err != nil {
 			return err
 		}
-		if err := w.proxyHosts(n, hosts); err != nil {
+		if err := w.proxyHosts(n, d.hosts); err != nil {
 			return err
 		}
 	}
@@ -99,22 +167,16 @@ func (w *World) startDaemon(ctx context.Context, n int, path, authority string, 
 	if err != nil {
 		return err
 	}
-	config := map[string]any{
+	d.config = map[string]any{
 		"listen":        d.endpoint,
 		"metricsListen": metricsListen,
 		"tls":           map[string]any{"certFile": cert, "keyFile": key, "clientCAFile": authority},
-		"clients":       []any{map[string]any{"commonName": managerName, "clientUIDs": []string{w.clientUID}}},
-		"hosts":         hosts,
 		"imageURL":      cmp.Or(o.ImageURL, "https://images.elemento.invalid/{image}.qcow2"),
 	}
 	if w.historyDir != "" {
-		config["log"] = map[string]any{"format": "json", "level": "debug"}
+		d.config["log"] = map[string]any{"format": "json", "level": "debug"}
 	}
-	content, err := json.Marshal(config)
-	if err != nil {
-		return err
-	}
-	file, err := w.state.write("daemons/"+d.name+".yaml", content)
+	file, err := w.configure(&d, o.DaemonSettings)
 	if err != nil {
 		return err
 	}

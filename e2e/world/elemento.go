@@ -22,6 +22,8 @@ const (
 // Elemento says what of ours stands beside the management plane.
 type Elemento struct {
 	AtomOS
+	// DaemonSettings are those with which the daemons start; see [World.SetDaemons].
+	DaemonSettings DaemonSettings
 	// ManagerArgs are added to our manager's arguments.
 	ManagerArgs []string
 	// Managers is how many of our manager there are, 1 by default. Of several one

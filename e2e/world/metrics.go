@@ -1,6 +1,7 @@
 package world
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -33,19 +34,48 @@ func (w *World) Metrics(ctx context.Context, name string) (map[string]*dto.Metri
 func (w *World) metrics(ctx context.Context, name string) (map[string]*dto.MetricFamily, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	body, err := w.diagnostics(ctx, name, w.metricsURL(name), "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(bytes.NewReader(body))
+}
+
+// Profile takes a profile of a manager, or of a daemon that is Profiled: such as
+// "profile" for CPU, over so many seconds, "heap" or "allocs". It is in the format that
+// go tool pprof reads.
+func (w *World) Profile(ctx context.Context, name, kind string, seconds int) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+30*time.Second)
+	defer cancel()
 	url := w.metricsURL(name)
+	for _, d := range w.daemons {
+		if d.name == name {
+			url = d.profiles
+		}
+	}
+	profile, err := w.diagnostics(ctx, name, url, fmt.Sprintf("/debug/pprof/%s?seconds=%d", kind, seconds))
+	if err != nil {
+		return nil, fmt.Errorf("taking a profile (%s) of %s: %w", kind, name, err)
+	}
+	return profile, nil
+}
+
+// diagnostics reads what a process tells of itself at a URL, whose path may be
+// followed by a query.
+func (w *World) diagnostics(ctx context.Context, name, url, path string) ([]byte, error) {
 	if m := w.managers[name]; m != nil && m.Process == nil {
-		diagnostics, end, err := w.forwardDiagnostics(ctx, m)
+		forwarded, end, err := w.forwardDiagnostics(ctx, m)
 		if err != nil {
 			return nil, err
 		}
 		defer end()
-		url = diagnostics + "/metrics"
+		url = forwarded
 	}
 	if url == "" {
 		return nil, fmt.Errorf("no process of that name in this world tells any")
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -67,16 +97,16 @@ func (w *World) metrics(ctx context.Context, name string) (map[string]*dto.Metri
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
-		return nil, fmt.Errorf("%s answers %s: %s", url, response.Status, text)
+		return nil, fmt.Errorf("%s answers %s: %s", url+path, response.Status, text)
 	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	return parser.TextToMetricFamilies(response.Body)
+	return io.ReadAll(response.Body)
 }
 
-// metricsURL is where a process tells its metrics; empty where it tells none.
+// metricsURL is where a process tells its metrics, without their path; empty where it
+// tells none.
 func (w *World) metricsURL(name string) string {
 	if m := w.managers[name]; m != nil {
-		return m.Diagnostics + "/metrics"
+		return m.Diagnostics
 	}
 	for _, d := range w.daemons {
 		if d.name == name {
@@ -84,7 +114,7 @@ func (w *World) metricsURL(name string) string {
 		}
 	}
 	if name == FakeProcess && w.fakeURL != "" {
-		return w.fakeURL + "/metrics"
+		return w.fakeURL
 	}
 	return ""
 }
@@ -103,7 +133,7 @@ func (w *World) metricsToken(ctx context.Context) (string, error) {
 		account,
 		&rbacv1.ClusterRole{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Rules:      []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}},
+			Rules:      []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics", "/debug/pprof/*"}, Verbs: []string{"get"}}},
 		},
 		&rbacv1.ClusterRoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
