@@ -86,6 +86,11 @@ func (c *Control) SetSlow(ctx context.Context, host string, delay time.Duration)
 	return c.befall(ctx, "hosts", host, "slow", slowBody{duration(delay)})
 }
 
+// SetBootTime sets how long VMs of a host take from start to running.
+func (c *Control) SetBootTime(ctx context.Context, host string, boot time.Duration) error {
+	return c.befall(ctx, "hosts", host, "boots", bootsBody{duration(boot)})
+}
+
 // SetCapacity limits what all VMs of a host together can have; 0 is as
 // configured, 1 leaves no room.
 func (c *Control) SetCapacity(ctx context.Context, host string, slots int, memoryMiB int64) error {

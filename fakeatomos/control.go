@@ -160,6 +160,9 @@ type (
 	slowBody struct {
 		Delay duration `json:"delay"`
 	}
+	bootsBody struct {
+		Time duration `json:"time"`
+	}
 	capacityBody struct {
 		Slots     int   `json:"slots"`
 		MemoryMiB int64 `json:"memoryMiB"`
@@ -182,6 +185,7 @@ var hostEvents = map[string]happening[*Host]{
 	"reconnect":   plainly((*Host).Reconnect),
 	"maintenance": saying(func(h *Host, b switchBody) error { h.SetMaintenance(b.On); return nil }),
 	"slow":        saying(func(h *Host, b slowBody) error { h.SetSlow(time.Duration(b.Delay)); return nil }),
+	"boots":       saying(func(h *Host, b bootsBody) error { h.SetBootTime(time.Duration(b.Time)); return nil }),
 	"capacity":    saying(func(h *Host, b capacityBody) error { h.SetCapacity(b.Slots, b.MemoryMiB); return nil }),
 	"community":   saying(func(h *Host, b switchBody) error { h.SetCommunity(b.On); return nil }),
 	"clock": saying(func(h *Host, b clockBody) error {

@@ -109,6 +109,14 @@ func TestEveryEventComesThroughTheControlListener(t *testing.T) {
 		return pings() && time.Since(began) >= 50*time.Millisecond
 	})
 	check("host slow", control.SetSlow(ctx, h.Name(), 0), pings)
+	check("host boots", control.SetBootTime(ctx, h.Name(), 50*time.Millisecond), func() bool {
+		succeed(t, c.Unregister(ctx, c4.VMRef{ClientUID: owner, VMUID: f.Inventory().VM("gone")[0].UID}))
+		register(t, c, "gone", small())
+		starts := f.Inventory().VM("gone")[0].RunningSince.IsZero()
+		eventually(t, "the VM runs", func() bool { return f.Inventory().VM("gone")[0].State == c4.Running })
+		vm := f.Inventory().VM("gone")[0]
+		return starts && vm.RunningSince.Sub(vm.Created) >= 50*time.Millisecond
+	})
 	cut := func() bool {
 		guests.mu.Lock()
 		defer guests.mu.Unlock()

@@ -19,7 +19,7 @@
 //   - Wipe: power is lost, and the VMs for ever; the disks survive or not
 //   - Isolate and Reconnect: C4 is away, connections are refused; VMs and forwards
 //     run on. A fault with Hang is the host that swallows what is sent
-//   - SetSlow, SetMaintenance, SetCapacity, SetCommunity, ShiftClock
+//   - SetSlow, SetBootTime, SetMaintenance, SetCapacity, SetCommunity, ShiftClock
 //   - DomainDown and DomainUp: all hosts of a domain
 //
 // What befalls VMs: CrashVM, VanishVM, CutVM and MendVM, ChangeVM, and at boot HangBoot and

@@ -36,6 +36,7 @@ type Host struct {
 	maintenance bool
 	community   bool
 	slow        time.Duration      // before every call
+	bootTime    time.Duration      // of VMs that start
 	slots       int                // 0: as configured
 	memoryMiB   int64              // 0: as configured
 	clock       time.Duration      // how far it is ahead
@@ -55,7 +56,7 @@ type Host struct {
 
 func newHost(f *Fake, o HostOptions) (*Host, error) {
 	h := &Host{
-		fake: f, opts: o, log: f.opts.Log.With("host", o.Name), community: o.Community,
+		fake: f, opts: o, log: f.opts.Log.With("host", o.Name), community: o.Community, bootTime: f.opts.BootTime,
 		state: newStateDir(f.opts.StateDir, o.Name),
 		vms:   map[string]*vm{}, volumes: map[string]*volume{},
 		networks: map[string]*network{}, forwards: map[string]*forward{},

@@ -79,6 +79,15 @@ func (h *Host) SetSlow(delay time.Duration) {
 	h.tell("slow", map[string]string{"delay": h.slow.String()})
 }
 
+// SetBootTime sets how long VMs of the host take from start to running, from now on,
+// in the place of Options.BootTime.
+func (h *Host) SetBootTime(boot time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bootTime = max(boot, 0)
+	h.tell("boots", map[string]string{"time": h.bootTime.String()})
+}
+
 // SetCapacity limits what VMs can have on the host: all slots together and all
 // memory, those of VMs that are there included, which stay whatever the limit.
 // 0 is as configured; to leave no room, say 1.

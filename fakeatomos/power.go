@@ -64,7 +64,7 @@ func (h *Host) transition(v *vm, to phase) context.Context {
 func (h *Host) powerOn(v *vm) {
 	ctx := h.transition(v, starting)
 	h.tellVM(v, "started")
-	boot := h.fake.opts.BootTime
+	boot := h.bootTime
 	if boot == 0 {
 		h.poweredOn(v)
 		if h.fake.opts.Guests == nil {
@@ -130,13 +130,14 @@ func (h *Host) powerCycle(v *vm) {
 	v.bootedAt, v.hung, v.hidden = time.Time{}, false, false
 	h.changed(v)
 	h.tellVM(v, "rebooted")
+	boot := h.bootTime
 	h.then(v, func() {
 		if sleep(ctx, h.fake.opts.StopTime) {
 			if v.guestUp { // one that does not heed is reset
 				h.fake.opts.Guests.Shutdown(ctx, v.UID)
 			}
 			h.endGuest(v)
-			h.boot(ctx, v, h.fake.opts.BootTime)
+			h.boot(ctx, v, boot)
 		}
 	})
 }

@@ -38,7 +38,7 @@ const (
 	Network Kind = "network"
 	Forward Kind = "forward"
 	// Host is a host itself: Event is up, down, isolated, reachable, maintenance,
-	// normal, slow, capacity, community, clock or wiped. Host, Name of the domain,
+	// normal, slow, boots, capacity, community, clock or wiped. Host, Name of the domain,
 	// Detail.
 	Host Kind = "host"
 	// Fault is one that was set, fired or ended: Event is added, fired or removed,
