@@ -39,6 +39,13 @@ func (r *Recorder) Describe(e Environment) {
 	r.report.Environment = e
 }
 
+// Setting adds what changes the figures, to what the run stands on.
+func (r *Recorder) Setting(s ...Setting) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Environment.Settings = append(r.report.Environment.Settings, s...)
+}
+
 // Seed says what repeats the run's random choices.
 func (r *Recorder) Seed(seed string) {
 	r.mu.Lock()

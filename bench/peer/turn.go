@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/life"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+)
+
+// owner is who applies the manifests.
+const owner = "bench-peer"
+
+// turn has one side do what is planned, in a namespace of its own, and returns what it
+// took. Nothing is left of the cluster then.
+func (c *comparison) turn(ctx SpecContext, round int, s side, p plan) []sample {
+	atomOS, err := c.site.Hosts.Take(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	cluster := &suite.Cluster{
+		Site: c.site, ControlPlanes: p.controlPlanes,
+		Key: client.ObjectKey{Namespace: c.site.Namespace(ctx, "bench"), Name: p.name},
+	}
+	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	recorder, wait, err := life.WatchInfrastructure(watching, c.watches, cluster.Key.Namespace, s.machines)
+	Expect(err).NotTo(HaveOccurred())
+
+	var objects []unstructured.Unstructured
+	var samples []sample
+	phase := func(name string, counts bool, do func(), ended func() (time.Time, bool)) {
+		start := time.Now()
+		do()
+		var end time.Time
+		Eventually(func(g Gomega) {
+			if err := c.site.World.Err(); err != nil {
+				StopTrying("a process of the world ended by itself").Wrap(err).Now()
+			}
+			var yes bool
+			end, yes = ended()
+			g.Expect(yes).To(BeTrue())
+		}, c.patience, "50ms").WithContext(ctx).Should(Succeed(), "%s, %s", name, s.name)
+		if !counts {
+			return
+		}
+		taken := taken(recorder.Lives(), start)
+		taken = append(taken, sample{took: end.Sub(start)})
+		for _, t := range taken {
+			t.round, t.side, t.phase = round, s.name, name
+			samples = append(samples, t)
+		}
+		fmt.Fprintf(c.site.Progress(), "%s: %.1f s\n", name, end.Sub(start).Seconds())
+	}
+
+	for i, workers := range p.workers {
+		name, counts := fmt.Sprintf("create %d+%d", p.controlPlanes, workers), p.whole
+		if i > 0 {
+			name, counts = fmt.Sprintf("%d → %d workers", p.workers[i-1], workers), true
+		}
+		objects = cluster.Generate(ctx, workers)
+		Expect(s.manifest(objects)).To(Succeed())
+		phase(name, counts, func() {
+			Expect(suite.Apply(ctx, c.site.Admin, owner, objects)).To(Succeed())
+		}, func() (time.Time, bool) {
+			return settled(recorder.Lives(), p.controlPlanes, workers)
+		})
+	}
+	phase(fmt.Sprintf("delete %d+%d", p.controlPlanes, p.workers[len(p.workers)-1]), p.whole, func() {
+		there := &clusterv1.Cluster{}
+		there.Namespace, there.Name = cluster.Key.Namespace, cluster.Key.Name
+		Expect(c.site.Admin.Delete(ctx, there)).To(Succeed())
+	}, func() (time.Time, bool) {
+		err := c.site.Admin.Get(ctx, cluster.Key, &clusterv1.Cluster{})
+		return time.Now(), apierrors.IsNotFound(err)
+	})
+	for _, o := range objects {
+		Expect(client.IgnoreNotFound(c.site.Admin.Delete(ctx, &o))).To(Succeed())
+	}
+	cancel()
+	Expect(wait()).To(Succeed())
+	c.site.Unchanged(ctx, atomOS)
+	return samples
+}
+
+// settled tells whether there are so many Machines, all of them Running and none being
+// deleted, and since when.
+func settled(lives []life.Life, controlPlanes, workers int) (since time.Time, yes bool) {
+	for _, l := range lives {
+		last, gone := l.At[life.MachineGone]
+		if !gone {
+			running, is := l.At[life.Running]
+			if _, leaves := l.At[life.Deleted]; !is || leaves {
+				return time.Time{}, false
+			}
+			if last = running; l.ControlPlane {
+				controlPlanes--
+			} else {
+				workers--
+			}
+		}
+		if last.After(since) {
+			since = last
+		}
+	}
+	return since, controlPlanes == 0 && workers == 0
+}
+
+// stages are what the infrastructure provider does for each Machine.
+var stages = []struct {
+	name     string
+	from, to life.Stage
+}{
+	{"bootstrap data ready → provisioned", life.BootstrapReady, life.Provisioned},
+	{"infrastructure deleted → gone", life.Deleted, life.Gone},
+}
+
+// taken are the stages that began in a phase, which began at start.
+func taken(lives []life.Life, start time.Time) []sample {
+	var samples []sample
+	for _, stage := range stages {
+		for _, l := range lives {
+			if took, yes := l.Took(stage.from, stage.to); yes && !l.At[stage.from].Before(start) {
+				samples = append(samples, sample{machine: l.Machine, stage: stage.name, took: took})
+			}
+		}
+	}
+	return samples
+}
