@@ -9,15 +9,16 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
-// growing is a measure of a process with its growth.
+// growing is a measure of a process, and by how much it grows with each cycle.
 type growing struct {
-	process string
-	measure measure
-	growth  growth
+	process  string
+	measure  measure
+	perCycle float64
+	in       reports.Interval
 }
 
 // leaks tells whether it grows by more than is tolerated, beyond doubt.
-func (g growing) leaks() bool { return g.growth.low > g.measure.tolerance }
+func (g growing) leaks() bool { return g.in.Low > g.measure.tolerance }
 
 // figure shows the growth with its interval. Whether it is a leak is told by the
 // figure of all of them, since the limit is for the lower end of the interval.
@@ -27,8 +28,8 @@ func (g growing) figure() reports.Figure {
 		unit = g.measure.unit + " per cycle"
 	}
 	return reports.Figure{
-		Name: fmt.Sprintf("%s: growth of %s (%g tolerated)", g.process, g.measure.name, g.measure.tolerance), Unit: unit, Value: g.growth.perCycle,
-		Interval: &reports.Interval{Low: g.growth.low, High: g.growth.high, Confidence: confidence},
+		Name: fmt.Sprintf("%s: growth of %s (%g tolerated)", g.process, g.measure.name, g.measure.tolerance), Unit: unit, Value: g.perCycle,
+		Interval: &g.in,
 	}
 }
 
@@ -38,14 +39,14 @@ func growths(samples []sample, processes []string, warmUp int) []growing {
 	var found []growing
 	for _, process := range processes {
 		for _, m := range measures {
-			var points []point
+			var points []reports.XY
 			for _, s := range samples {
 				if s.process == process && s.Cycle > warmUp {
-					points = append(points, point{float64(s.Cycle), m.of(s)})
+					points = append(points, reports.XY{X: float64(s.Cycle), Y: m.of(s)})
 				}
 			}
-			if g, known := grows(points); known {
-				found = append(found, growing{process, m, g})
+			if perCycle, in, known := reports.Slope(points); known {
+				found = append(found, growing{process, m, perCycle, in})
 			}
 		}
 	}
@@ -59,7 +60,7 @@ func (r *run) judge(r3 *reports.Examination) {
 	for _, g := range found {
 		if g.leaks() {
 			grown = append(grown, fmt.Sprintf("%s: %s grow by %.3g to %.3g %s per cycle, %g are tolerated",
-				g.process, g.measure.name, g.growth.low, g.growth.high, g.measure.unit, g.measure.tolerance))
+				g.process, g.measure.name, g.in.Low, g.in.High, g.measure.unit, g.measure.tolerance))
 		}
 	}
 	all := append(r.leaked, grown...)
