@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -45,6 +46,7 @@ func main() {
 		Variables: map[string]string{"only": "ONLY"},
 		Flags: func(flags *flag.FlagSet) {
 			flags.Func("only", "the `parts` to run, separated by commas, of: "+strings.Join(names(parts), ", "), b.choose)
+			b.sizes.flags(flags)
 		},
 		Prepare: b.prepare,
 		Describe: func(site *suite.Site) {
@@ -66,6 +68,9 @@ type bench struct {
 	// part is the name of the one that runs.
 	part       string
 	thresholds *thresholds
+	sizes      sizes
+	// bootTime is that of the fake's VMs, where nothing else is said.
+	bootTime time.Duration
 }
 
 // choose takes the names of the parts to run.
@@ -84,7 +89,11 @@ func (b *bench) choose(only string) error {
 	return nil
 }
 
-func (b *bench) prepare(*suite.Options) (err error) {
+func (b *bench) prepare(o *suite.Options) (err error) {
+	if err := b.sizes.check(); err != nil {
+		return err
+	}
+	b.bootTime = o.World.Elemento.AtomOS.BootTime
 	if b.parts == nil {
 		b.parts = parts
 	}
