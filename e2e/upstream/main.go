@@ -79,12 +79,13 @@ type results struct {
 	site   *suite.Site
 	table  []spec
 	guests world.Guests
-	// all is how many runs are known to pass here, chosen are those that are made,
-	// and left is how many are still to come.
-	all, left int
-	chosen    []run
-	flavored  bool
-	c2        *reports.Examination
+	// chosen are the runs that are made, and left is how many are still to come;
+	// omitted names those that are known to pass here and are not made.
+	chosen   []run
+	left     int
+	omitted  []string
+	flavored bool
+	c2       *reports.Examination
 }
 
 // run is one of a spec's cases.
@@ -100,14 +101,16 @@ func (r *results) choose(only string, plane world.Plane, guests world.Guests) er
 	texts := strings.Split(only, ",")
 	for _, s := range r.table {
 		for _, c := range s.cases {
-			known, can := c.isKnown(guests), c.needs.met(plane, guests)
-			if known && can {
-				r.all++
+			if !c.needs.met(plane, guests) {
+				continue
 			}
-			name := c.name(s)
+			name, known := c.name(s), c.isKnown(guests)
 			named := slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(name, text) })
-			if can && (only == "" && known || only != "" && named) {
+			switch {
+			case only == "" && known || only != "" && named:
 				r.chosen = append(r.chosen, run{name, c.run})
+			case known:
+				r.omitted = append(r.omitted, name)
 			}
 		}
 	}
@@ -164,8 +167,8 @@ func (r *results) done(item reports.Item) {
 	if r.left--; r.left > 0 {
 		return
 	}
-	if len(r.chosen) < r.all {
-		r.c2.Doubt(fmt.Sprintf("--only chose %d of the %d runs", len(r.chosen), r.all))
+	if len(r.omitted) > 0 {
+		r.c2.Doubt("--only left out what is known to pass here: " + strings.Join(r.omitted, ", "))
 	}
 	r.tellOthers()
 	if ends := len(r.site.World.Ends()); ends > 0 {

@@ -101,14 +101,18 @@ func TestWhatIsRunFollowsFromPlaneAndGuests(t *testing.T) {
 		plane  world.Plane
 		guests world.Guests
 		want   []string
+		// omitted are known to pass there, and not run.
+		omitted []string
 	}{
-		{"", world.PlaneEmbedded, world.GuestsSimulated, []string{"Spec a", "Spec b"}},
-		{"", world.PlaneKind, world.GuestsSimulated, []string{"Spec a", "Spec b", "Spec c"}},
-		{"", world.PlaneEmbedded, world.GuestsContainer, []string{"Spec a", "Spec d"}},
-		{"", world.PlaneKind, world.GuestsAtomOS, []string{"Spec a", "Spec b", "Spec c"}},
-		{"b,d", world.PlaneKind, world.GuestsContainer, []string{"Spec b", "Spec d"}},
-		{"b,d", world.PlaneKind, world.GuestsSimulated, []string{"Spec b"}},
-		{"d", world.PlaneKind, world.GuestsSimulated, nil},
+		{"", world.PlaneEmbedded, world.GuestsSimulated, []string{"Spec a", "Spec b"}, nil},
+		{"", world.PlaneKind, world.GuestsSimulated, []string{"Spec a", "Spec b", "Spec c"}, nil},
+		{"", world.PlaneEmbedded, world.GuestsContainer, []string{"Spec a", "Spec d"}, nil},
+		{"", world.PlaneKind, world.GuestsAtomOS, []string{"Spec a", "Spec b", "Spec c"}, nil},
+		// As many as are known to pass there, and not the same.
+		{"b,d", world.PlaneKind, world.GuestsContainer, []string{"Spec b", "Spec d"}, []string{"Spec a"}},
+		{"b,d", world.PlaneKind, world.GuestsSimulated, []string{"Spec b"}, []string{"Spec a", "Spec c"}},
+		{"d", world.PlaneKind, world.GuestsSimulated, nil, []string{"Spec a", "Spec b", "Spec c"}},
+		{"Spec", world.PlaneKind, world.GuestsContainer, []string{"Spec a", "Spec b", "Spec c", "Spec d"}, nil},
 	} {
 		r := &results{table: all}
 		err := r.choose(c.only, c.plane, c.guests)
@@ -118,6 +122,9 @@ func TestWhatIsRunFollowsFromPlaneAndGuests(t *testing.T) {
 		}
 		if !slices.Equal(got, c.want) || (err != nil) != (len(c.want) == 0) {
 			t.Errorf("--only %q on %s with %s guests: %q, %v; want %q", c.only, c.plane, c.guests, got, err, c.want)
+		}
+		if !slices.Equal(r.omitted, c.omitted) {
+			t.Errorf("--only %q on %s with %s guests omits %q, want %q", c.only, c.plane, c.guests, r.omitted, c.omitted)
 		}
 	}
 }
