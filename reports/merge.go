@@ -174,7 +174,7 @@ func (s Source) run() Run {
 	return Run{
 		Name: s.Name, Title: r.Title, Verdict: r.Verdict, Explanation: r.Explanation, Command: r.Command,
 		Start: r.Start, End: r.End, Seed: r.Seed, Parts: r.Parts, Environment: r.Environment,
-		Figures: r.Figures, Validators: r.Validators, TimeLines: r.TimeLines,
+		Figures: r.Figures, Latencies: r.Latencies, Charts: r.Charts, Validators: r.Validators, TimeLines: r.TimeLines,
 		Evidence: append([]Evidence{{Title: "report", Path: path.Join(s.Dir, "report.html")}}, s.evidence(r.Evidence)...),
 	}
 }

@@ -115,6 +115,13 @@ func (r *Recorder) validated(there, more []Validator) []Validator {
 	return there
 }
 
+// Chart adds what follows from what the run varied.
+func (r *Recorder) Chart(c ...Chart) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Charts = append(r.report.Charts, c...)
+}
+
 // TimeLine adds how the run went.
 func (r *Recorder) TimeLine(l ...TimeLine) {
 	r.mu.Lock()

@@ -52,6 +52,8 @@ type Report struct {
 	Steps []Step `json:"steps"`
 	// Validators are those that judged the run as a whole.
 	Validators []Validator `json:"validators,omitempty"`
+	// Charts show what follows from what the run varied.
+	Charts []Chart `json:"charts,omitempty"`
 	// TimeLines show how the run went.
 	TimeLines []TimeLine `json:"timeLines,omitempty"`
 	// Parts are the processes that one run was made of, where it was resumed; none

@@ -16,6 +16,8 @@ type Run struct {
 	Parts       []Part      `json:"parts,omitempty"`
 	Environment Environment `json:"environment"`
 	Figures     []Figure    `json:"figures,omitempty"`
+	Latencies   []Latency   `json:"latencies,omitempty"`
+	Charts      []Chart     `json:"charts,omitempty"`
 	Validators  []Validator `json:"validators,omitempty"`
 	TimeLines   []TimeLine  `json:"timeLines,omitempty"`
 	Evidence    []Evidence  `json:"evidence,omitempty"`

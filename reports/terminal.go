@@ -73,6 +73,12 @@ func WriteText(w io.Writer, r Report) error {
 	for _, v := range r.Validators {
 		line(&b, 16, "    %s", judgment(v))
 	}
+	for _, c := range r.Charts {
+		line(&b, 16, "    %-10s%s, by %s:", "", c.Name, c.X)
+		for _, row := range c.Rows() {
+			line(&b, 20, "    %-10s%s", "", c.told(row))
+		}
+	}
 	for _, l := range r.Latencies {
 		line(&b, 16, "    %-10s%s: %s", "", l.Name, distribution(l))
 	}

@@ -150,15 +150,7 @@ func (l TimeLine) drawUnit(p *plot.Plot, unit string) {
 		high = low + 1
 	}
 	p.Y.Min, p.Y.Max = low, low+(high-low)*1.3 // the names stand above the lines
-	p.Y.Tick.Marker = plot.TickerFunc(func(from, to float64) []plot.Tick {
-		ticks := plot.DefaultTicks{}.Ticks(from, low+(high-low)*1.05)
-		for i, t := range ticks {
-			if t.Label != "" {
-				ticks[i].Label = number(t.Value, unit)
-			}
-		}
-		return ticks
-	})
+	p.Y.Tick.Marker = valueTicks(low, low+(high-low)*1.05, unit)
 	p.Add(plotted(func(c draw.Canvas, x, y func(float64) vg.Length) {
 		for _, m := range l.Marks {
 			bar(c, fault, x(m.Begin), c.Min.Y, x(m.End), c.Max.Y)
