@@ -25,10 +25,10 @@ type ensuring struct {
 }
 
 // run continues from whatever an earlier attempt, of whichever daemon, has left
-// on the host. What keeps it at one VM, whoever else is at it: a register of
-// earlier that is still to land finds its seed destroyed and, on a host that
-// keeps volumes exclusive, its boot volume taken; and doubles that come to be
-// all the same are removed when they are seen.
+// on the host. What keeps it at one VM, whoever else is at it: a register of this
+// daemon's that is still to land is waited for; one of another's finds its seed
+// destroyed and, on a host that keeps volumes exclusive, its boot volume taken; and
+// doubles that come to be all the same are removed when they are seen.
 func (e *ensuring) run(ctx context.Context) (*seenVM, error) {
 	seen, err := patiently(ctx, e.look)
 	if err != nil {
@@ -36,6 +36,9 @@ func (e *ensuring) run(ctx context.Context) (*seenVM, error) {
 	}
 	if seen.vms[e.name] != nil {
 		return e.present(ctx, seen)
+	}
+	if e.registered.may(e.name, landsSoon) {
+		return nil, failf(rpc.Reason_REASON_WRONG_STATE, e.host.ID, "host %s was asked to register VM %s and does not show it yet; waiting for it, at most %s", e.host.ID, e.name, landsSoon)
 	}
 	volumes, networks, untidy, err := e.parts(ctx)
 	if err == nil {
@@ -70,6 +73,7 @@ var errAppeared = errors.New("the VM has appeared")
 
 // present settles on one VM where there are several, and is done.
 func (e *ensuring) present(ctx context.Context, seen observation) (*seenVM, error) {
+	e.registered.landed(e.name, seen.at)
 	if err := e.settle(ctx, e.name, seen); err != nil {
 		return nil, err
 	}
@@ -379,6 +383,9 @@ func (e *ensuring) register(ctx context.Context, volumes []c4.Volume, networks [
 		ClientUID: e.clientUID, Name: e.name, Pledge: pledge(e.req.Spec),
 		Volumes: volumes, HasNetwork: len(networks) > 0, Networks: networks,
 	})
+	if mayShow(err) {
+		e.registered.add(e.name)
+	}
 	switch code := c4.CodeOf(err); {
 	case err == nil:
 		return nil

@@ -115,20 +115,29 @@ func TestNoFaultOfACallHasADeletionLeaveAnything(t *testing.T) {
 func TestRegisterThatLandsAfterItsCallerGaveUpMakesOneVM(t *testing.T) {
 	t.Parallel()
 	for _, fence := range []bool{true, false} {
-		t.Run(fmt.Sprintf("fence=%t", fence), func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, 1, func(o *fakeatomos.Options) { o.NoBootVolumeFence = !fence })
-			p := s.daemon().provider()
-			s.fault(fakeatomos.Fault{Call: register, Times: 1, Effect: fakeatomos.DelayBefore, Delay: 3 * time.Second})
-			abandon(t, "the first register arrives", func() bool { return s.calls(register) == 1 }, func(ctx context.Context) error {
-				_, err := p.EnsureVM(ctx, ensure("host-1", "vm-1"))
-				return err
+		for _, forgotten := range []bool{true, false} {
+			t.Run(fmt.Sprintf("fence=%t,forgotten=%t", fence, forgotten), func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t, 1, func(o *fakeatomos.Options) { o.NoBootVolumeFence = !fence })
+				p := s.daemon().provider()
+				s.fault(fakeatomos.Fault{Call: register, Times: 1, Effect: fakeatomos.DelayBefore, Delay: 3 * time.Second})
+				abandon(t, "the first register arrives", func() bool { return s.calls(register) == 1 }, func(ctx context.Context) error {
+					_, err := p.EnsureVM(ctx, ensure("host-1", "vm-1"))
+					return err
+				})
+				if forgotten {
+					p = s.daemon().provider() // it knows nothing of the first
+				} else if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err != nil { // or it has landed by now
+					wantReason(t, err, rpc.Reason_REASON_WRONG_STATE, "vm-1", "host-1", "waiting")
+				}
+				ensureUntilThere(t, ensure("host-1", "vm-1"), p)
+				if n := s.calls(register); !forgotten && n != 1 {
+					t.Errorf("%d registers, want only the first, which was to land", n)
+				}
+				eventually(t, "all registers have landed", func() bool { return int64(s.done(register)) == s.calls(register) })
+				s.wantOneVM("vm-1")
 			})
-			ensureUntilThere(t, ensure("host-1", "vm-1"), p)
-			// There was a second one, unless the first has landed before anybody looked.
-			eventually(t, "all registers have landed", func() bool { return int64(s.done(register)) == s.calls(register) })
-			s.wantOneVM("vm-1")
-		})
+		}
 	}
 }
 

@@ -65,6 +65,9 @@ type tenant struct {
 	locks keyLock[string]
 	// suspects are VMs, by name, of which a request ended without an answer.
 	suspects late[string]
+	// registered are VMs, by name, that the host was asked to make and that no call
+	// has seen yet.
+	registered late[string]
 	// unseen are volumes, by name, that the host was asked for and that no look
 	// has shown yet.
 	unseen late[string]

@@ -18,8 +18,8 @@ import (
 // whose answer it lost; a daemon that ends forgets.
 const (
 	// landsSoon is for what is done in a moment or not at all: VMs and
-	// networks. A register that comes later still does no harm: a deletion has
-	// destroyed the volumes that it names.
+	// networks. A register that comes later still does no harm: the seed that it
+	// names was destroyed, by a deletion or by who registers anew.
 	landsSoon = 5 * time.Second
 	// landsLate is for volumes: an image is copied as fast as the storage is.
 	// It is as long as any call may take.
