@@ -85,7 +85,11 @@ func summary(c Criterion) []string {
 		lines = append(lines, fmt.Sprintf("%s: p50 %s, p90 %s, p99 %s (n = %d)", l.Name, duration(l.P50), duration(l.P90), duration(l.P99), l.Count))
 	}
 	if n := len(c.Validators); n > 0 {
-		lines = append(lines, fmt.Sprintf("%d of %d validators passed", passedOf(c.Validators, func(v Validator) Verdict { return v.Verdict }), n))
+		line := fmt.Sprintf("%d of %d validators passed", passedOf(c.Validators, func(v Validator) Verdict { return v.Verdict }), judging(c.Validators))
+		if idle := n - judging(c.Validators); idle > 0 {
+			line += fmt.Sprintf(", %d had nothing to judge", idle)
+		}
+		lines = append(lines, line)
 	}
 	return lines
 }

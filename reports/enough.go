@@ -165,7 +165,7 @@ func (q requirement) value(r Report, c Criterion) (float64, bool) {
 	case scenarios:
 		return float64(len(c.Scenarios)), true
 	case validators:
-		return float64(len(c.Validators)), true
+		return float64(judging(c.Validators)), true
 	case realNodes:
 		e := r.Environment
 		if e.Guests == ContainerGuests || e.Guests != SimulatedGuests && e.Target != "" && !e.IsFake() {

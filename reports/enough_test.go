@@ -129,6 +129,14 @@ func TestACriterionThatAsksForMuchIsNotPassedByLess(t *testing.T) {
 			gathered["R2"](r, e)
 			e.Validator(Validated("one VM", "", 0))
 		}, Unknown, "one VM found nothing to look at"},
+		"a validator for which there was nothing, beside another": {"R2", func(r *Recorder, e *Examination) {
+			gathered["R2"](r, e)
+			e.Validator(Validator{Name: "APIs answer", Verdict: NotRun})
+		}, Passed, ""},
+		"no validator for which there was something": {"R2", func(_ *Recorder, e *Examination) {
+			e.Figure(Figure{Name: Iterations, Value: 100}, Share(SucceededOperations, 2997, 3000))
+			e.Validator(Validator{Name: "APIs answer", Verdict: NotRun})
+		}, Unknown, "a history that nobody judged: 0 of 1 validators"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

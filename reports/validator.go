@@ -9,7 +9,8 @@ type Validator struct {
 	Checked int `json:"checked"`
 	// Violations say each what did not hold, when, and of what.
 	Violations []string `json:"violations,omitempty"`
-	// Verdict is unknown for one that looked at nothing; see [Validated].
+	// Verdict is unknown for one that looked at nothing, unless it says that there was
+	// nothing and it is not run; see [Validated].
 	Verdict Verdict `json:"verdict"`
 }
 
@@ -26,11 +27,23 @@ func (v Validator) judged() Validator {
 	switch {
 	case len(v.Violations) > 0:
 		verdict = Failed
+	case v.Checked == 0 && v.Verdict == NotRun:
+		verdict = NotRun
 	case v.Checked == 0:
 		verdict = Unknown
 	}
 	v.Verdict = Sum(verdict, v.Verdict)
 	return v
+}
+
+// judging counts those that had something to judge.
+func judging(validators []Validator) (n int) {
+	for _, v := range validators {
+		if v.Verdict != NotRun {
+			n++
+		}
+	}
+	return n
 }
 
 // reason says why a validator has not passed.

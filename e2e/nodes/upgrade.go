@@ -105,4 +105,8 @@ func (s *scenario) judge(SpecContext) {
 	results, err := s.watched.End()
 	Expect(err).NotTo(HaveOccurred())
 	s.site.Report.Validator(watch.ForReport(results)...)
+	// Elsewhere there are no histories, or no manager that can be asked.
+	if s.site.Fake != nil && s.site.World.Manager(world.ElementoProvider) != nil {
+		Expect(watch.Idle(results)).To(BeEmpty(), "validators that had nothing to judge")
+	}
 }

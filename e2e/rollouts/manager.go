@@ -138,4 +138,5 @@ func (s *scenario) madeOnce(SpecContext) {
 	results, err := s.watched.End()
 	Expect(err).NotTo(HaveOccurred())
 	s.site.Report.Validator(watch.ForReport(results)...)
+	Expect(watch.Idle(results)).To(BeEmpty(), "validators that had nothing to judge")
 }

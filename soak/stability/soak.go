@@ -193,6 +193,7 @@ func (s *soak) run(ctx context.Context) (o outcome) {
 	tell, err := serveProgress(s.metricsAddress)
 	Expect(err).NotTo(HaveOccurred())
 	defer tell.close()
+	Expect(s.site.World.Scrape("elemento-soak", tell.address)).To(Succeed())
 
 	var running sync.WaitGroup
 	ended := make(chan struct{})
@@ -361,7 +362,7 @@ func (s *soak) cluster(name string, network, controlPlanes int) *cluster {
 
 // sample is told of each sample of a process.
 func (s *soak) sample(sample watch.Sample) {
-	if sample.Process != world.ElementoProvider {
+	if sample.Process != world.ElementoProvider || sample.Errors == nil {
 		return
 	}
 	sum := 0.0

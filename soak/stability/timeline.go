@@ -45,6 +45,9 @@ func (c *checkpoint) timeLine() (reports.TimeLine, error) {
 				if err := json.Unmarshal(e.Detail, &s); err != nil {
 					return err
 				}
+				if s.Resources == nil { // it only told its failed loops
+					return nil
+				}
 				last[e.Name] = e.Time
 				line.Sample(e.Name+": memory", "MiB", e.Time, float64(s.ResidentMemory)/(1<<20))
 				line.Sample(e.Name+": goroutines", "goroutines", e.Time, float64(s.Goroutines))

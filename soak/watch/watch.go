@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"k8s.io/client-go/rest"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
@@ -49,10 +50,30 @@ type Watch struct {
 type Sample struct {
 	At      time.Time
 	Process string
-	world.Resources
+	// Resources are nil for a manager in a pod, which is no process of this machine's.
+	*world.Resources
 	// Errors are the failed reconcile loops since its start, by controller, of our
-	// manager.
-	Errors map[string]float64 `json:"controller_runtime_reconcile_errors_total,omitempty"`
+	// manager; nil where it did not tell them.
+	Errors map[string]float64 `json:"controller_runtime_reconcile_errors_total,omitzero"`
+}
+
+// holds takes the resources of the process, if they could be measured.
+func (s *Sample) holds(r world.Resources, err error) {
+	if err == nil {
+		s.Resources = &r
+	}
+}
+
+// event is the sample as the history has it.
+func (s *Sample) event() fakehistory.Event {
+	return fakehistory.Event{Time: s.At, Kind: fakehistory.Sample, Name: s.Process, Detail: fakehistory.Detail(s)}
+}
+
+// fails takes the failed loops from the metrics of our manager, if it told any.
+func (s *Sample) fails(families map[string]*dto.MetricFamily, err error) {
+	if err == nil {
+		s.Errors = history.CountErrors(families)
+	}
 }
 
 // Begin begins to write and to judge the history of a suite. sampled, which may be
@@ -176,18 +197,14 @@ func (w *Watch) sampleOne(process string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s := Sample{At: time.Now(), Process: process}
-	var err error
-	if s.Resources, err = w.site.World.Resources(ctx, process); err != nil {
+	s.holds(w.site.World.Resources(ctx, process))
+	if process == world.ElementoProvider {
+		s.fails(w.site.World.Metrics(ctx, process))
+	}
+	if s.Resources == nil && s.Errors == nil {
 		return // it may have been killed just now
 	}
-	if process == world.ElementoProvider {
-		families, err := w.site.World.Metrics(ctx, process)
-		if err != nil {
-			return
-		}
-		s.Errors = history.CountErrors(families)
-	}
-	w.site.World.History().Add(fakehistory.Event{Time: s.At, Kind: fakehistory.Sample, Name: process, Detail: fakehistory.Detail(s)})
+	w.site.World.History().Add(s.event())
 	if w.sampled != nil {
 		w.sampled(s)
 	}
@@ -197,21 +214,26 @@ func (w *Watch) sampleOne(process string) {
 // something to judge: where one had nothing, the run has not shown what it is for.
 func Tell(e *reports.Examination, results []validate.Result) {
 	e.Validator(ForReport(results)...)
-	for _, r := range results {
-		if r.Verdict == reports.NotRun {
-			e.Doubt(r.Validator + " had nothing to judge")
-		}
+	for _, name := range Idle(results) {
+		e.Doubt(name + " had nothing to judge")
 	}
 }
 
-// ForReport are results as a report shows them, but for those of validators that
-// had nothing to judge.
+// Idle names the validators that had nothing to judge.
+func Idle(results []validate.Result) (names []string) {
+	for _, r := range results {
+		if r.Verdict == reports.NotRun {
+			names = append(names, r.Validator)
+		}
+	}
+	return names
+}
+
+// ForReport are results as a report shows them. One that had nothing to judge is shown
+// as not run, which changes no verdict.
 func ForReport(results []validate.Result) []reports.Validator {
 	var shown []reports.Validator
 	for _, r := range results {
-		if r.Verdict == reports.NotRun {
-			continue
-		}
 		v := reports.Validator{Name: r.Validator, Rule: r.Explanation, Checked: r.Judged, Verdict: r.Verdict}
 		for _, violation := range r.Violations {
 			v.Violations = append(v.Violations, violation.String())
