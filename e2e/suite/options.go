@@ -49,6 +49,9 @@ type Options struct {
 	Recorded bool
 	// Lasts is how long the suite may take; 4 hours when zero.
 	Lasts time.Duration
+	// Dashboards are those of which each query has to give something in the end, by name,
+	// where the world is watched.
+	Dashboards []string
 	// Target is the make target that repeats the run, where it is not the suite's own.
 	Target string
 }
@@ -94,6 +97,10 @@ func (o *Options) Flags(flags *flag.FlagSet, out string, defaults world.AtomOS) 
 			return errors.New("write NAME=value")
 		}
 		o.Variables = append(o.Variables, s)
+		return nil
+	})
+	flags.BoolFunc("prometheus", "have Prometheus watch what is started, and leave pictures of the dashboards beside the report", func(string) error {
+		o.World.Prometheus = &world.Prometheus{}
 		return nil
 	})
 	flags.BoolVar(&o.World.QuickReconciles, "quick", false, "lift Cluster API's limit of one reconcile a second for each object; figures are not comparable then")

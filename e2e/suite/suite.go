@@ -69,6 +69,8 @@ type Site struct {
 
 	options Options
 	kubectl string
+	// began is when the world was up.
+	began time.Time
 	// namespaces are those that were made on a plane that was there before.
 	namespaces []string
 	// tmp is where the libraries leave their temporary files, and formerTmp the
@@ -201,7 +203,7 @@ func takeLog(dir string) (_ *os.File, err error) {
 }
 
 func clear(dir string) error {
-	for _, pattern := range []string{"report.html", "report.json", "report.xml", "audit.log", "audit-*.jsonl", "*-workers.yaml", "clusterctl", "clusterctl.yaml", "history", "logs", "manifests", "repository", "artifacts", "tmp", "samples", "profiles"} {
+	for _, pattern := range []string{"report.html", "report.json", "report.xml", "audit.log", "audit-*.jsonl", "*-workers.yaml", "clusterctl", "clusterctl.yaml", "history", "logs", "manifests", "repository", "artifacts", "tmp", "samples", "profiles", dashboardsDir, "recorded"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return err
@@ -263,6 +265,7 @@ func (s *Site) up(ctx context.Context) {
 
 	s.World, err = world.Up(ctx, s.options.World)
 	succeeded(err)
+	s.began = time.Now()
 	// Upstream's specs take variables from the configuration only.
 	s.Clusterctl = filepath.Join(s.Dir, "clusterctl.yaml")
 	Expect(clusterctl.CopyAndAmendClusterctlConfig(ctx, clusterctl.CopyAndAmendClusterctlConfigInput{
@@ -333,6 +336,7 @@ func (s *Site) down(ctx context.Context) {
 		return
 	}
 	failure := s.World.Err()
+	unseen := s.look(ctx)
 	s.removeNamespaces(ctx)
 	if s.Hosts != nil {
 		s.Hosts.Close()
@@ -343,6 +347,7 @@ func (s *Site) down(ctx context.Context) {
 	Expect(s.World.Down(ctx)).To(Succeed())
 	Expect(s.removeTemporaryFiles()).To(Succeed())
 	Expect(failure).NotTo(HaveOccurred(), "a process of the world ended by itself")
+	succeeded(unseen)
 }
 
 // end ends what a clean-up that failed or was interrupted has left running.

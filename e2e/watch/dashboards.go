@@ -13,18 +13,38 @@ import (
 // Dashboard is what is looked at of a dashboard of Grafana.
 type Dashboard struct {
 	// Name is that of its file, without .json.
-	Name   string  `json:"-"`
-	UID    string  `json:"uid"`
-	Title  string  `json:"title"`
-	Panels []Panel `json:"panels"`
+	Name  string `json:"-"`
+	UID   string `json:"uid"`
+	Title string `json:"title"`
+	// Description says what it is for.
+	Description string  `json:"description"`
+	Panels      []Panel `json:"panels"`
 }
 
 // Panel is a picture of a dashboard.
 type Panel struct {
-	ID          int      `json:"id"`
-	Title       string   `json:"title"`
-	Description string   `json:"description"`
-	Targets     []Target `json:"targets"`
+	ID          int    `json:"id"`
+	Title       string `json:"title"`
+	Description string `json:"description"`
+	// Type is stat or timeseries.
+	Type    string `json:"type"`
+	GridPos struct {
+		X int `json:"x"`
+		Y int `json:"y"`
+		W int `json:"w"`
+		H int `json:"h"`
+	} `json:"gridPos"`
+	FieldConfig struct {
+		Defaults struct {
+			Unit   string `json:"unit"`
+			Custom struct {
+				Stacking struct {
+					Mode string `json:"mode"`
+				} `json:"stacking"`
+			} `json:"custom"`
+		} `json:"defaults"`
+	} `json:"fieldConfig"`
+	Targets []Target `json:"targets"`
 }
 
 // Target is a query of a panel.

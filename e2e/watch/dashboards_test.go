@@ -13,7 +13,7 @@ func TestDashboardsAskForMetricsThatAreDocumented(t *testing.T) {
 	for _, d := range must(Dashboards(filepath.Join(shipped, "dashboards"))) {
 		for _, p := range d.Panels {
 			for _, target := range p.Targets {
-				asked := names(target.Expr)
+				asked := Metrics(target.Expr)
 				if len(asked) == 0 {
 					t.Errorf("%s: %q asks for nothing: %s", d.Name, p.Title, target.Expr)
 				}

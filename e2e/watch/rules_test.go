@@ -2,10 +2,8 @@ package watch
 
 import (
 	"bytes"
-	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -103,22 +101,6 @@ func TestEveryAlertHasATestInWhichItIsQuietAndOneInWhichItFires(t *testing.T) {
 	})
 }
 
-// names are the metrics that a query asks for.
-func names(query string) []string {
-	query = regexp.MustCompile(`"[^"]*"`).ReplaceAllString(query, "")
-	query = regexp.MustCompile(`\{[^}]*\}|\[[^]]*\]`).ReplaceAllString(query, " ")
-	query = regexp.MustCompile(`\b(by|on|without|ignoring|group_left|group_right)\s*\([^)]*\)`).ReplaceAllString(query, " ")
-	found := map[string]bool{}
-	for _, place := range regexp.MustCompile(`[a-zA-Z_:][a-zA-Z0-9_:]*`).FindAllStringIndex(query, -1) {
-		word := query[place[0]:place[1]]
-		if strings.HasPrefix(strings.TrimLeft(query[place[1]:], " "), "(") || slices.Contains([]string{"and", "or", "unless", "bool", "offset"}, word) || place[0] > 0 && query[place[0]-1] >= '0' && query[place[0]-1] <= '9' {
-			continue
-		}
-		found[word] = true
-	}
-	return slices.Sorted(maps.Keys(found))
-}
-
 // known are the metrics that queries may ask for: those of docs/metrics.md and the
 // records.
 func known(t *testing.T) map[string]bool {
@@ -147,7 +129,7 @@ func TestRulesAskForMetricsThatAreDocumented(t *testing.T) {
 	documented := known(t)
 	eachFile(t, func(name string, rules []Rule) {
 		for _, r := range rules {
-			asked := names(r.Expr)
+			asked := Metrics(r.Expr)
 			if len(asked) == 0 {
 				t.Errorf("%s: %s asks for nothing: %s", name, r.Alert+r.Record, r.Expr)
 			}
@@ -163,7 +145,7 @@ func TestRulesAskForMetricsThatAreDocumented(t *testing.T) {
 func TestTheNamesOfMetricsAreFoundInAQuery(t *testing.T) {
 	t.Parallel()
 	const query = `max by (a, b) (up{job="x_y"}) == 0 or on (c) rate(a_total[5m]) > 7 * 86400 unless b:c:sum < 1e9`
-	if got := names(query); !slices.Equal(got, []string{"a_total", "b:c:sum", "up"}) {
+	if got := Metrics(query); !slices.Equal(got, []string{"a_total", "b:c:sum", "up"}) {
 		t.Errorf("in %s there are %q", query, got)
 	}
 }

@@ -52,6 +52,8 @@ func main() {
 				if s.plan, hash, err = readPlan(planFile); err != nil {
 					return err
 				}
+				// Much happens then, and all of it can be seen.
+				o.Dashboards = []string{"soak", "provisioning", "fleet", "daemon"}
 				// What is killed comes back, and so does what ends because of it.
 				o.World.Elemento.Proxied, o.World.Respawn = true, true
 				// Their defaults are minutes, which is long beside faults of seconds.

@@ -18,6 +18,8 @@ import (
 type progress struct {
 	elapsed, duration, turns, failed, violations, faults prometheus.Gauge
 
+	// address is where it is told.
+	address  string
 	registry *prometheus.Registry
 	server   *http.Server
 	done     chan struct{}
@@ -52,7 +54,8 @@ func serveProgress(address string) (*progress, error) {
 			fmt.Fprintln(os.Stdout, "the progress is no longer told:", err)
 		}
 	}()
-	fmt.Fprintf(os.Stdout, "           progress as metrics at http://%s/metrics\n", l.Addr())
+	p.address = l.Addr().String()
+	fmt.Fprintf(os.Stdout, "           progress as metrics at http://%s/metrics\n", p.address)
 	return p, nil
 }
 

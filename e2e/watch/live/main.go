@@ -1,0 +1,50 @@
+// Live has Prometheus watch a world, makes things go wrong in it, and demands that the
+// alerts of the Elemento team that are meant for it come up, and none while nothing is
+// wrong. What Prometheus had of each scenario is replayed by promtool, in which the
+// alerts' times pass, and every query of the dashboards must give something.
+//
+//	go run ./e2e/watch/live --out out/watch-test
+//	go run ./e2e/watch/live --scenarios a-host-loses-its-power
+//	go run ./e2e/watch/live --record provider/config/prometheus/tests/recorded
+package main
+
+import (
+	"flag"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+)
+
+// interval is how often Prometheus scrapes and evaluates here.
+const interval = 5 * time.Second
+
+func main() {
+	run := &run{}
+	var names string
+	suite.Program{
+		Name: "watch-test", Title: "Watched by Prometheus", AtomOS: site(), OwnWorld: true,
+		Flags: func(flags *flag.FlagSet) {
+			flags.StringVar(&names, "scenarios", "*", "scenarios to play, as `patterns` with *, separated by commas")
+			flags.StringVar(&run.record, "record", "", "`directory` for what Prometheus had of each scenario, as tests of promtool; by default recorded, beside the report")
+		},
+		Prepare: func(o *suite.Options) (err error) {
+			if run.chosen, err = choose(names); err != nil {
+				return err
+			}
+			o.World.Prometheus = &world.Prometheus{Interval: interval}
+			o.World.Elemento.Proxied = true
+			// Their defaults are minutes.
+			o.World.Elemento.ManagerArgs = []string{"--unreachable-grace=15s", "--fencing-grace=15s"}
+			return nil
+		},
+		Describe: run.describe,
+	}.Main()
+}
+
+// site has a host for each domain.
+func site() world.AtomOS {
+	a := suite.Trial()
+	a.BootTime, a.StopTime = time.Second, time.Second
+	return a
+}

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/utils/ptr"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/watch"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
+)
+
+const (
+	// boundary is whose alerts are looked at.
+	boundary = "elemento"
+	// lead is how long is recorded before things go wrong, and rest after the alerts
+	// are there: enough for a pace.
+	lead, rest = 4 * interval, 8 * interval
+	// patience is how long an alert may take to be pending, and the world to be well
+	// again.
+	patience = 4 * time.Minute
+	// workers of the cluster that stands meanwhile, beside one control plane.
+	workers = 2
+)
+
+// run is what the suite does.
+type run struct {
+	*suite.Site
+	chosen []scenario
+	record string
+
+	prometheus *watch.Prometheus
+	// shipped is the directory of what is shipped, and rules are its records and the
+	// alerts of the boundary.
+	shipped string
+	rules   []watch.Rule
+	cluster *suite.Cluster
+	began   time.Time
+	// mends are what ends what was made to go wrong, the last first.
+	mends []func(context.Context) error
+	// recordings are the files of tests.
+	recordings []string
+}
+
+func (r *run) describe(site *suite.Site) {
+	r.Site = site
+	Describe("Prometheus", Ordered, ContinueOnFailure, func() {
+		BeforeAll(func(ctx SpecContext) { Expect(r.prepare(ctx)).To(Succeed()) })
+		It("has no alert while nothing is wrong", r.quiet)
+		for _, s := range r.chosen {
+			It(s.name, func(ctx SpecContext) { r.play(ctx, s) })
+		}
+		It("replays what it had", r.replay)
+		It("evaluates all rules", func(ctx SpecContext) {
+			troubles, err := r.prometheus.TroubledRules(ctx)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(troubles).To(BeEmpty())
+		})
+	})
+}
+
+func (r *run) prepare(ctx context.Context) (err error) {
+	repository, err := binaries.Repository(ctx)
+	if err != nil {
+		return err
+	}
+	r.shipped = filepath.Join(repository, "provider", "config", "prometheus")
+	for _, name := range []string{"recording", boundary} {
+		rules, err := watch.Rules(filepath.Join(r.shipped, name+".rules.yaml"))
+		if err != nil {
+			return err
+		}
+		r.rules = append(r.rules, rules...)
+	}
+	if r.record == "" {
+		r.record = filepath.Join(r.Dir, "recorded")
+		r.Report.Evidence(reports.Evidence{Title: "what Prometheus had of each scenario, as tests of promtool", Path: "recorded"})
+	}
+	if err := os.MkdirAll(r.record, 0o755); err != nil {
+		return err
+	}
+	r.began = time.Now()
+	r.prometheus, err = watch.Connect(r.World.PrometheusURL())
+	return err
+}
+
+// quiet makes a cluster, scales it up and down, and demands that no alert comes up.
+func (r *run) quiet(ctx SpecContext) {
+	r.Report.Step("nothing is wrong: no alert", func() {
+		var seen []string
+		from := time.Now()
+		r.cluster = r.NewCluster(ctx, "watched", 1)
+		Expect(suite.Apply(ctx, r.Admin, "watch", r.cluster.Generate(ctx, workers))).To(Succeed())
+		r.cluster.Await(ctx, workers)
+		for _, n := range []int{workers + 1, workers} {
+			Expect(r.cluster.Scale(ctx, n)).To(Succeed())
+			r.cluster.Await(ctx, n)
+		}
+		Eventually(func(g Gomega) {
+			for name, state := range r.active(ctx) {
+				seen = append(seen, fmt.Sprintf("%s is %s", name, state))
+			}
+			g.Expect(time.Since(from)).To(BeNumerically(">", 2*time.Minute))
+		}, patience, interval).WithContext(ctx).Should(Succeed())
+		Expect(seen).To(BeEmpty(), "alerts while nothing is wrong")
+		r.keep(ctx, watch.Recording{
+			Name: "quiet", Does: "A cluster is made, scaled up and scaled down, and nothing is wrong: no alert fires.",
+			Span: watch.Span{From: from, To: time.Now(), Step: interval}, Hold: time.Hour,
+		}, true)
+	})
+}
+
+// active are the alerts that are pending or firing.
+func (r *run) active(ctx context.Context) map[string]string {
+	GinkgoHelper()
+	alerts, err := r.prometheus.Alerts(ctx, boundary)
+	Expect(err).NotTo(HaveOccurred())
+	active := map[string]string{}
+	for name, state := range alerts {
+		active[name] = string(state)
+	}
+	return active
+}
+
+// remembers tells whether an alert is one of what was lately, which outlasts its cause.
+func (r *run) remembers(alert string) bool {
+	for _, rule := range r.rules {
+		if rule.Alert == alert {
+			return strings.Contains(rule.Expr, "[") || strings.Contains(rule.Expr, "rate5m") || strings.Contains(rule.Expr, "_5m") || strings.Contains(rule.Expr, "_30m") || strings.Contains(rule.Expr, "increase10m")
+		}
+	}
+	return false
+}
+
+// settled waits until all is well, as far as alerts tell what is now.
+func (r *run) settled(ctx context.Context) {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		g.Expect(r.World.Err()).NotTo(HaveOccurred())
+		g.Expect(slices.DeleteFunc(slices.Sorted(maps.Keys(r.active(ctx))), r.remembers)).To(BeEmpty(), "alerts of what is now")
+		g.Expect(r.cluster.Has(workers)(ctx)).To(Succeed())
+	}, patience, interval).WithContext(ctx).Should(Succeed())
+}
+
+// play makes something go wrong, demands its alerts, keeps what Prometheus had, and mends
+// it again.
+func (r *run) play(ctx SpecContext, s scenario) {
+	r.Report.Step(s.does, func() {
+		r.settled(ctx)
+		from := time.Now()
+		r.pass(ctx, lead)
+		defer r.mend(ctx)
+		began := time.Now()
+		Expect(s.breaks(ctx, r)).To(Succeed())
+		Eventually(func(g Gomega) {
+			g.Expect(r.World.Err()).NotTo(HaveOccurred())
+			active := r.active(ctx)
+			for _, alert := range s.alerts {
+				g.Expect(active).To(HaveKey(alert))
+			}
+		}, patience, interval).WithContext(ctx).Should(Succeed())
+		fmt.Fprintf(r.Progress(), "%s after %s\n", strings.Join(s.alerts, ", "), time.Since(began).Round(time.Second))
+		r.pass(ctx, rest)
+		fires := slices.Sorted(slices.Values(append(slices.Clone(s.alerts), s.later...)))
+		r.keep(ctx, watch.Recording{
+			Name: s.name, Does: upper(s.does) + ".",
+			Span: watch.Span{From: from, To: time.Now(), Step: interval}, Fault: began, Hold: s.hold, Fires: fires,
+		}, s.buckets)
+	})
+}
+
+// pass lets a part of what is recorded pass.
+func (r *run) pass(ctx context.Context, span time.Duration) {
+	GinkgoHelper()
+	until := time.NewTimer(span)
+	defer until.Stop()
+	select {
+	case <-until.C:
+	case <-ctx.Done():
+		Expect(ctx.Err()).NotTo(HaveOccurred())
+	}
+}
+
+func upper(sentence string) string { return strings.ToUpper(sentence[:1]) + sentence[1:] }
+
+// ends is told how what has gone wrong ends.
+func (r *run) ends(how func(context.Context) error) { r.mends = append(r.mends, how) }
+
+func (r *run) mend(ctx context.Context) {
+	GinkgoHelper()
+	var errs []error
+	for _, how := range slices.Backward(r.mends) {
+		errs = append(errs, how(ctx))
+	}
+	r.mends = nil
+	Expect(errors.Join(errs...)).To(Succeed())
+}
+
+// keep keeps what Prometheus had as a test.
+func (r *run) keep(ctx context.Context, recording watch.Recording, buckets bool) {
+	GinkgoHelper()
+	recording.From = recording.From.Truncate(interval)
+	recording.To = recording.To.Truncate(interval)
+	var err error
+	recording.Series, err = r.prometheus.Record(ctx, r.rules, recording.Span, buckets)
+	Expect(err).NotTo(HaveOccurred())
+	var ruleFiles []string
+	for _, name := range []string{"recording", boundary} {
+		from, err := filepath.Abs(r.record)
+		Expect(err).NotTo(HaveOccurred())
+		file, err := filepath.Rel(from, filepath.Join(r.shipped, name+".rules.yaml"))
+		Expect(err).NotTo(HaveOccurred())
+		ruleFiles = append(ruleFiles, file)
+	}
+	file := filepath.Join(r.record, recording.Name+".test.yaml")
+	Expect(os.WriteFile(file, recording.Test(ruleFiles...), 0o644)).To(Succeed())
+	r.recordings = append(r.recordings, file)
+}
+
+// replay has promtool test the rules on what Prometheus had.
+func (r *run) replay(ctx SpecContext) {
+	r.Report.Step("promtool replays what Prometheus had: each alert fires where it must, and no other", func() {
+		promtool, err := binaries.Path(ctx, binaries.Promtool, r.Progress())
+		Expect(err).NotTo(HaveOccurred())
+		out, err := exec.CommandContext(ctx, promtool, append([]string{"test", "rules"}, r.recordings...)...).CombinedOutput()
+		Expect(err).NotTo(HaveOccurred(), string(out))
+	})
+	fired, all := map[string]bool{}, 0
+	for _, s := range r.chosen {
+		for _, alert := range append(slices.Clone(s.alerts), s.later...) {
+			fired[alert] = true
+		}
+	}
+	for _, rule := range r.rules {
+		if rule.Alert != "" {
+			all++
+		}
+	}
+	r.Report.Figure(reports.Figure{
+		Name: fmt.Sprintf("alerts of %d that were brought about and fired", all), Value: float64(len(fired)), AtLeast: ptr.To(1.0), Command: "promtool test rules",
+	})
+}

@@ -1,0 +1,364 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+)
+
+// scenario is something that goes wrong, and the alerts that are for it.
+type scenario struct {
+	name, does string
+	// alerts come up, pending or firing, while it lasts, and later are those that do
+	// when it has lasted for long. When it has been held for so long all of them fire,
+	// and no others.
+	alerts, later []string
+	hold          time.Duration
+	// buckets says that the alerts are about those of histograms.
+	buckets bool
+	// breaks makes it go wrong, and tells run.ends how it ends.
+	breaks func(context.Context, *run) error
+}
+
+func all() []scenario {
+	return []scenario{
+		{
+			name: "a-host-loses-its-power", does: "a host loses its power, and a Machine there is deleted",
+			alerts: []string{"ElementoHostUnreachable", "ElementoDomainDown"}, later: []string{"ElementoCleanupsWait"}, hold: 75 * time.Minute,
+			breaks: hostLosesPower,
+		},
+		{
+			name: "hosts-fail", does: "hosts refuse each new VM and now and then another call with an error of their own, and a worker is added",
+			alerts: []string{"ElementoHostFails", "ElementoVMOperationsFail", "ElementoDaemonFails"}, hold: 20 * time.Minute,
+			breaks: hostsFail,
+		},
+		{
+			name: "a-host-is-slow", does: "a host takes 7 s for each call",
+			alerts: []string{"ElementoHostSlow"}, hold: 20 * time.Minute, buckets: true,
+			breaks: hostIsSlow,
+		},
+		{
+			name: "ways-are-cut", does: "one daemon cannot reach a host, and the manager cannot reach the other daemon",
+			alerts: []string{"ElementoHostSeenDifferently", "ElementoStreamDown"}, hold: 10 * time.Minute,
+			breaks: waysAreCut,
+		},
+		{
+			name: "a-daemon-restarts", does: "one daemon is killed and comes back, three times, and the certificate of the other one ends in 6 days",
+			alerts: []string{"ElementoDaemonRestarts", "ElementoDaemonCertificateExpires"}, hold: 15 * time.Minute,
+			breaks: daemonRestarts,
+		},
+		{
+			name: "all-daemons-are-gone", does: "both daemons are stopped",
+			alerts: []string{"ElementoDaemonDown", "ElementoNoDaemon", "ElementoStreamDown", "ElementoStateIsOld"}, hold: 10 * time.Minute,
+			breaks: daemonsAreGone,
+		},
+		{
+			name: "hands-on-hosts", does: "by hand a VM is made, and another one of a worker's name; another worker's VM gets more memory, and loses its power",
+			alerts: []string{"ElementoVMsGone", "ElementoDriftedVMs", "ElementoUnexpectedVMs", "ElementoVMDoubles"}, hold: 14 * time.Minute,
+			breaks: handsOnHosts,
+		},
+		{
+			name: "a-permission-is-taken", does: "the manager loses its permissions, and a Machine is to be reconciled",
+			alerts: []string{"ElementoReconcileErrors"}, hold: 10 * time.Minute,
+			breaks: permissionIsTaken,
+		},
+		{
+			name: "the-manager-is-gone", does: "the manager is killed and does not come back",
+			alerts: []string{"ElementoManagerDown"}, hold: 10 * time.Minute,
+			breaks: managerIsGone,
+		},
+		{
+			name: "no-host-has-room", does: "no host has room for another VM, and a worker is added",
+			alerts: []string{"ElementoDomainNearlyFull"}, later: []string{"ElementoMachineStuck"}, hold: 45 * time.Minute,
+			breaks: noRoom,
+		},
+	}
+}
+
+// choose returns the scenarios whose names match one of the patterns, each of which must
+// match one.
+func choose(patterns string) ([]scenario, error) {
+	wanted := map[string]bool{}
+	for p := range strings.SplitSeq(patterns, ",") {
+		found := false
+		for _, s := range all() {
+			if hit, err := path.Match(strings.TrimSpace(p), s.name); hit && err == nil {
+				wanted[s.name], found = true, true
+			}
+		}
+		if !found {
+			var names []string
+			for _, s := range all() {
+				names = append(names, s.name)
+			}
+			return nil, fmt.Errorf("--scenarios: none is named %q; there are %s", p, strings.Join(names, ", "))
+		}
+	}
+	return slices.DeleteFunc(all(), func(s scenario) bool { return !wanted[s.name] }), nil
+}
+
+// vm is that of a worker.
+type vm struct {
+	machine      *clusterv1.Machine
+	spec         infrav1.ElementoMachineSpec
+	aloneOnAHost bool // without the control plane
+}
+
+// vms are those of the workers, those on hosts without the control plane first.
+func (r *run) vms(ctx context.Context) ([]vm, error) {
+	machines, err := r.cluster.ListMachines(ctx, r.Admin)
+	if err != nil {
+		return nil, err
+	}
+	var found []vm
+	hosts := map[string]bool{}
+	for i, m := range machines.All() {
+		object := &infrav1.ElementoMachine{}
+		if err := r.Admin.Get(ctx, client.ObjectKey{Namespace: m.Namespace, Name: m.Spec.InfrastructureRef.Name}, object); err != nil {
+			return nil, err
+		}
+		if i < len(machines.ControlPlane) {
+			hosts[object.Spec.Host] = true
+			continue
+		}
+		found = append(found, vm{m.DeepCopy(), object.Spec, !hosts[object.Spec.Host]})
+	}
+	slices.SortStableFunc(found, func(a, b vm) int {
+		switch {
+		case a.aloneOnAHost == b.aloneOnAHost:
+			return 0
+		case a.aloneOnAHost:
+			return -1
+		}
+		return 1
+	})
+	if len(found) < workers {
+		return nil, fmt.Errorf("there are %d workers, want %d", len(found), workers)
+	}
+	return found, nil
+}
+
+func hostLosesPower(ctx context.Context, r *run) error {
+	all, err := r.vms(ctx)
+	if err != nil {
+		return err
+	}
+	v := all[0]
+	if err := r.Fake.Down(ctx, v.spec.Host); err != nil {
+		return err
+	}
+	r.ends(func(ctx context.Context) error { return r.Fake.Up(ctx, v.spec.Host) })
+	if err := r.Admin.Delete(ctx, v.machine); err != nil {
+		return err
+	}
+	return r.until(ctx, "max(elemento_cleanups) > 0")
+}
+
+// until waits until a query gives something.
+func (r *run) until(ctx context.Context, query string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(interval / 2)
+	defer tick.Stop()
+	for {
+		found, err := r.prometheus.Now(ctx, query)
+		if err != nil || len(found) > 0 {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w", query, ctx.Err())
+		}
+	}
+}
+
+// fault has the fake do something wrong.
+func (r *run) fault(ctx context.Context, f fakeatomos.Fault) error {
+	id, err := r.Fake.AddFault(ctx, f)
+	if err == nil {
+		r.ends(func(ctx context.Context) error { return r.Fake.RemoveFaults(ctx, id) })
+	}
+	return err
+}
+
+// another adds a worker.
+func (r *run) another(ctx context.Context) error {
+	r.ends(func(ctx context.Context) error { return r.cluster.Scale(ctx, workers) })
+	return r.cluster.Scale(ctx, workers+1)
+}
+
+func hostsFail(ctx context.Context, r *run) error {
+	const status, body = 500, `{"error":"internal"}`
+	return errors.Join(
+		r.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Effect: fakeatomos.Refuse, Status: status, Body: body}),
+		r.fault(ctx, fakeatomos.Fault{Call: "GET matcher/*", Probability: .2, Seed: 1, Effect: fakeatomos.Refuse, Status: status, Body: body}),
+		r.another(ctx),
+	)
+}
+
+func hostIsSlow(ctx context.Context, r *run) error {
+	host := r.World.Hosts()[0].ID
+	r.ends(func(ctx context.Context) error { return r.Fake.SetSlow(ctx, host, 0) })
+	return r.Fake.SetSlow(ctx, host, 7*time.Second)
+}
+
+func waysAreCut(_ context.Context, r *run) error {
+	for _, way := range [][2]string{{world.DaemonProcess(1), r.World.Hosts()[0].ID}, {world.ElementoProvider, world.DaemonProcess(2)}} {
+		heal, err := r.World.Partition(way[0], way[1], world.Refuse)
+		if err != nil {
+			return err
+		}
+		r.ends(func(context.Context) error { heal(); return nil })
+	}
+	return nil
+}
+
+func daemonRestarts(ctx context.Context, r *run) error {
+	r.ends(func(context.Context) error { return r.World.RotateDaemon(2, time.Time{}) })
+	if err := r.World.RotateDaemon(2, time.Now().Add(6*24*time.Hour)); err != nil {
+		return err
+	}
+	for range 3 {
+		name := world.DaemonProcess(1)
+		if err := r.World.Process(name).Kill(); err != nil {
+			return err
+		}
+		if err := r.World.Revive(ctx, name); err != nil {
+			return err
+		}
+		// Each of its starts is seen.
+		if err := r.until(ctx, fmt.Sprintf(`process_start_time_seconds{instance="%s"} > %d`, name, r.World.Process(name).Started.Unix()-2)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func daemonsAreGone(ctx context.Context, r *run) error {
+	for n := range len(r.World.Endpoints()) {
+		name := world.DaemonProcess(n + 1)
+		if err := r.World.Process(name).Stop(ctx); err != nil {
+			return err
+		}
+		r.ends(func(ctx context.Context) error { return r.World.Revive(ctx, name) })
+	}
+	return nil
+}
+
+func handsOnHosts(ctx context.Context, r *run) error {
+	all, err := r.vms(ctx)
+	if err != nil {
+		return err
+	}
+	changed, doubled := all[0].spec, all[1].spec
+	if err := r.register(ctx, changed.Host, "made-by-hand", true); err != nil {
+		return err
+	}
+	// The daemons remove doubles by themselves, where the host lets them.
+	if err := r.fault(ctx, fakeatomos.Fault{Call: "POST matcher/unregister", Host: doubled.Host, Effect: fakeatomos.Refuse, Status: 503, Body: `{"error":"busy"}`}); err != nil {
+		return err
+	}
+	if err := r.register(ctx, doubled.Host, doubled.VMName, false); err != nil {
+		return err
+	}
+	r.ends(func(ctx context.Context) error {
+		return r.Fake.ChangeVM(ctx, changed.Host, changed.VMName, fakeatomos.Change{MemoryMiB: changed.MemoryMiB})
+	})
+	return errors.Join(
+		r.Fake.ChangeVM(ctx, changed.Host, changed.VMName, fakeatomos.Change{MemoryMiB: changed.MemoryMiB + 4096}),
+		r.Fake.CrashVM(ctx, changed.Host, changed.VMName),
+	)
+}
+
+// register makes a VM by C4, as anyone can who reaches a host; some are removed in the
+// end.
+func (r *run) register(ctx context.Context, host, name string, removed bool) error {
+	owner := r.World.ClientUID()
+	var uid string
+	err := r.ask(host, func(c *c4.Client) (err error) {
+		uid, err = c.Register(ctx, c4.RegisterRequest{ClientUID: owner, Name: name, Pledge: c4.Pledge{
+			CPU: c4.CPUPledge{Slots: 1, MaxOverprovision: 10, MinFrequency: "0.5", Arch: []string{"X86_64"}},
+			Mem: c4.MemPledge{Capacity: 1024},
+		}})
+		return err
+	})
+	if err == nil && removed {
+		r.ends(func(ctx context.Context) error {
+			return r.ask(host, func(c *c4.Client) error { return c.Unregister(ctx, c4.VMRef{ClientUID: owner, VMUID: uid}) })
+		})
+	}
+	return err
+}
+
+// ask asks a host itself.
+func (r *run) ask(host string, what func(*c4.Client) error) error {
+	for _, h := range r.World.Hosts() {
+		if h.ID != host {
+			continue
+		}
+		config, err := h.C4()
+		if err != nil {
+			return err
+		}
+		c, err := c4.New(config)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return what(c)
+	}
+	return fmt.Errorf("there is no host %s", host)
+}
+
+func permissionIsTaken(ctx context.Context, r *run) error {
+	binding := &rbacv1.ClusterRoleBinding{}
+	if err := r.Admin.Get(ctx, client.ObjectKey{Name: "elemento-manager-rolebinding"}, binding); err != nil {
+		return err
+	}
+	again := &rbacv1.ClusterRoleBinding{RoleRef: binding.RoleRef, Subjects: binding.Subjects}
+	again.Name, again.Labels = binding.Name, binding.Labels
+	all, err := r.vms(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.Admin.Delete(ctx, binding); err != nil {
+		return err
+	}
+	r.ends(func(ctx context.Context) error { return r.Admin.Create(ctx, again) })
+	machine := all[0].machine
+	patch := client.MergeFrom(machine.DeepCopy())
+	if machine.Annotations == nil {
+		machine.Annotations = map[string]string{}
+	}
+	machine.Annotations[infrav1.ReconcileRequestedAnnotation] = time.Now().Format(time.RFC3339Nano)
+	return r.Admin.Patch(ctx, machine, patch)
+}
+
+func managerIsGone(_ context.Context, r *run) error {
+	r.ends(func(ctx context.Context) error { return r.World.Revive(ctx, world.ElementoProvider) })
+	return r.World.Process(world.ElementoProvider).Kill()
+}
+
+func noRoom(ctx context.Context, r *run) error {
+	for _, h := range r.World.Hosts() {
+		if err := r.Fake.SetCapacity(ctx, h.ID, 1, 1); err != nil {
+			return err
+		}
+		r.ends(func(ctx context.Context) error { return r.Fake.SetCapacity(ctx, h.ID, 0, 0) })
+	}
+	return r.another(ctx)
+}
