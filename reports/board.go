@@ -7,6 +7,7 @@ import (
 	"image/color"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -212,11 +213,11 @@ func (p BoardPanel) drawPlot(c draw.Canvas, seconds float64, units scale, most f
 	if !p.Stacked {
 		slices.SortStableFunc(series, func(a, b Series) int { return cmp.Compare(b.largest(), a.largest()) })
 	}
-	of := func(i int) paint {
+	of := func(i int) draw.LineStyle {
 		if i < len(hues) {
-			return hues[i]
+			return stroke(hues[i], 1.3)
 		}
-		return soft
+		return stroke(hues[i%len(hues)], 1.3, 3, 2)
 	}
 	below := p.legend(c, series, of)
 	diagram := newPlot()
@@ -226,9 +227,7 @@ func (p BoardPanel) drawPlot(c draw.Canvas, seconds float64, units scale, most f
 	if most <= 0 {
 		diagram.Y.Max = 1
 	}
-	if units.unit == "" && diagram.Y.Max < 4 { // a count
-		diagram.Y.Tick.Marker = plot.TickerFunc(countTicks)
-	}
+	diagram.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick { return roundTicks(low, high, p.Unit == "short") })
 	diagram.Add(gridX(diagram), gridY(diagram), plotted(func(c draw.Canvas, x, y func(float64) vg.Length) {
 		base := map[float64]float64{}
 		for i, s := range series {
@@ -246,14 +245,14 @@ func (p BoardPanel) drawPlot(c draw.Canvas, seconds float64, units scale, most f
 				}
 				if p.Stacked {
 					slices.Reverse(under)
-					light := of(i).NRGBA
+					light := hues[i%len(hues)].NRGBA
 					light.A = 0x50
 					c.FillPolygon(light, append(slices.Clone(line), under...))
 				}
 				if len(line) == 1 {
-					c.FillPolygon(of(i), corners(vg.Rectangle{Min: vg.Point{X: line[0].X - 1.2, Y: line[0].Y - 1.2}, Max: vg.Point{X: line[0].X + 1.2, Y: line[0].Y + 1.2}}))
+					c.FillPolygon(of(i).Color, corners(vg.Rectangle{Min: vg.Point{X: line[0].X - 1.2, Y: line[0].Y - 1.2}, Max: vg.Point{X: line[0].X + 1.2, Y: line[0].Y + 1.2}}))
 				}
-				c.StrokeLines(stroke(of(i), 1.3), line)
+				c.StrokeLines(of(i), line)
 			}
 		}
 	}))
@@ -277,7 +276,7 @@ func (s Series) unbroken() (parts [][]Point) {
 }
 
 // legend names the series below the plot, and returns how much room that takes.
-func (p BoardPanel) legend(c draw.Canvas, series []Series, of func(int) paint) vg.Length {
+func (p BoardPanel) legend(c draw.Canvas, series []Series, of func(int) draw.LineStyle) vg.Length {
 	style := lettering(8, ink)
 	type entry struct {
 		name string
@@ -313,7 +312,9 @@ func (p BoardPanel) legend(c draw.Canvas, series []Series, of func(int) paint) v
 			inscribe(c, 8, soft, c.Min.X+e.x, y, e.name)
 			continue
 		}
-		bar(c, of(i), c.Min.X+e.x, y-1.2, c.Min.X+e.x+10, y+1.2)
+		mark := of(i)
+		mark.Width = 2.4
+		c.StrokeLine2(mark, c.Min.X+e.x, y, c.Min.X+e.x+10, y)
 		inscribe(c, 8, ink, c.Min.X+e.x+14, y, e.name)
 	}
 	return height + 2
@@ -330,10 +331,20 @@ func gridY(p *plot.Plot) plotted {
 	}
 }
 
-// countTicks labels an axis of a few things, of which there is no half.
-func countTicks(low, high float64) (ticks []plot.Tick) {
-	for v := math.Ceil(low); v <= high; v++ {
-		ticks = append(ticks, plot.Tick{Value: v, Label: number(v, "")})
+// roundTicks labels an axis with at most five round values; of a count there is no half.
+func roundTicks(low, high float64, count bool) (ticks []plot.Tick) {
+	step := math.Pow(10, math.Floor(math.Log10((high-low)/5)))
+	for _, times := range []float64{1, 2, 5, 10} {
+		if (high-low)/(step*times) <= 5 {
+			step *= times
+			break
+		}
+	}
+	if count {
+		step = max(step, 1)
+	}
+	for i := math.Ceil(low / step); i*step <= high; i++ {
+		ticks = append(ticks, plot.Tick{Value: i * step, Label: strconv.FormatFloat(i*step, 'f', max(0, -int(math.Floor(math.Log10(step)))), 64)})
 	}
 	return ticks
 }
