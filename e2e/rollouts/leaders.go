@@ -10,9 +10,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
-
-	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // leaders follows the Lease by which one of our managers acts at a time.
@@ -35,13 +35,15 @@ type term struct {
 	givenUp     bool
 }
 
+// between is how long it takes until a watch that has ended is made again.
+const between = 200 * time.Millisecond
+
 // watchLeaders follows the Lease until end is called.
-func watchLeaders(ctx context.Context, site *suite.Site) (*leaders, error) {
-	api, err := kubernetes.NewForConfig(site.World.Config())
+func watchLeaders(ctx context.Context, config *rest.Config, lease client.ObjectKey) (*leaders, error) {
+	api, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}
-	lease := site.World.Lease()
 	leases := api.CoordinationV1().Leases(lease.Namespace)
 	now, err := leases.Get(ctx, lease.Name, metav1.GetOptions{})
 	if err != nil {
@@ -53,15 +55,20 @@ func watchLeaders(ctx context.Context, site *suite.Site) (*leaders, error) {
 	var following sync.WaitGroup
 	l.end = func() { cancel(); following.Wait() }
 	following.Go(func() {
+		pause := time.NewTicker(between)
+		defer pause.Stop()
 		for ctx.Err() == nil {
 			w, err := leases.Watch(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, lease.Name).String()})
-			if err != nil {
-				continue // the API server holds it back; it may be away
-			}
-			for e := range w.ResultChan() {
-				if lease, is := e.Object.(*coordinationv1.Lease); is {
-					l.see(lease, time.Now())
+			if err == nil { // the API server may be away
+				for e := range w.ResultChan() {
+					if lease, is := e.Object.(*coordinationv1.Lease); is {
+						l.see(lease, time.Now())
+					}
 				}
+			}
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
 			}
 		}
 	})

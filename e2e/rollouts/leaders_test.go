@@ -1,11 +1,16 @@
 package main
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 func TestTheTimeWithoutALeaderIsTold(t *testing.T) {
@@ -33,5 +38,36 @@ func TestTheTimeWithoutALeaderIsTold(t *testing.T) {
 	see(30, "three", 15) // two has died
 	if next, ended, _ := l.after("two"); next.from.Sub(ended) != 21*time.Second {
 		t.Errorf("after one that has died it took %s", next.from.Sub(ended))
+	}
+}
+
+func TestAWatchThatIsRefusedIsMadeAgainInPeace(t *testing.T) {
+	t.Parallel()
+	refused := make(chan time.Time, 10_000)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("watch") {
+			select {
+			case refused <- time.Now():
+			default:
+			}
+			http.Error(w, "starting", http.StatusForbidden)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {"holderIdentity": "one"}}`)
+	}))
+	t.Cleanup(server.Close)
+	l, err := watchLeaders(t.Context(), &rest.Config{Host: server.URL, QPS: -1}, client.ObjectKey{Namespace: "a", Name: "lease"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.end)
+	const times = 10
+	first := <-refused
+	for range times - 2 {
+		<-refused
+	}
+	if took := (<-refused).Sub(first); took < (times-2)*between {
+		t.Errorf("an API server that refuses was asked %d times in %s", times, took)
 	}
 }

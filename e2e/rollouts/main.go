@@ -100,7 +100,7 @@ func (s *scenario) begin(ctx SpecContext) {
 	var err error
 	s.watched, err = watch.Begin(ctx, s.site, validate.Limits{}, nil)
 	Expect(err).NotTo(HaveOccurred())
-	s.leaders, err = watchLeaders(context.WithoutCancel(ctx), s.site)
+	s.leaders, err = watchLeaders(context.WithoutCancel(ctx), s.site.World.Config(), s.site.World.Lease())
 	Expect(err).NotTo(HaveOccurred())
 	s.versions = []string{""}
 }
