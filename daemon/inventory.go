@@ -118,7 +118,7 @@ func (t *tenant) look(ctx context.Context) (observation, error) {
 // time.
 func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 	t.mu.Lock()
-	known := t.digest
+	known, first := t.digest, t.seen.at.IsZero()
 	t.mu.Unlock()
 	began := time.Now()
 	list, digest, changed, err := t.host.c4.VMs(ctx, t.clientUID, known)
@@ -131,7 +131,11 @@ func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 	}
 	var names map[string]string
 	if changed {
-		names = t.namesFor(ctx, list)
+		waited := known == 0 && !first // in vain, for the names at the last look
+		var all bool
+		if names, all = t.namesFor(ctx, list, waited); !all {
+			digest = 0 // the next answer tells more, even if it is the same
+		}
 		for _, vm := range list {
 			for _, v := range vm.Volumes {
 				t.unseen.landed(v.Name, began)
@@ -158,19 +162,27 @@ func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 	return next, nil
 }
 
-// namesFor returns the names of networks, asking for them if one is new.
-func (t *tenant) namesFor(ctx context.Context, list []c4.VM) map[string]string {
-	names := t.host.networkNames()
-	for _, vm := range list {
-		for _, n := range vm.Networks {
-			if _, known := names[n.NetworkUID]; !known {
-				// Without an answer the UIDs have to do.
-				_, _ = t.host.networks.get(ctx)
-				return t.host.networkNames()
-			}
-		}
+// namesFor returns the names of networks, asking for them if one is new, and tells
+// whether these are all that the VMs are on. Where they were waited for before, they
+// are not for long: a host that does not tell of its networks tells of its VMs.
+func (t *tenant) namesFor(ctx context.Context, list []c4.VM, waited bool) (names map[string]string, all bool) {
+	known := func() bool {
+		names = t.host.networkNames()
+		return !slices.ContainsFunc(list, func(vm c4.VM) bool {
+			return slices.ContainsFunc(vm.Networks, func(n c4.NetworkRef) bool { _, is := names[n.NetworkUID]; return !is })
+		})
 	}
-	return names
+	if known() {
+		return names, true
+	}
+	if waited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, slowest)
+		defer cancel()
+	}
+	_, _ = t.host.networks.get(ctx)
+	all = known()
+	return names, all
 }
 
 // advance returns the observation that follows o. Of what did not change it
@@ -401,7 +413,12 @@ func vmMessage(h *host, vm c4.VM, networkNames map[string]string) *rpc.VM {
 		m.Volumes = append(m.Volumes, cmp.Or(v.Name, v.VolumeID))
 	}
 	for _, n := range vm.Networks {
-		m.Networks = append(m.Networks, cmp.Or(networkNames[n.NetworkUID], n.NetworkUID))
+		name, known := networkNames[n.NetworkUID]
+		if !known { // the rest alone would look like all
+			m.Networks = nil
+			break
+		}
+		m.Networks = append(m.Networks, name)
 	}
 	return m
 }

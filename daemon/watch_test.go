@@ -120,6 +120,34 @@ func TestStreamTellsWhatBecomesOfAVM(t *testing.T) {
 	v.until("the VM is gone", func() bool { return v.vms["host-1/vm-1"] == nil })
 }
 
+func TestNetworksAreToldByNameOnceTheHostTellsTheirNames(t *testing.T) {
+	t.Parallel()
+	for _, effect := range []fakeatomos.Effect{fakeatomos.LoseRequest, fakeatomos.Hang} {
+		t.Run(string(effect), func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, 1)
+			s.daemon().provider().makes(t, "vm-1", "vm-2")
+			s.fault(fakeatomos.Fault{Call: "GET network/list", Effect: effect})
+			v := watch(t, s.daemon().provider())
+			networks := func() []string { return v.vms["host-1/vm-1"].GetNetworks() }
+			v.until("the VM is there", func() bool { return v.vms["host-1/vm-1"] != nil })
+			if len(networks()) != 0 {
+				t.Errorf("the VM is on %q, before anybody could know", networks())
+			}
+			uid := s.fake.Inventory().VM("vm-2")[0].UID
+			if err := s.atomos("host-1").Unregister(within(t, soon), c4.VMRef{ClientUID: owner, VMUID: uid}); err != nil {
+				t.Fatal(err)
+			}
+			v.until("another VM is gone", func() bool { return v.vms["host-1/vm-2"] == nil })
+			if len(networks()) != 0 {
+				t.Errorf("the VM is on %q, before anybody could know", networks())
+			}
+			s.fake.RemoveFaults("")
+			v.until("the network has its name", func() bool { return slices.Equal(networks(), []string{"cluster"}) })
+		})
+	}
+}
+
 func TestStreamTellsOfWhatOthersDo(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)

@@ -1354,12 +1354,13 @@ type VM struct {
 	Uid        string     `protobuf:"bytes,4,opt,name=uid,proto3" json:"uid,omitempty"`
 	PowerState PowerState `protobuf:"varint,5,opt,name=power_state,json=powerState,proto3,enum=elemento.daemon.v1.PowerState" json:"power_state,omitempty"`
 	// IPv4; empty while the guest has none.
-	Address       string                 `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
-	Slots         uint32                 `protobuf:"varint,7,opt,name=slots,proto3" json:"slots,omitempty"`
-	MemoryMib     uint64                 `protobuf:"varint,8,opt,name=memory_mib,json=memoryMib,proto3" json:"memory_mib,omitempty"`
-	Created       *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=created,proto3" json:"created,omitempty"`
-	Volumes       []string               `protobuf:"bytes,10,rep,name=volumes,proto3" json:"volumes,omitempty"`
-	Networks      []string               `protobuf:"bytes,11,rep,name=networks,proto3" json:"networks,omitempty"`
+	Address   string                 `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
+	Slots     uint32                 `protobuf:"varint,7,opt,name=slots,proto3" json:"slots,omitempty"`
+	MemoryMib uint64                 `protobuf:"varint,8,opt,name=memory_mib,json=memoryMib,proto3" json:"memory_mib,omitempty"`
+	Created   *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=created,proto3" json:"created,omitempty"`
+	Volumes   []string               `protobuf:"bytes,10,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	// Names; none while the host does not tell all of them.
+	Networks      []string `protobuf:"bytes,11,rep,name=networks,proto3" json:"networks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
