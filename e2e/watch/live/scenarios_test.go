@@ -1,0 +1,78 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/watch"
+)
+
+func rules(t *testing.T) []watch.Rule {
+	t.Helper()
+	all, err := watch.Rules("../../../provider/config/prometheus/elemento.rules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestEveryAlertIsBroughtAboutOrItIsSaidWhyNot(t *testing.T) {
+	t.Parallel()
+	brought := map[string]string{}
+	for _, s := range all() {
+		for _, alert := range append(append([]string{}, s.alerts...), s.later...) {
+			brought[alert] = s.name
+		}
+	}
+	for _, r := range rules(t) {
+		switch _, said := synthetic[r.Alert]; {
+		case brought[r.Alert] == "" && !said:
+			t.Errorf("%s comes up in no scenario", r.Alert)
+		case brought[r.Alert] != "" && said:
+			t.Errorf("%s is said to come up nowhere, and does in %s", r.Alert, brought[r.Alert])
+		}
+		delete(brought, r.Alert)
+	}
+	for alert, scenario := range brought {
+		t.Errorf("%s has %s, of which there is no rule", scenario, alert)
+	}
+}
+
+func TestAScenarioIsHeldUntilItsAlertsFire(t *testing.T) {
+	t.Parallel()
+	for _, s := range all() {
+		for _, r := range rules(t) {
+			for _, alert := range s.alerts {
+				if r.Alert != alert || r.For == "" {
+					continue
+				}
+				if lasts, err := time.ParseDuration(r.For); err != nil || lasts > s.hold {
+					t.Errorf("%s is held for %s, and %s fires after %s (%v)", s.name, s.hold, alert, r.For, err)
+				}
+			}
+		}
+	}
+}
+
+func TestScenariosAreChosenByName(t *testing.T) {
+	t.Parallel()
+	if chosen, err := choose("a-host-*, ways-are-cut"); err != nil || len(chosen) != 3 {
+		t.Errorf("there are %d (%v), want 3", len(chosen), err)
+	}
+	if _, err := choose("a-host-*,nothing"); err == nil {
+		t.Error("a name that there is not is taken")
+	}
+}
+
+func TestAlertsOfWhatWasLatelyOutlastTheirCause(t *testing.T) {
+	t.Parallel()
+	r := &run{rules: rules(t)}
+	for alert, want := range map[string]bool{
+		"ElementoHostUnreachable": false, "ElementoDaemonDown": false, "ElementoDriftedVMs": false, "ElementoDomainNearlyFull": false,
+		"ElementoHostFails": true, "ElementoHostSlow": true, "ElementoDaemonRestarts": true, "ElementoVMsGone": true, "ElementoReconcileErrors": true, "ElementoVMOperationsFail": true,
+	} {
+		if r.remembers(alert) != want {
+			t.Errorf("%s: %v, want %v", alert, !want, want)
+		}
+	}
+}
