@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,10 +58,10 @@ type follower struct {
 	name    string
 	client  kubernetes.Interface
 	// pod is the one that was followed last, restarts how often its container had
-	// been started again, and until the time up to which its log is there.
+	// been started again, and log what of its log is there.
 	pod      string
 	restarts int32
-	until    time.Time
+	log      podLog
 }
 
 // follow follows a manager until the world goes down.
@@ -96,14 +95,10 @@ func (f *follower) once(ctx context.Context) error {
 		return err
 	}
 	if pod.Name != f.pod {
-		f.pod, f.restarts, f.until = pod.Name, 0, time.Time{}
+		f.pod, f.restarts, f.log = pod.Name, 0, podLog{}
 	}
 	f.tellEnd(pod)
-	options := &corev1.PodLogOptions{Container: managerContainer, Follow: true}
-	if !f.until.IsZero() {
-		options.SinceTime = &metav1.Time{Time: f.until}
-	}
-	said, err := f.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, options).Stream(ctx)
+	said, err := f.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, f.log.options()).Stream(ctx)
 	if err != nil {
 		return err
 	}
@@ -117,9 +112,7 @@ func (f *follower) once(ctx context.Context) error {
 	}
 	defer file.Close()
 	defer f.lookAround(ctx, pod.Name)()
-	_, err = io.Copy(file, said)
-	f.until = time.Now()
-	return err
+	return f.log.copy(file, said)
 }
 
 // lookAround looks for ends in the pod while its log is read, until the function that it
