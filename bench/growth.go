@@ -1,8 +1,347 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
 	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/life"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
+// How long nothing happens at each size, and how often that is looked at.
+const (
+	windows = 3
+	window  = 5 * time.Second
+)
+
+// The names of figures that thresholds are for.
+const (
+	callsAtRest      = "C4 calls at rest, for each host, client UUID and daemon"
+	moreCallsAtRest  = callsAtRest + ": more with 1,000 VMs more"
+	timeForMachine   = "time for each Machine, at the last size"
+	ourRequests      = "API requests of our manager for each Machine, at the last size"
+	callsForMachine  = "C4 calls for each Machine, without those that are repeated, at the last size"
+	ourTimeOfMachine = "processor time of manager and daemons for each Machine, at the last size"
+)
+
+// grown is what the growth has made, and what it has measured on the way.
+type grown struct {
+	// before is what there was on AtomOS.
+	before    inventory.Inventory
+	namespace string
+	clusters  []*suite.Cluster
+	networks  []string
+	// in are the Machines of each cluster.
+	in []int
+
+	lives *life.Recorder
+	// end ends the watch of the lives, and says what went wrong with it.
+	end func() error
+	// counted are the Machines whose lives were told at a size.
+	counted map[string]bool
+
+	time, share, processor, resident, heap, asked, calls, even reports.Chart
+	// callsAtRest are the C4 calls a second for each host, client UUID and daemon, and
+	// heaps and bodies the live heap and the memory of each process in KiB: by the
+	// number of Machines.
+	callsAtRest   []reports.XY
+	heaps, bodies map[string][]reports.XY
+}
+
+// prepareGrowth takes the plan, and has the fake have the hosts that it needs, of which
+// the daemons know as many at first as --hosts says.
+func (b *bench) prepareGrowth(o *suite.Options) error {
+	if b.plan == nil {
+		b.plan, _ = parsePlan(thePlan) // a test has seen that it is one
+	}
+	if b.resting <= 0 || b.patience <= 0 {
+		return fmt.Errorf("--rest %s --patience %s: both take time", b.resting, b.patience)
+	}
+	most := 0
+	var in []int
+	for _, s := range b.plan {
+		in, _ = spread(in, s) // as it was parsed
+		most = max(most, slices.Max(in))
+	}
+	const guests = "127.128.0.0/20" // such is the range of each world
+	if _, err := networks(guests, b.plan.last().clusters, most); err != nil {
+		return fmt.Errorf("--growth: %w", err)
+	}
+	e := o.World.Elemento
+	b.settings = world.DaemonSettings{Hosts: e.Hosts, Profiled: true}
+	e.DaemonSettings = b.settings
+	if e.Domains == e.Hosts {
+		e.Domains = 0 // as many as there are
+	}
+	if len(e.Existing) == 0 {
+		e.Hosts = max(e.Hosts, b.plan.last().hosts)
+	}
+	return nil
+}
+
 // growth measures what a Machine costs as there are more of them.
-func (b *bench) growth(ctx SpecContext) {}
+func (b *bench) growth(ctx SpecContext) {
+	g := &grown{
+		counted: map[string]bool{}, heaps: map[string][]reports.XY{}, bodies: map[string][]reports.XY{},
+		time:      reports.Chart{Name: "Time for each new Machine", X: "Machines", Unit: "ms"},
+		share:     reports.Chart{Name: "Of each new Machine's life, the median and p90", X: "Machines", Unit: "s"},
+		processor: reports.Chart{Name: "Processor time for each new Machine", X: "Machines", Unit: "ms"},
+		resident:  reports.Chart{Name: "Memory at rest", X: "Machines", Unit: "MiB"},
+		heap:      reports.Chart{Name: "Live heap at rest", X: "Machines", Unit: "MiB"},
+		asked:     reports.Chart{Name: "Requests for each new Machine", X: "Machines"},
+		calls:     reports.Chart{Name: "C4 calls at rest", X: "hosts × client UUIDs × daemons", Unit: "1/s"},
+		even:      reports.Chart{Name: callsAtRest, X: "Machines", Unit: "1/s"},
+	}
+	b.grown = g
+	var err error
+	g.before, err = b.site.Hosts.Take(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	g.namespace = b.site.Namespace(ctx, "growth")
+	g.networks, err = networks(b.site.World.GuestNetwork(), b.plan.last().clusters, 1)
+	Expect(err).NotTo(HaveOccurred())
+
+	c, err := dynamic.NewForConfig(b.site.World.Config())
+	Expect(err).NotTo(HaveOccurred())
+	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	lives, wait, err := life.Watch(watching, c, g.namespace)
+	if err != nil {
+		cancel()
+	}
+	Expect(err).NotTo(HaveOccurred())
+	g.lives, g.end = lives, func() error { cancel(); return wait() }
+
+	for i, s := range b.plan {
+		b.grow(ctx, s, i == len(b.plan)-1)
+		b.atRest(ctx, s)
+	}
+	b.moreClients(ctx, b.plan.last())
+	b.tellGrowth()
+}
+
+// grow makes the next size of what there is.
+func (b *bench) grow(ctx context.Context, s size, last bool) {
+	g, report := b.grown, b.site.Report
+	report.Step(fmt.Sprintf("the daemons know %d hosts", s.hosts), func() { b.know(ctx, s.hosts) })
+	had := 0
+	for _, n := range g.in {
+		had += n
+	}
+	in, err := spread(g.in, s)
+	Expect(err).NotTo(HaveOccurred())
+	// What clusterctl takes to write manifests is no part of it.
+	var manifests [][]unstructured.Unstructured
+	for i := len(g.clusters); i < s.clusters; i++ {
+		name := fmt.Sprintf("growth-%d", i+1)
+		cluster := &suite.Cluster{
+			Site: b.site, ControlPlanes: 1, Key: client.ObjectKey{Namespace: g.namespace, Name: name},
+			Variables: map[string]string{"ELEMENTO_NETWORK_CIDR": g.networks[i]}, Patience: b.patience.String(),
+		}
+		manifests = append(manifests, cluster.Generate(ctx, in[i]-1))
+		g.clusters = append(g.clusters, cluster)
+	}
+	old := len(g.clusters) - len(manifests)
+	profiles := func() {}
+	if last {
+		profiles = b.profile(ctx, "growth", profileTime)
+	}
+	before := b.cost(ctx)
+	report.Step(s.String()+", all Running", func() {
+		for i, cluster := range g.clusters[:old] {
+			if in[i] > g.in[i] {
+				Expect(cluster.Scale(ctx, in[i]-1)).To(Succeed())
+			}
+		}
+		for _, objects := range manifests {
+			Expect(suite.Apply(ctx, b.site.Admin, "bench", objects)).To(Succeed())
+		}
+		b.reached(ctx, life.Running, s.machines)
+	})
+	used := b.cost(ctx)
+	b.site.SeeAtomOS(ctx, g.lives)
+	profiles()
+	g.in = in
+	if made := s.machines - had; made > 0 {
+		b.tellSize(s, float64(made), used.less(before), last)
+	}
+}
+
+// reached waits until so many Machines have reached a stage of their lives.
+func (b *bench) reached(ctx context.Context, stage life.Stage, machines int) {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		if err := b.site.World.Err(); err != nil {
+			StopTrying("a process of the world ended by itself").Wrap(err).Now()
+		}
+		n := 0
+		for _, l := range b.grown.lives.Lives() {
+			if _, yes := l.At[stage]; yes {
+				n++
+			}
+		}
+		g.Expect(n).To(Equal(machines), "Machines that are %s", stage)
+	}, b.patience, "250ms").WithContext(ctx).Should(Succeed())
+}
+
+// know tells the daemons of so many hosts, and waits until all clusters that there
+// are may have Machines there. Daemons of others know what they know.
+func (b *bench) know(ctx context.Context, hosts int) {
+	GinkgoHelper()
+	if len(b.site.World.Endpoints()) == 0 {
+		return
+	}
+	b.setDaemons(ctx, func(s *world.DaemonSettings) { s.Hosts = hosts })
+	domains := map[string]bool{}
+	for _, h := range b.site.World.Hosts()[:min(hosts, len(b.site.World.Hosts()))] {
+		domains[h.Domain] = true
+	}
+	for _, c := range b.grown.clusters {
+		Eventually(func(g Gomega) {
+			cluster := &infrav1.ElementoCluster{}
+			g.Expect(b.site.Admin.Get(ctx, c.Key, cluster)).To(Succeed())
+			if len(cluster.Status.FailureDomains) < len(domains) {
+				patch := client.MergeFrom(cluster.DeepCopy())
+				if cluster.Annotations == nil {
+					cluster.Annotations = map[string]string{}
+				}
+				cluster.Annotations[infrav1.ReconcileRequestedAnnotation] = time.Now().Format(time.RFC3339Nano)
+				g.Expect(b.site.Admin.Patch(ctx, cluster, patch)).To(Succeed())
+			}
+			g.Expect(cluster.Status.FailureDomains).To(HaveLen(len(domains)), "domains of %s", c.Key.Name)
+		}, suite.Long, "500ms").WithContext(ctx).Should(Succeed())
+	}
+}
+
+// setDaemons changes the settings of the daemons, and waits until our manager hears
+// them again.
+func (b *bench) setDaemons(ctx context.Context, change func(*world.DaemonSettings)) {
+	GinkgoHelper()
+	before := b.settings
+	change(&b.settings)
+	if fmt.Sprint(before) == fmt.Sprint(b.settings) {
+		return
+	}
+	Expect(b.site.World.SetDaemons(ctx, b.settings)).To(Succeed())
+	Eventually(func(g Gomega) {
+		families, err := b.site.World.Metrics(ctx, world.ElementoProvider)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(sum(families["elemento_daemon_stream_up"])).To(BeNumerically("==", len(b.site.World.Endpoints())), "streams that our manager has")
+	}, suite.Long, "250ms").WithContext(ctx).Should(Succeed())
+}
+
+// tellSize tells what the new Machines of a size have cost.
+func (b *bench) tellSize(s size, made float64, used cost, last bool) {
+	g, at := b.grown, float64(s.machines)
+	each := used.took.Seconds() / made
+	g.time.Add("all of them Running, by number", at, 1000*each)
+	for name, seconds := range used.processes {
+		g.processor.Add(name, at, 1000*seconds/made)
+	}
+	g.asked.Add("API requests, of all", at, used.requests/made)
+	g.asked.Add("API requests, of our manager", at, used.ours/made)
+	g.asked.Add("C4 calls", at, used.calls/made)
+	g.asked.Add("C4 calls that are not repeated", at, (used.calls-used.repeated)/made)
+	g.asked.Add("gRPC calls", at, used.grpc/made)
+
+	var lives []life.Life
+	for _, l := range g.lives.Lives() {
+		if !g.counted[l.Machine] {
+			g.counted[l.Machine] = true
+			lives = append(lives, l)
+		}
+	}
+	for _, stage := range []struct {
+		name     string
+		from, to life.Stage
+	}{
+		{"Machine created → Running", life.Created, life.Running},
+		{"bootstrap data ready → register arrives", life.BootstrapReady, life.RegisterArrived},
+		{"VM running → provisioned", life.VMRunning, life.Provisioned},
+	} {
+		l := b.latency(b.site.Report, fmt.Sprintf("%s, %s", s, stage.name), "", life.Took(lives, stage.from, stage.to))
+		g.share.Add(stage.name+", p50", at, l.P50/1000)
+		g.share.Add(stage.name+", p90", at, l.P90/1000)
+	}
+	if last {
+		b.figure(b.site.Report,
+			reports.Figure{Name: "Machines", Value: at},
+			reports.Figure{Name: "hosts", Value: float64(s.hosts)},
+			reports.Figure{Name: "clusters", Value: float64(s.clusters)},
+			reports.Figure{Name: timeForMachine, Value: each, Unit: "s"},
+			reports.Figure{Name: ourRequests, Value: used.ours / made},
+			reports.Figure{Name: callsForMachine, Value: (used.calls - used.repeated) / made},
+			reports.Figure{Name: ourTimeOfMachine, Value: 1000 * used.elemento() / made, Unit: "ms"},
+		)
+	}
+}
+
+// atRest measures what a size costs when nothing happens.
+func (b *bench) atRest(ctx context.Context, s size) {
+	g, at := b.grown, float64(s.machines)
+	b.site.Report.Step(s.String()+", at rest", func() {
+		b.quiet(ctx)
+		for name, m := range b.memory(ctx) {
+			g.resident.Add(name, at, m.resident/mib)
+			if m.heap > 0 {
+				g.heap.Add(name, at, m.heap/mib)
+			}
+		}
+		pairs := float64(s.hosts * max(len(b.daemons()), 1))
+		var rates []reports.XY
+		for range windows {
+			used := b.during(ctx, window)
+			rates = append(rates, reports.XY{X: at, Y: used.rate(used.calls) / pairs})
+			for name, m := range b.memory(ctx) {
+				if m.heap > 0 {
+					g.heaps[name] = append(g.heaps[name], reports.XY{X: at, Y: m.heap / 1024})
+				}
+				g.bodies[name] = append(g.bodies[name], reports.XY{X: at, Y: m.resident / 1024})
+			}
+		}
+		g.callsAtRest = append(g.callsAtRest, rates...)
+		g.even.Add("one client UUID", at, mean(rates))
+		g.calls.Add("one client UUID", pairs, mean(rates)*pairs)
+	})
+}
+
+const mib = 1 << 20
+
+// tellGrowth tells what follows from all sizes.
+func (b *bench) tellGrowth() {
+	g, report := b.grown, b.site.Report
+	b.figure(report, reports.Figure{Name: callsAtRest, Value: mean(g.callsAtRest), Unit: "1/s"})
+	if slope, in, known := reports.Slope(g.callsAtRest); known {
+		in.Low, in.High = 1000*in.Low, 1000*in.High
+		b.figure(report, reports.Figure{Name: moreCallsAtRest, Value: 1000 * slope, Unit: "1/s", Interval: &in})
+	}
+	for _, name := range b.processes() {
+		for _, of := range []struct {
+			what   string
+			points []reports.XY
+		}{{"live heap", g.heaps[name]}, {"memory", g.bodies[name]}} {
+			if slope, in, known := reports.Slope(of.points); known {
+				b.figure(report, reports.Figure{Name: fmt.Sprintf("%s: %s at rest for each Machine", name, of.what), Value: slope, Unit: "KiB", Interval: &in})
+			}
+		}
+	}
+	report.Chart(g.time, g.share, g.processor, g.asked, g.resident, g.heap, g.even, g.calls)
+}
+
+func mean(of []reports.XY) float64 {
+	sum := 0.0
+	for _, p := range of {
+		sum += p.Y
+	}
+	return sum / float64(max(len(of), 1))
+}

@@ -18,6 +18,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
@@ -37,6 +38,7 @@ var parts = []part{
 	{name: "layers", run: (*bench).layers},
 	{name: "growth", run: (*bench).growth},
 	{name: "rest", run: (*bench).rest},
+	{name: "removal", run: (*bench).removal},
 }
 
 func main() {
@@ -47,6 +49,13 @@ func main() {
 		Flags: func(flags *flag.FlagSet) {
 			flags.Func("only", "the `parts` to run, separated by commas, of: "+strings.Join(names(parts), ", "), b.choose)
 			b.sizes.flags(flags)
+			flags.Func("growth", "the `sizes` to grow to, as machines/hosts/clusters, separated by commas (default "+thePlan+")", func(text string) (err error) {
+				b.plan, err = parsePlan(text)
+				return err
+			})
+			flags.DurationVar(&b.resting, "rest", 5*time.Minute, "how long nothing happens while hosts are asked every second; two fifths of it while they are asked every 5 seconds")
+			flags.DurationVar(&b.patience, "patience", 20*time.Minute, "give up when the Machines of a size are not Running, or not gone, by then")
+			flags.BoolVar(&b.profiling, "profile", false, "leave profiles of our manager and the daemons, of the last size of the growth and of the rest, beside the report")
 		},
 		Prepare: b.prepare,
 		Describe: func(site *suite.Site) {
@@ -71,21 +80,29 @@ type bench struct {
 	sizes      sizes
 	// bootTime is that of the fake's VMs, where nothing else is said.
 	bootTime time.Duration
+
+	plan              plan
+	resting, patience time.Duration
+	profiling         bool
+	// settings are those of the daemons now, and grown is what the growth has made.
+	settings world.DaemonSettings
+	grown    *grown
 }
 
-// choose takes the names of the parts to run.
+// choose takes the names of the parts to run. What grows is removed, and there is
+// nothing at rest or to remove without it.
 func (b *bench) choose(only string) error {
-	b.parts = nil
+	chosen := map[string]bool{}
 	for _, name := range strings.Split(only, ",") {
 		if !slices.Contains(names(parts), name) {
 			return fmt.Errorf("there is no part %q; there are %s", name, strings.Join(names(parts), ", "))
 		}
+		chosen[name] = true
 	}
-	for _, p := range parts {
-		if slices.Contains(strings.Split(only, ","), p.name) {
-			b.parts = append(b.parts, p)
-		}
+	if chosen["growth"] || chosen["rest"] || chosen["removal"] {
+		chosen["growth"], chosen["removal"] = true, true
 	}
+	b.parts = slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return !chosen[p.name] })
 	return nil
 }
 
@@ -96,6 +113,9 @@ func (b *bench) prepare(o *suite.Options) (err error) {
 	b.bootTime = o.World.Elemento.AtomOS.BootTime
 	if b.parts == nil {
 		b.parts = parts
+	}
+	if err := b.prepareGrowth(o); err != nil {
+		return err
 	}
 	b.thresholds, err = readThresholds(thresholdsFile, names(parts))
 	return err
@@ -124,7 +144,8 @@ func (b *bench) allMeasured() {
 	Expect(b.thresholds.unmeasured(b.part)).To(BeEmpty(), "thresholds.yaml names figures that the part %s does not measure", b.part)
 }
 
-// tidy tells which thresholds nobody looked at.
+// tidy tells which thresholds nobody looked at, and removes what is left where the
+// removal did not come to its end.
 func (b *bench) tidy(ctx SpecContext) {
 	n := 0
 	for _, name := range names(parts) {
@@ -134,6 +155,10 @@ func (b *bench) tidy(ctx SpecContext) {
 		}
 	}
 	b.site.Report.Figure(reports.Figure{Name: "thresholds that were not looked at", Value: float64(n)})
+	if b.grown != nil {
+		b.deleteAll(ctx)
+		Expect(b.endGrowth()).To(Succeed())
+	}
 }
 
 func names(of []part) []string {

@@ -42,9 +42,9 @@ func (w *World) metrics(ctx context.Context, name string) (map[string]*dto.Metri
 	return parser.TextToMetricFamilies(bytes.NewReader(body))
 }
 
-// Profile takes a profile of a manager, or of a daemon that is Profiled: such as
-// "profile" for CPU, over so many seconds, "heap" or "allocs". It is in the format that
-// go tool pprof reads.
+// Profile takes a profile of a manager, or of a daemon that is Profiled: "profile" for
+// CPU, over so many seconds, or with 0 such as "heap", for which garbage is collected
+// before. It is in the format that go tool pprof reads.
 func (w *World) Profile(ctx context.Context, name, kind string, seconds int) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+30*time.Second)
 	defer cancel()
@@ -54,7 +54,11 @@ func (w *World) Profile(ctx context.Context, name, kind string, seconds int) ([]
 			url = d.profiles
 		}
 	}
-	profile, err := w.diagnostics(ctx, name, url, fmt.Sprintf("/debug/pprof/%s?seconds=%d", kind, seconds))
+	query := "gc=1"
+	if seconds > 0 {
+		query = fmt.Sprintf("seconds=%d", seconds)
+	}
+	profile, err := w.diagnostics(ctx, name, url, "/debug/pprof/"+kind+"?"+query)
 	if err != nil {
 		return nil, fmt.Errorf("taking a profile (%s) of %s: %w", kind, name, err)
 	}

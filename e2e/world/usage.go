@@ -49,6 +49,9 @@ func (p *Process) finalUsage() Usage {
 	return usage
 }
 
+// OwnUsage measures this process, without its children.
+func OwnUsage() (Usage, error) { return runningUsage(os.Getpid()) }
+
 func runningUsage(pid int) (Usage, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	corev1 "k8s.io/api/core/v1"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
+)
+
+// further are client UUIDs that own nothing, and that somebody watches all the same.
+var further = []string{"bench-2", "bench-3"}
+
+const callsOfClient = "C4 calls at rest of a client UUID more, for each host and daemon"
+
+// moreClients measures what it takes that there are more client UUIDs.
+func (b *bench) moreClients(ctx context.Context, s size) {
+	g := b.grown
+	daemons := len(b.daemons())
+	if daemons == 0 {
+		return // those of others, which know their own
+	}
+	b.site.Report.Step(fmt.Sprintf("%d client UUIDs more are watched", len(further)), func() {
+		b.setDaemons(ctx, func(s *world.DaemonSettings) { s.ClientUIDs = further })
+		one := b.during(ctx, 2*window)
+		watching, stop := context.WithCancel(ctx)
+		defer stop()
+		ended := b.watchClients(watching)
+		more := b.during(ctx, 2*window)
+		stop()
+		Expect(ended()).To(Succeed())
+		b.setDaemons(ctx, func(s *world.DaemonSettings) { s.ClientUIDs = nil })
+
+		pairs := float64(s.hosts * daemons)
+		clients := float64(1 + len(further))
+		g.calls.Add(fmt.Sprintf("%g client UUIDs", clients), pairs*clients, more.rate(more.calls))
+		b.figure(b.site.Report, reports.Figure{
+			Name: callsOfClient, Unit: "1/s",
+			Value: (more.rate(more.calls) - one.rate(one.calls)) / pairs / float64(len(further)),
+		})
+	})
+}
+
+// watchClients opens a stream for each of the further client UUIDs from each daemon,
+// as managers do, and returns when all have told what there is. Wait returns when they
+// have ended with ctx.
+func (b *bench) watchClients(ctx context.Context) (wait func() error) {
+	GinkgoHelper()
+	identity := b.site.World.IdentitySecret("", "").Data
+	pair, err := tls.X509KeyPair(identity[corev1.TLSCertKey], identity[corev1.TLSPrivateKeyKey])
+	Expect(err).NotTo(HaveOccurred())
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(identity["ca.crt"])
+	credentials := credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair}})
+	group := &errgroup.Group{}
+	for endpoint := range strings.Lines(string(identity["endpoints"])) {
+		conn, err := grpc.NewClient(strings.TrimSpace(endpoint), grpc.WithTransportCredentials(credentials))
+		Expect(err).NotTo(HaveOccurred())
+		streams := &errgroup.Group{}
+		for _, uid := range further {
+			stream, err := rpc.NewVMServiceClient(conn).WatchVMs(ctx, &rpc.WatchVMsRequest{ClientUid: uid})
+			Expect(err).NotTo(HaveOccurred())
+			_, err = stream.Recv()
+			Expect(err).NotTo(HaveOccurred(), "watching the client UUID %s", uid)
+			streams.Go(func() error {
+				for {
+					if _, err := stream.Recv(); err != nil {
+						if ctx.Err() != nil {
+							return nil
+						}
+						return err
+					}
+				}
+			})
+		}
+		group.Go(func() error {
+			defer conn.Close()
+			return streams.Wait()
+		})
+	}
+	return group.Wait
+}

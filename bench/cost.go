@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"k8s.io/client-go/rest"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+)
+
+// harness is this process among the others.
+const harness = "the bench itself"
+
+// cost is what has been used and asked for until a moment.
+type cost struct {
+	at time.Time
+	// took is since when, where it is that of a span.
+	took time.Duration
+	// calls are all C4 calls, and repeated those of them by which daemons look again
+	// and again how hosts and VMs are.
+	calls, repeated float64
+	// requests are those that the API server has answered, and ours those of our
+	// manager among them.
+	requests, ours float64
+	// grpc are the calls that the daemons have answered, and messages those that
+	// their streams have sent.
+	grpc, messages float64
+	// loops are those of our manager.
+	loops float64
+	// processes have used so much processor time, in seconds.
+	processes map[string]float64
+}
+
+// less is what has been used and asked for since.
+func (c cost) less(before cost) cost {
+	c.took = c.at.Sub(before.at)
+	c.calls -= before.calls
+	c.repeated -= before.repeated
+	c.requests -= before.requests
+	c.ours -= before.ours
+	c.grpc -= before.grpc
+	c.messages -= before.messages
+	c.loops -= before.loops
+	used := map[string]float64{}
+	for name, seconds := range c.processes {
+		used[name] = seconds - before.processes[name]
+	}
+	c.processes = used
+	return c
+}
+
+// rate is so much, used in the span, a second.
+func (c cost) rate(used float64) float64 { return used / c.took.Seconds() }
+
+// elemento is the processor time of our manager and the daemons together, in seconds.
+func (c cost) elemento() float64 {
+	sum := 0.0
+	for name, seconds := range c.processes {
+		if name == world.ElementoProvider || strings.HasPrefix(name, "daemon-") {
+			sum += seconds
+		}
+	}
+	return sum
+}
+
+// memory is what a process has in memory, in bytes.
+type memory struct {
+	resident float64
+	// heap is what is live in it, as the last collection of garbage has left it; 0
+	// for a process that does not tell.
+	heap float64
+}
+
+// daemons are the names of their processes.
+func (b *bench) daemons() []string {
+	var all []string
+	for n := range b.site.World.Endpoints() {
+		all = append(all, world.DaemonProcess(n+1))
+	}
+	return all
+}
+
+// processes are those of the world, as far as they can be measured: ours first.
+func (b *bench) processes() []string {
+	all := append([]string{world.ElementoProvider}, b.daemons()...)
+	all = append(all, world.FakeProcess, binaries.ClusterAPICore, binaries.KubeadmBootstrap, binaries.KubeadmControlPlane,
+		world.KubeAPIServer, world.Etcd, world.KubeControllerManager)
+	return slices.DeleteFunc(all, func(name string) bool {
+		return b.site.World.Process(name) == nil && b.site.World.Manager(name) == nil
+	})
+}
+
+// tells says whether a process tells metrics that we can read.
+func (b *bench) tells(name string) bool {
+	return name == world.FakeProcess || b.site.World.Manager(name) != nil || slices.Contains(b.daemons(), name)
+}
+
+// cost is what has been used and asked for so far.
+func (b *bench) cost(ctx context.Context) cost {
+	GinkgoHelper()
+	c := cost{processes: map[string]float64{}}
+	counts, err := b.site.Fake.Calls(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	c.at = time.Now() // of what is counted fastest
+	for _, calls := range counts {
+		for call, n := range calls {
+			c.calls += float64(n)
+			if call == "GET matcher/running" || call == "GET matcher/statusjson" {
+				c.repeated += float64(n)
+			}
+		}
+	}
+	for _, name := range b.processes() {
+		if !b.tells(name) {
+			usage, err := b.site.World.Process(name).Usage()
+			Expect(err).NotTo(HaveOccurred())
+			c.processes[name] = usage.CPU.Seconds()
+			continue
+		}
+		families, err := b.site.World.Metrics(ctx, name)
+		Expect(err).NotTo(HaveOccurred())
+		c.processes[name] = sum(families["process_cpu_seconds_total"])
+		switch {
+		case name == world.ElementoProvider:
+			c.ours, c.loops = sum(families["rest_client_requests_total"]), sum(families["controller_runtime_reconcile_total"])
+		case slices.Contains(b.daemons(), name):
+			c.grpc += sum(families["elemento_daemon_grpc_duration_seconds"])
+			c.messages += sum(families["elemento_daemon_watch_messages_total"])
+		}
+	}
+	c.requests = b.answered(ctx)
+	own, err := world.OwnUsage()
+	Expect(err).NotTo(HaveOccurred())
+	c.processes[harness] = own.CPU.Seconds()
+	return c
+}
+
+// answered counts the requests that the API server has answered.
+func (b *bench) answered(ctx context.Context) float64 {
+	GinkgoHelper()
+	config := b.site.World.Config()
+	client, err := rest.HTTPClientFor(config)
+	Expect(err).NotTo(HaveOccurred())
+	defer client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, config.Host+"/metrics", nil)
+	Expect(err).NotTo(HaveOccurred())
+	response, err := client.Do(request)
+	Expect(err).NotTo(HaveOccurred())
+	defer response.Body.Close()
+	Expect(response.StatusCode).To(Equal(http.StatusOK), "the metrics of the API server")
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(response.Body)
+	Expect(err).NotTo(HaveOccurred())
+	return sum(families["apiserver_request_total"])
+}
+
+// sum adds the values of all series of a metric; of a histogram how often it was.
+func sum(of *dto.MetricFamily) float64 {
+	all := 0.0
+	for _, m := range of.GetMetric() {
+		all += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+	}
+	return all
+}
+
+// memory is what each process has in memory. Ours collect their garbage before.
+func (b *bench) memory(ctx context.Context) map[string]memory {
+	GinkgoHelper()
+	// Go lets a heap become twice of what is live before it collects garbage.
+	const garbage = 2
+	all := map[string]memory{}
+	for _, name := range b.processes() {
+		if !b.tells(name) {
+			r, err := b.site.World.Process(name).Resources()
+			Expect(err).NotTo(HaveOccurred())
+			all[name] = memory{resident: float64(r.ResidentMemory)}
+			continue
+		}
+		if name != world.FakeProcess {
+			_, err := b.site.World.Profile(ctx, name, "heap", 0)
+			Expect(err).NotTo(HaveOccurred())
+		}
+		families, err := b.site.World.Metrics(ctx, name)
+		Expect(err).NotTo(HaveOccurred())
+		all[name] = memory{
+			resident: sum(families["process_resident_memory_bytes"]),
+			heap:     sum(families["go_memstats_next_gc_bytes"]) / garbage,
+		}
+		Expect(all[name].resident).To(BeNumerically(">", 0), "%s does not tell its memory", name)
+	}
+	return all
+}
+
+// during does nothing for so long, and returns what the world has used meanwhile.
+func (b *bench) during(ctx context.Context, d time.Duration) cost {
+	GinkgoHelper()
+	before := b.cost(ctx)
+	b.pass(ctx, d)
+	return b.cost(ctx).less(before)
+}
+
+// pass lets time pass.
+func (b *bench) pass(ctx context.Context, d time.Duration) {
+	GinkgoHelper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-b.site.World.Failed():
+	case <-ctx.Done():
+	}
+	Expect(b.site.World.Err()).NotTo(HaveOccurred())
+	Expect(ctx.Err()).NotTo(HaveOccurred())
+}
+
+// quiet waits until our manager has worked on nothing for a while, and says whether
+// it came to that.
+func (b *bench) quiet(ctx context.Context) bool {
+	GinkgoHelper()
+	const still, patience = 5 * time.Second, time.Minute
+	loops := func() float64 {
+		families, err := b.site.World.Metrics(ctx, world.ElementoProvider)
+		Expect(err).NotTo(HaveOccurred())
+		return sum(families["controller_runtime_reconcile_total"])
+	}
+	for begin := time.Now(); time.Since(begin) < patience; {
+		before := loops()
+		b.pass(ctx, still)
+		if loops() == before {
+			return true
+		}
+	}
+	fmt.Fprintf(b.site.Progress(), "our manager has not come to rest within %s\n", patience)
+	return false
+}

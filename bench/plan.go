@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// size is how much there is at a step of the growth.
+type size struct {
+	// machines are all of them, with the control plane's, of which each cluster has one.
+	machines int
+	// hosts are those that the daemons know.
+	hosts, clusters int
+}
+
+func (s size) String() string {
+	return fmt.Sprintf("%d Machines over %d hosts in %d clusters", s.machines, s.hosts, s.clusters)
+}
+
+// plan is a growth: sizes of which none is smaller in anything than the one before.
+type plan []size
+
+// thePlan is the growth that is measured when nothing else is said.
+const thePlan = "10/1/1,100/4/5,300/16/5,1000/16/20"
+
+// parsePlan reads sizes as machines/hosts/clusters, separated by commas.
+func parsePlan(text string) (plan, error) {
+	var p plan
+	for _, step := range strings.Split(text, ",") {
+		var of []int
+		for _, field := range strings.Split(step, "/") {
+			n, err := strconv.Atoi(field)
+			if err != nil || n < 1 {
+				return nil, fmt.Errorf("%q is no size: write machines/hosts/clusters, such as 100/4/5", step)
+			}
+			of = append(of, n)
+		}
+		if len(of) != 3 {
+			return nil, fmt.Errorf("%q is no size: write machines/hosts/clusters, such as 100/4/5", step)
+		}
+		p = append(p, size{machines: of[0], hosts: of[1], clusters: of[2]})
+	}
+	var in []int
+	for i, s := range p {
+		if i > 0 && (s.machines < p[i-1].machines || s.hosts < p[i-1].hosts || s.clusters < p[i-1].clusters) {
+			return nil, fmt.Errorf("%s after %s: what there is only grows", s, p[i-1])
+		}
+		var err error
+		if in, err = spread(in, s); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// last is the largest size.
+func (p plan) last() size { return p[len(p)-1] }
+
+// spread deals Machines to clusters, of which the first have those already that before
+// says: the clusters with the fewest get more, and none loses any.
+func spread(before []int, s size) ([]int, error) {
+	in := make([]int, s.clusters)
+	left := s.machines
+	for i := range in {
+		in[i] = 1 // the control plane
+		if i < len(before) {
+			in[i] = before[i]
+		}
+		left -= in[i]
+	}
+	if left < 0 {
+		return nil, fmt.Errorf("%s: these clusters have %d Machines at least, with what was there before and a control plane each", s, s.machines-left)
+	}
+	for ; left > 0; left-- {
+		fewest := 0
+		for i := range in {
+			if in[i] < in[fewest] {
+				fewest = i
+			}
+		}
+		in[fewest]++
+	}
+	return in, nil
+}
+
+// networks divides a range of addresses into networks of the same size, one for each
+// of so many clusters of at most so many Machines.
+func networks(within string, clusters, machines int) ([]string, error) {
+	of, err := netip.ParsePrefix(within)
+	if err != nil {
+		return nil, err
+	}
+	bits := of.Bits()
+	for 1<<(bits-of.Bits()) < clusters {
+		bits++
+	}
+	// The ends of a network, its gateway and a virtual address are not for Machines.
+	if room := 1<<(32-bits) - 4; room < machines {
+		return nil, fmt.Errorf("%s has no room for %d clusters of up to %d Machines: %d each", within, clusters, machines, room)
+	}
+	var found []string
+	address := of.Masked().Addr().As4()
+	first := uint32(address[0])<<24 | uint32(address[1])<<16 | uint32(address[2])<<8 | uint32(address[3])
+	for i := range clusters {
+		a := first + uint32(i)<<(32-bits)
+		found = append(found, netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)}), bits).String())
+	}
+	return found, nil
+}
