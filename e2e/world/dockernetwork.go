@@ -34,8 +34,14 @@ const (
 // firstNetwork is the first address of the first world's.
 var firstNetwork = netip.AddrFrom4([4]byte{10, 77, 0, 0})
 
-// dockerTime is how long Docker may take to remove what is the world's.
-const dockerTime = 2 * time.Minute
+// Docker may take so long to remove what is the world's, and is asked so many times, with
+// so much time in between: it has been seen to wait without an end for a container that
+// had ended.
+const (
+	dockerTime  = time.Minute
+	dockerTries = 3
+	dockerPause = 5 * time.Second
+)
 
 // dockerNetwork is a user-defined bridge network of Docker's on which containers and
 // the processes of a world reach each other.
@@ -134,23 +140,44 @@ func (n *dockerNetwork) take(ctx context.Context, image string, ranges ...netip.
 // remove removes the network and the containers on it, with their volumes. Doing it
 // twice is fine.
 func (n *dockerNetwork) remove(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dockerTime)
-	defer cancel()
-	found, err := docker.Run(ctx, nil, "network", "ls", "--quiet", "--filter=name=^"+n.name+"$", "--filter=label="+networkLabel)
+	ask := func(args ...string) (string, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dockerTime)
+		defer cancel()
+		return docker.Run(ctx, nil, args...)
+	}
+	found, err := ask("network", "ls", "--quiet", "--filter=name=^"+n.name+"$", "--filter=label="+networkLabel)
 	if err != nil || found == "" {
 		return err
 	}
 	if err := n.clear(ctx); err != nil {
 		return err
 	}
-	_, err = docker.Run(ctx, nil, "network", "rm", n.name)
+	_, err = ask("network", "rm", n.name)
 	return err
 }
 
 // clear removes the containers on the network, and what else Docker holds for guests,
 // which are labeled with the network's name.
 func (n *dockerNetwork) clear(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dockerTime)
+	return n.clearWithin(ctx, dockerTime, dockerPause)
+}
+
+// clearWithin does so in tries that take so long each. What one has not removed is for
+// the next one.
+func (n *dockerNetwork) clearWithin(ctx context.Context, each, pause time.Duration) (err error) {
+	for try := range dockerTries {
+		if try > 0 {
+			time.Sleep(pause)
+		}
+		if err = n.clearOnce(ctx, each); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("removing what is on the network %s, %d times: %w", n.name, dockerTries, err)
+}
+
+func (n *dockerNetwork) clearOnce(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
 	guests := "--filter=label=" + container.InstanceLabel + "=" + n.name
 	for _, kind := range []struct{ find, remove []string }{

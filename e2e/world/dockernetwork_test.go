@@ -1,8 +1,13 @@
 package world
 
 import (
+	"context"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 )
 
 func TestDockerNetworksOfWorldsDoNotMeet(t *testing.T) {
@@ -36,5 +41,53 @@ func TestDockerNetworksOfWorldsDoNotMeet(t *testing.T) {
 				t.Errorf("%s is not in %s", a, n.own())
 			}
 		}
+	}
+}
+
+func TestWhatDockerDoesNotRemoveIsRemovedByTheNextTry(t *testing.T) {
+	for name, rm := range map[string]string{
+		"it waits without an end": "exec sleep 3600",
+		"it refuses":              "exit 1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			client := `#!/bin/sh
+cd ` + dir + `
+echo "$*" >> asked
+case "$1" in
+ps) [ -e removed ] || echo stuck ;;
+rm) [ -e tried ] || { touch tried; ` + rm + `; }; touch removed ;;
+esac
+`
+			if err := os.WriteFile(filepath.Join(dir, "docker"), []byte(client), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+			n := dockerNetwork{name: "elemento-7"}
+			ended, cancel := context.WithCancel(t.Context())
+			cancel() // what is taken down is so because something has ended
+			if err := n.clearWithin(ended, 5*time.Second, time.Millisecond); err != nil {
+				t.Error(err)
+			}
+			asked, err := os.ReadFile(filepath.Join(dir, "asked"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if removals := strings.Count(string(asked), "rm --force --volumes stuck"); removals != 2 {
+				t.Errorf("the container was to be removed %d times:\n%s", removals, asked)
+			}
+		})
+	}
+}
+
+func TestWhatDockerNeverRemovesIsGivenUp(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\necho of no use >&2; exit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	n := dockerNetwork{name: "elemento-7"}
+	if err := n.clearWithin(t.Context(), 5*time.Second, time.Millisecond); err == nil || !strings.Contains(err.Error(), "of no use") {
+		t.Errorf("it is given up with %v", err)
 	}
 }
