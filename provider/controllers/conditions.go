@@ -89,6 +89,7 @@ func isPaused(cluster *clusterv1.Cluster, object interface {
 var waitingReasons = map[string]bool{
 	infrav1.NotObservedReason:                     true,
 	infrav1.WaitingForIdentityReason:              true,
+	infrav1.WaitingForDaemonReason:                true,
 	infrav1.WaitingForClusterInfrastructureReason: true,
 	infrav1.WaitingForBootstrapDataReason:         true,
 	infrav1.WaitingForHostReason:                  true,

@@ -68,6 +68,13 @@ func explain(err error) problem {
 		// The fleet is closing, or an endpoint cannot even be parsed.
 		return problem{status: metav1.ConditionUnknown, reason: infrav1.DaemonUnreachableReason, message: err.Error(), again: 5 * time.Second}
 	}
+	if e.Waiting() {
+		return problem{
+			status: metav1.ConditionUnknown, reason: infrav1.WaitingForDaemonReason,
+			message: "Waiting to ask a daemon: " + e.Message,
+			again:   fleet.RetryAfter(err, 2*time.Second),
+		}
+	}
 	if e.Untrusted {
 		return problem{
 			status: metav1.ConditionFalse, reason: infrav1.DaemonUntrustedReason,

@@ -2,9 +2,14 @@ package controllers
 
 import (
 	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	"elemento.cloud/cluster-api-provider-elemento/provider/fleet"
 )
 
 func TestEveryReasonOfADaemonHasAMeaning(t *testing.T) {
@@ -24,6 +29,17 @@ func TestEveryReasonOfADaemonHasAMeaning(t *testing.T) {
 	}
 	if len(meanings) != len(rpc.Reason_name) {
 		t.Errorf("%d meanings for %d reasons", len(meanings), len(rpc.Reason_name))
+	}
+}
+
+func TestACallThatNoDaemonMayBeAskedForYetIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	p := explain(&fleet.Error{Operation: "EnsureVM", Code: codes.Unavailable, Message: "another is at it", RetryAfter: 7 * time.Second})
+	if p.status != metav1.ConditionUnknown || !waitingReasons[p.reason] || p.again != 7*time.Second || p.message != "Waiting to ask a daemon: another is at it" {
+		t.Errorf("it means %+v", p)
+	}
+	if p := explain(&fleet.Error{Operation: "EnsureVM", Code: codes.Unavailable, Endpoint: "127.0.0.1:9", Message: "refused"}); p.reason != infrav1.DaemonUnreachableReason || waitingReasons[p.reason] {
+		t.Errorf("a daemon that does not answer means %+v", p)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
@@ -144,7 +143,7 @@ func (m *Member) forward(endpoint *rpc.Endpoint) target {
 func call[Req, Resp any](ctx context.Context, m *Member, operation string, timeout time.Duration, on target, req Req, of func(*daemon) method[Req, Resp]) (Resp, error) {
 	var none Resp
 	if !m.begin() {
-		return none, &Error{Operation: operation, Code: codes.Unavailable, Message: "the identity has changed; the connection is being made anew", RetryAfter: time.Second}
+		return none, waiting(operation, "the identity has changed, and the connection is being made anew", time.Second)
 	}
 	defer m.end()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -183,8 +182,8 @@ func call[Req, Resp any](ctx context.Context, m *Member, operation string, timeo
 			break
 		}
 	}
-	if failure == nil {
-		failure = &Error{Operation: operation, Code: codes.Unavailable, Message: "an earlier call may still be under way at a daemon that is away"}
+	if fenced > 0 && (failure == nil || failure.elsewhere() && !failure.Untrusted) {
+		return none, waiting(operation, "an earlier call may still be under way at one that does not answer; another one is asked when its time is over", fenced)
 	}
 	failure.RetryAfter = fenced
 	return none, failure

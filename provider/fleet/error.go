@@ -15,7 +15,7 @@ import (
 type Error struct {
 	// Operation is the name of the call, such as "EnsureVM".
 	Operation string
-	// Endpoint is the daemon that was asked last.
+	// Endpoint is the daemon that was asked last; empty where none may be asked yet.
 	Endpoint string
 	// Code is the gRPC code.
 	Code codes.Code
@@ -37,7 +37,18 @@ type Error struct {
 	sent, answered bool
 }
 
+// waiting is the failure of a call that no daemon may be asked for before so long.
+func waiting(operation, why string, again time.Duration) *Error {
+	return &Error{Operation: operation, Code: codes.Unavailable, Message: why, RetryAfter: again}
+}
+
+// Waiting tells that no daemon was asked, since none may be yet.
+func (e *Error) Waiting() bool { return e.Endpoint == "" }
+
 func (e *Error) Error() string {
+	if e.Waiting() {
+		return fmt.Sprintf("%s: waiting to ask a daemon: %s", e.Operation, e.Message)
+	}
 	if e.Reason != rpc.Reason_REASON_UNSPECIFIED {
 		return fmt.Sprintf("%s: daemon %s: %s (%s)", e.Operation, e.Endpoint, e.Message, e.Reason)
 	}

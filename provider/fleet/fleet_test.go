@@ -306,6 +306,10 @@ func TestAnotherDaemonWaitsOutALostCall(t *testing.T) {
 	}
 
 	err := ensure(t.Context(), m, "vm-1")
+	var e *fleet.Error
+	if !errors.As(err, &e) || !e.Waiting() || e.Answered() {
+		t.Errorf("error is %#v, want one that waits", err)
+	}
 	if after := fleet.RetryAfter(err, 0); after <= 0 || after > 5*time.Second {
 		t.Fatalf("the next call may be made after %s (%v), want what is left of the lost one's time", after, err)
 	}

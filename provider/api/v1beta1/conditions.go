@@ -101,6 +101,9 @@ const (
 	// WaitingForBootstrapDataReason (BootstrapDataAvailable): the bootstrap
 	// provider has not written the Secret.
 	WaitingForBootstrapDataReason = "WaitingForBootstrapData"
+	// WaitingForDaemonReason: no daemon may be asked yet; an earlier call may still be
+	// under way at one that does not answer, or the identity has just changed.
+	WaitingForDaemonReason = "WaitingForDaemon"
 	// WaitingForIdentityReason: nothing can be asked or done before
 	// IdentityAvailable is true.
 	WaitingForIdentityReason = "WaitingForIdentity"
