@@ -9,7 +9,7 @@ import (
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 
-	"elemento.cloud/cluster-api-provider-elemento/provider/api/apitest"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/apitest"
 )
 
 // api reaches the API server of the package's tests, which has the CRDs of

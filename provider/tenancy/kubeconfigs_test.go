@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	"elemento.cloud/cluster-api-provider-elemento/provider/api/apitest"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/apitest"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
 	"elemento.cloud/cluster-api-provider-elemento/provider/tenancy"
 )

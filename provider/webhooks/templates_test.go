@@ -20,7 +20,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
-	"elemento.cloud/cluster-api-provider-elemento/provider/api/apitest"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/apitest"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
 	"elemento.cloud/cluster-api-provider-elemento/provider/webhooks"
 )

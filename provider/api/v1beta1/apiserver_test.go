@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"elemento.cloud/cluster-api-provider-elemento/provider/api/apitest"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/apitest"
 )
 
 // api is a real API server that serves our kinds, and nothing that reconciles.
