@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
+)
+
+// workers are those of a cluster of one control plane, which Clastix orders.
+type workers struct {
+	*suite.Cluster
+	clastix client.Client
+	ordered int
+}
+
+// workers makes a cluster without any. It is deleted when the part has ended, and
+// nothing of it may be left on AtomOS then.
+func (b *bench) workers(ctx context.Context, name string) *workers {
+	GinkgoHelper()
+	before, err := b.site.Hosts.Take(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	w := &workers{Cluster: b.site.NewCluster(ctx, name, 1), clastix: b.site.Clastix(ctx)}
+	DeferCleanup(func(ctx SpecContext) {
+		b.site.Report.Step("the cluster deleted, and nothing left on AtomOS", func() {
+			w.Delete(ctx, b.site.Admin)
+			b.site.Unchanged(ctx, before)
+		})
+	})
+	Expect(suite.Apply(ctx, w.clastix, suite.Clastix, w.Generate(ctx, 0))).To(Succeed())
+	w.Await(ctx, 0)
+	return w
+}
+
+// deployment is the MachineDeployment of a cluster's workers, of which the name alone
+// is needed.
+func deployment(cluster client.ObjectKey) *clusterv1.MachineDeployment {
+	return &clusterv1.MachineDeployment{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Namespace, Name: cluster.Name + "-md-0"}}
+}
+
+// scale has Clastix ask for so many workers in a cluster, and returns how long that
+// took.
+func scale(ctx context.Context, clastix client.Client, cluster client.ObjectKey, workers int) (span, error) {
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, workers))
+	sent := time.Now()
+	err := clastix.Patch(ctx, deployment(cluster), patch, client.FieldOwner(suite.Clastix))
+	return span{sent, time.Now()}, err
+}
+
+// order has Clastix ask for so many workers.
+func (w *workers) order(ctx context.Context, workers int) (order, span, error) {
+	o := order{w.ordered, workers}
+	s, err := scale(ctx, w.clastix, w.Key, workers)
+	if err == nil {
+		w.ordered = workers
+	}
+	return o, s, err
+}
