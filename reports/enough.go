@@ -145,7 +145,7 @@ func (q requirement) shortfall(r Report, value float64) string {
 	case q.atLeast != nil && q.unit != "":
 		return number(value, q.unit) + " of " + number(*q.atLeast, q.unit)
 	case q.atLeast != nil:
-		return number(value, "") + " of " + number(*q.atLeast, "") + " " + q.of
+		return number(value, "") + " of at least " + number(*q.atLeast, "") + " " + q.of
 	default:
 		return number(value, q.unit) + " " + q.of
 	}

@@ -78,7 +78,7 @@ func TestACriterionThatAsksForMuchIsNotPassedByLess(t *testing.T) {
 		}, Unknown, Hours + ": not measured"},
 		"a soak that no validator has judged": {"R1", func(_ *Recorder, e *Examination) {
 			e.Figure(Figure{Name: Hours, Value: 25, Unit: "h"}, Figure{Name: FaultsSet}, Figure{Name: FailedReconciles})
-		}, Unknown, "a history that nobody judged: 0 of 1 validators"},
+		}, Unknown, "a history that nobody judged: 0 of at least 1 validators"},
 		"iterations that no validator has judged": {"R2", func(_ *Recorder, e *Examination) {
 			e.Figure(Figure{Name: Iterations, Value: 100}, Share(SucceededOperations, 3000, 3000))
 		}, Unknown, "a history that nobody judged"},
@@ -87,20 +87,20 @@ func TestACriterionThatAsksForMuchIsNotPassedByLess(t *testing.T) {
 		}, Unknown, "a history that nobody judged"},
 		"some iterations": {"R2", func(_ *Recorder, e *Examination) {
 			e.Figure(Figure{Name: Iterations, Value: 3}, Share(SucceededOperations, 90, 90))
-		}, Unknown, "a short run: 3 of 100"},
+		}, Unknown, "a short run: 3 of at least 100"},
 		"iterations of which many fail": {"R2", func(_ *Recorder, e *Examination) {
 			e.Figure(Figure{Name: Iterations, Value: 100}, Share(SucceededOperations, 2990, 3000))
 		}, Failed, "at least 99.90 %"},
 		"some cycles": {"R3", func(_ *Recorder, e *Examination) {
 			e.Figure(Figure{Name: ClusterCycles, Value: 5}, Figure{Name: LeakedResources})
-		}, Unknown, "a short run: 5 of 50"},
+		}, Unknown, "a short run: 5 of at least 50"},
 		"cycles that leak": {"R3", func(_ *Recorder, e *Examination) {
 			e.Figure(Figure{Name: ClusterCycles, Value: 50}, Figure{Name: LeakedResources, Value: 1})
 		}, Failed, "leaked resources: 1"},
 		"few Machines": {"P2", func(_ *Recorder, e *Examination) { e.Latency(Measure("stage", make([]time.Duration, 9))) },
-			Unknown, "few samples: 9 of 30"},
+			Unknown, "few samples: 9 of at least 30"},
 		"one scenario": {"F5", func(_ *Recorder, e *Examination) { e.Scenario(Scenario{Name: "one", Verdict: Passed}) },
-			Unknown, "a part of the scenarios: 1 of 30"},
+			Unknown, "a part of the scenarios: 1 of at least 30"},
 		"a scenario that takes long": {"F5", func(r *Recorder, e *Examination) {
 			gathered["F5"](r, e)
 			e.Scenario(Scenario{Name: "long", Verdict: Passed, Cycles: 2.1})
@@ -136,7 +136,7 @@ func TestACriterionThatAsksForMuchIsNotPassedByLess(t *testing.T) {
 		"no validator for which there was something": {"R2", func(_ *Recorder, e *Examination) {
 			e.Figure(Figure{Name: Iterations, Value: 100}, Share(SucceededOperations, 2997, 3000))
 			e.Validator(Validator{Name: "APIs answer", Verdict: NotRun})
-		}, Unknown, "a history that nobody judged: 0 of 1 validators"},
+		}, Unknown, "a history that nobody judged: 0 of at least 1 validators"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
