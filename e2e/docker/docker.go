@@ -44,6 +44,24 @@ func Pipe(ctx context.Context, stdin io.Reader, stdout io.Writer, args ...string
 	return nil
 }
 
+// Feed runs a command as Run does, whose input is what write writes. A command that
+// succeeds need not take all of it.
+func Feed(ctx context.Context, write func(io.Writer) error, args ...string) error {
+	r, w := io.Pipe()
+	wrote := make(chan error, 1)
+	go func() {
+		err := write(w)
+		w.CloseWithError(err)
+		wrote <- err
+	}()
+	_, err := Run(ctx, r, args...)
+	_ = r.Close() // which ends the writer, should it not be at its end
+	if unwritten := <-wrote; !errors.Is(unwritten, io.ErrClosedPipe) && !errors.Is(err, unwritten) {
+		err = errors.Join(err, unwritten)
+	}
+	return err
+}
+
 // said is the end of what a command has said, as an error; nil where that is nothing.
 func said(out []byte) error {
 	if out = bytes.TrimSpace(out); len(out) == 0 {

@@ -25,8 +25,7 @@ func debianStage(progress io.Writer) stage {
 		about:  "Debian " + debian.Suite + " with systemd and cloud-init, a few minutes",
 		inputs: debian.Inputs(packages...),
 		make: func(ctx context.Context, _, to string) error {
-			return pipe(func(w io.Writer) error { return debian.Archive(ctx, w, progress, packages...) },
-				func(r io.Reader) error { return docker.Pipe(ctx, r, nil, "import", "-", to) })
+			return docker.Feed(ctx, func(w io.Writer) error { return debian.Archive(ctx, w, progress, packages...) }, "import", "-", to)
 		},
 	}
 }

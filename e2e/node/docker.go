@@ -56,30 +56,11 @@ func removeContainer(ctx context.Context, name string) error {
 }
 
 // run runs a shell script in the container.
-func (c container) run(ctx context.Context, stdin io.Reader, stdout io.Writer, script string) error {
-	return docker.Pipe(ctx, stdin, stdout, "exec", "--interactive", c.id, "sh", "-euc", script)
+func (c container) run(ctx context.Context, script string) error {
+	return docker.Pipe(ctx, nil, nil, "exec", c.id, "sh", "-euc", script)
 }
 
 // copy puts files into the container.
 func (c container) copy(ctx context.Context, files ...image.File) error {
-	return pipe(func(w io.Writer) error { return image.Archive(w, files...) }, func(r io.Reader) error {
-		return docker.Pipe(ctx, r, nil, "cp", "-", c.id+":/")
-	})
-}
-
-// pipe has read read what write writes.
-func pipe(write func(io.Writer) error, read func(io.Reader) error) error {
-	r, w := io.Pipe()
-	wrote := make(chan error, 1)
-	go func() {
-		err := write(w)
-		w.CloseWithError(err)
-		wrote <- err
-	}()
-	err := read(r)
-	r.CloseWithError(err) // a reader that gave up ends the writer
-	if wrote := <-wrote; err == nil {
-		err = wrote
-	}
-	return err
+	return docker.Feed(ctx, func(w io.Writer) error { return image.Archive(w, files...) }, "cp", "-", c.id+":/")
 }

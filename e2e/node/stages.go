@@ -5,7 +5,6 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -77,7 +76,7 @@ func settingsStage(ctx context.Context, p *parts) (stage, error) {
 				if err := c.copy(ctx, files...); err != nil {
 					return err
 				}
-				return c.run(ctx, nil, nil, setup)
+				return c.run(ctx, setup)
 			})
 		},
 	}, nil
@@ -175,18 +174,16 @@ func (c container) importImages(ctx context.Context, images []podImage) error {
 	if err := docker.Pipe(ctx, nil, &tools, append([]string{"exec", c.id, "sh", "-euc", collect, "collect"}, networkTools...)...); err != nil {
 		return err
 	}
-	if err := c.run(ctx, nil, nil, startContainerd); err != nil {
+	if err := c.run(ctx, startContainerd); err != nil {
 		return err
 	}
 	packed := image.Packed(tools.Bytes())
 	for _, i := range images {
-		if err := pipe(i.pod(packed).Write, func(r io.Reader) error {
-			return c.run(ctx, r, nil, importImage)
-		}); err != nil {
+		if err := docker.Feed(ctx, i.pod(packed).Write, "exec", "--interactive", c.id, "sh", "-euc", importImage); err != nil {
 			return fmt.Errorf("%s: %w", i.name, err)
 		}
 	}
-	return c.run(ctx, nil, nil, stopContainerd)
+	return c.run(ctx, stopContainerd)
 }
 
 // containerd runs only while images are imported.

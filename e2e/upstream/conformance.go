@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -70,9 +69,9 @@ func conformance(s *suite.Site) {
 // it is on, and removes the container that it leaves.
 func prepareKubetest(ctx context.Context, s *suite.Site, made []image.Image) {
 	GinkgoHelper()
-	run := func(ctx context.Context, stdin io.Reader, args ...string) string {
+	run := func(ctx context.Context, args ...string) string {
 		GinkgoHelper()
-		said, err := docker.Run(ctx, stdin, args...)
+		said, err := docker.Run(ctx, nil, args...)
 		Expect(err).NotTo(HaveOccurred())
 		return said
 	}
@@ -82,21 +81,19 @@ func prepareKubetest(ctx context.Context, s *suite.Site, made []image.Image) {
 	there, err := docker.HasImage(ctx, name)
 	Expect(err).NotTo(HaveOccurred())
 	if !there {
-		r, w := io.Pipe()
-		go func() { w.CloseWithError(made[which].Write(w)) }()
-		run(ctx, r, "load")
-		DeferCleanup(func(ctx SpecContext) { run(ctx, nil, "image", "rm", name) })
+		Expect(docker.Feed(ctx, made[which].Write, "load")).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { run(ctx, "image", "rm", name) })
 	}
-	if run(ctx, nil, "network", "ls", "--quiet", "--filter=name=^"+kubetestNetwork+"$") == "" {
-		run(ctx, nil, "network", "create", kubetestNetwork)
-		DeferCleanup(func(ctx SpecContext) { run(ctx, nil, "network", "rm", kubetestNetwork) })
+	if run(ctx, "network", "ls", "--quiet", "--filter=name=^"+kubetestNetwork+"$") == "" {
+		run(ctx, "network", "create", kubetestNetwork)
+		DeferCleanup(func(ctx SpecContext) { run(ctx, "network", "rm", kubetestNetwork) })
 	}
 	of := []string{"ps", "--all", "--quiet", "--filter=ancestor=" + name}
-	before := strings.Fields(run(ctx, nil, of...))
+	before := strings.Fields(run(ctx, of...))
 	DeferCleanup(func(ctx SpecContext) {
-		for _, id := range strings.Fields(run(ctx, nil, of...)) {
+		for _, id := range strings.Fields(run(ctx, of...)) {
 			if !slices.Contains(before, id) {
-				run(ctx, nil, "rm", "--force", "--volumes", id)
+				run(ctx, "rm", "--force", "--volumes", id)
 			}
 		}
 	})

@@ -37,11 +37,8 @@ func (w *World) InGuests(ctx context.Context, command ...string) error {
 // LoadImages puts images for pods into each guest that is a container and runs.
 func (w *World) LoadImages(ctx context.Context, images ...image.Image) error {
 	return w.eachGuest(ctx, func(id string) error {
-		r, written := io.Pipe()
-		go func() { written.CloseWithError(image.Write(written, images...)) }()
-		_, err := docker.Run(ctx, r, "exec", "--interactive", id, "ctr", "--namespace=k8s.io", "images", "import", "-")
-		r.CloseWithError(err) // ends the writer, should it not be at its end
-		return err
+		return docker.Feed(ctx, func(w io.Writer) error { return image.Write(w, images...) },
+			"exec", "--interactive", id, "ctr", "--namespace=k8s.io", "images", "import", "-")
 	})
 }
 
