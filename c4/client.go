@@ -633,6 +633,9 @@ func shorten(s string) string {
 }
 
 func (c *Client) decode(r reply, s service, method, path string, out any) error {
+	if string(bytes.TrimSpace(r.body)) == "null" { // which encoding/json reads as anything that is empty
+		return c.fail(s, method, path, Malformed, r.status, "success with nothing in it", nil)
+	}
 	if err := json.Unmarshal(r.body, out); err != nil {
 		return c.fail(s, method, path, Malformed, r.status, "the reply is not the JSON that was expected", err)
 	}

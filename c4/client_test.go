@@ -285,6 +285,14 @@ func TestJSONThatIsBrokenIsMalformed(t *testing.T) {
 	}
 }
 
+func TestNullIsNeitherAnEmptyListNorAnAnswer(t *testing.T) {
+	t.Parallel()
+	c := client(t, serve(t, answer(200, " null\n")), nil)
+	for name, call := range reads(c) {
+		t.Run(name, func(t *testing.T) { wantCode(t, call(t.Context()), c4.Malformed) })
+	}
+}
+
 func TestASuccessThatDoesNotSayOfWhatIsMalformed(t *testing.T) {
 	t.Parallel()
 	c := client(t, serve(t, answer(200, `{}`)), nil)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
@@ -36,7 +37,7 @@ func forwardOn(port uint32, all []c4.Forward) (c4.Forward, bool) {
 
 // removeForward removes the forward of a port if it is the one that is meant (it
 // may have been pointed elsewhere since it was seen), until the host has shown
-// twice that it is gone.
+// that it is gone, and again a moment later.
 func (h *host) removeForward(ctx context.Context, port uint32, meant func(c4.Forward) (bool, error)) error {
 	unlock, err := h.holdPort(ctx, port)
 	if err != nil {
@@ -50,7 +51,9 @@ func (h *host) removeForward(ctx context.Context, port uint32, meant func(c4.For
 		}
 		there, found := forwardOn(port, all)
 		if !found {
-			absent++
+			if absent++; absent == 1 && !wait(ctx, quickest) {
+				return gaveUp(ctx, rpc.Reason_REASON_WRONG_STATE, h.ID, fmt.Sprintf("host %s shows no forward of port %d and has to be asked once more", h.ID, port))
+			}
 			continue
 		}
 		if is, err := meant(there); err != nil || !is {

@@ -2,6 +2,8 @@ package daemon_test
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -314,6 +316,58 @@ func TestForwardIsThereAndGoneWhenTheCallSaysSo(t *testing.T) {
 			t.Errorf("%d forwards, want none", n)
 		}
 	})
+}
+
+func TestAListWithoutItIsBelievedWhenItIsSoAgainAMomentLater(t *testing.T) {
+	t.Parallel()
+	const moment = 25 * time.Millisecond
+	for what, call := range map[string]func(*caller, context.Context, int) error{
+		"a network is to be made": func(p *caller, ctx context.Context, i int) error {
+			_, err := p.EnsureNetwork(ctx, &rpc.EnsureNetworkRequest{ClientUid: owner, Network: nat(fmt.Sprint("cluster-", i)), Domains: []string{"d1"}})
+			return err
+		},
+		"a network is gone": func(p *caller, ctx context.Context, _ int) error {
+			_, err := p.DeleteNetwork(ctx, &rpc.DeleteNetworkRequest{ClientUid: owner, NetworkName: "cluster", Domains: []string{"d1"}})
+			return err
+		},
+		"a forward is gone": func(p *caller, ctx context.Context, _ int) error {
+			_, err := p.DeleteForward(ctx, &rpc.DeleteForwardRequest{ClientUid: owner, Endpoint: &rpc.Endpoint{Host: "host-1", Port: 6443}})
+			return err
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			p := newSite(t, 1).daemon().provider()
+			for i := range 5 { // one that is held up by others proves nothing
+				began := time.Now()
+				if err := call(p, within(t, soon), i); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(began); took < moment {
+					t.Errorf("it was believed within %s, want %s at least", took, moment)
+				}
+			}
+		})
+	}
+}
+
+func TestNullIsNoListOfNetworksOrForwards(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	p.makes(t, "vm-1")
+	if err := p.forward(t, "vm-1"); err != nil {
+		t.Fatal(err)
+	}
+	s.fault(fakeatomos.Fault{Call: "GET network/*", Effect: fakeatomos.Refuse, Status: http.StatusOK, Body: "null"})
+	wantReason(t, p.removeForward(t)(), rpc.Reason_REASON_HOST_FAILED, "host-1", "forwards")
+	_, err := p.DeleteNetwork(within(t, soon), &rpc.DeleteNetworkRequest{ClientUid: owner, NetworkName: "cluster", Domains: []string{"d1"}})
+	wantReason(t, err, rpc.Reason_REASON_HOST_FAILED, "host-1", "networks")
+	_, err = p.EnsureNetwork(within(t, soon), &rpc.EnsureNetworkRequest{ClientUid: owner, Network: nat("another"), Domains: []string{"d1"}})
+	wantReason(t, err, rpc.Reason_REASON_HOST_FAILED, "host-1", "networks")
+	if h := s.fake.Inventory().Hosts[0]; len(h.Networks) != 1 || len(h.Forwards) != 1 {
+		t.Errorf("there are %d networks and %d forwards, want one of each", len(h.Networks), len(h.Forwards))
+	}
 }
 
 func TestForwardThatLandsLateIsNotLeft(t *testing.T) {

@@ -67,9 +67,15 @@ func (h *host) ensureNetwork(ctx context.Context, clientUID string, spec *rpc.Ne
 		return "", gaveUp(ctx, rpc.Reason_REASON_WRONG_STATE, h.ID, "host "+h.ID+": another call makes network "+spec.Name+" and takes long")
 	}
 	defer unlock()
-	uid, err = h.findNetwork(ctx, clientUID, spec)
+	uid, err = h.findNetwork(ctx, clientUID, spec) // another call may just have made it
+	if uid == "" && err == nil && wait(ctx, quickest) {
+		uid, err = h.findNetwork(ctx, clientUID, spec) // a host that has just started may show none at first
+	}
 	if uid != "" || err != nil {
 		return uid, err
+	}
+	if ctx.Err() != nil {
+		return "", gaveUp(ctx, rpc.Reason_REASON_WRONG_STATE, h.ID, "host "+h.ID+" shows no network "+spec.Name+" and has to be asked once more before it is made")
 	}
 	notShown := failf(rpc.Reason_REASON_WRONG_STATE, h.ID, "host %s was asked for network %s and does not show it yet; waiting for it, at most %s", h.ID, spec.Name, landsSoon)
 	if h.unseen.may(key, landsSoon) {
@@ -206,7 +212,7 @@ func describeNetwork(n c4.Network) string {
 }
 
 // deleteNetwork removes the client's networks of that name from this host and
-// tells whether it has seen them gone, twice.
+// tells whether it has seen them gone, and again a moment later.
 func (h *host) deleteNetwork(ctx context.Context, clientUID, name string) (gone bool, err error) {
 	for absent, tries := 0, 0; tries < 2; {
 		all, err := h.lookNetworks(ctx)
@@ -217,6 +223,9 @@ func (h *host) deleteNetwork(ctx context.Context, clientUID, name string) (gone 
 		if len(own) == 0 {
 			if absent++; absent > 1 {
 				return !h.unseen.may(networkKey{clientUID, name}, landsSoon), nil
+			}
+			if !wait(ctx, quickest) {
+				return false, nil
 			}
 			continue
 		}
