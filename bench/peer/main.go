@@ -40,6 +40,11 @@ func main() {
 			c.site = site
 			Describe("Two providers", Ordered, func() {
 				It("make the same clusters", c.compare)
+				AfterAll(func() {
+					if c.engine != nil {
+						Expect(c.engine.close()).To(Succeed())
+					}
+				})
 			})
 		},
 	}.Main()
@@ -53,6 +58,7 @@ type comparison struct {
 	patience     time.Duration
 	limits       limits
 	watches      dynamic.Interface
+	engine       *engine
 }
 
 // scale takes the numbers of workers of the big cluster.

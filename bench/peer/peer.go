@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	. "github.com/onsi/gomega"
@@ -48,6 +50,11 @@ func (c *comparison) install(ctx context.Context) {
 	Expect(err).NotTo(HaveOccurred())
 	source, err := binaries.Package(ctx, binaries.ClusterAPIDev)
 	Expect(err).NotTo(HaveOccurred())
+	address := c.site.World.Addresses().Address(1)
+	port, err := c.site.World.Addresses().FreePort(address)
+	Expect(err).NotTo(HaveOccurred())
+	c.engine, err = startEngine(ctx, address, port)
+	Expect(err).NotTo(HaveOccurred())
 	Expect(c.site.World.Install(ctx, world.Provider{
 		Name:          binaries.ClusterAPIDev,
 		Kustomization: filepath.Join(source, "config", "default"),
@@ -55,9 +62,7 @@ func (c *comparison) install(ctx context.Context) {
 		Variables: map[string]string{
 			"EXP_MACHINE_POOL": "true",
 			"CLUSTER_TOPOLOGY": "true",
-			// Of Docker, which it can do as well, it never asks anything for machines in
-			// memory; should it, nobody is there.
-			"CAPD_DOCKER_HOST": "unix:///nonexistent/docker.sock",
+			"CAPD_DOCKER_HOST": "tcp://" + net.JoinHostPort(address, strconv.Itoa(port)),
 		},
 	})).To(Succeed())
 	c.site.Report.Setting(
@@ -85,6 +90,8 @@ func forPeer(objects []unstructured.Unstructured) error {
 		o.SetAPIVersion(peerGroup.String())
 		switch o.GetKind() {
 		case "DevCluster":
+			// It writes into the annotations without a look whether there are any.
+			o.SetAnnotations(map[string]string{"elemento.cloud/made-by": owner})
 			o.Object["spec"] = map[string]any{"backend": map[string]any{"inMemory": map[string]any{}}}
 		case "DevMachineTemplate":
 			o.Object["spec"] = map[string]any{"template": map[string]any{"spec": machine}}

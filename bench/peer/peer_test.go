@@ -66,6 +66,9 @@ func TestThePeersManifestIsOursWithItsInfrastructure(t *testing.T) {
 			t.Errorf("%s is of %s", o.GetKind(), o.GetAPIVersion())
 		}
 	}
+	if len(cluster.GetAnnotations()) == 0 {
+		t.Error("the cluster's infrastructure has no annotations, into which the peer writes")
+	}
 	if cluster.GetKind() != "DevCluster" {
 		t.Errorf("the cluster's infrastructure is a %s", cluster.GetKind())
 	}
