@@ -86,6 +86,8 @@ type Recorder struct {
 	// lives are found by the name of the ElementoMachine, machines by that of the
 	// Machine.
 	lives map[string]*Life
+	// news, where somebody waits, is closed when something is seen.
+	news chan struct{}
 }
 
 var (
@@ -128,6 +130,37 @@ func (r *Recorder) Lives() []Life {
 	return lives
 }
 
+// Await waits until the infrastructure machine of that name was seen to have reached a
+// stage.
+func (r *Recorder) Await(ctx context.Context, name string, stage Stage) error {
+	for {
+		r.mu.Lock()
+		if r.news == nil {
+			r.news = make(chan struct{})
+		}
+		l, news := r.lives[name], r.news
+		reached := l != nil && !l.At[stage].IsZero()
+		r.mu.Unlock()
+		if reached {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// announce tells those who wait that something was seen. It is called with the lock
+// held.
+func (r *Recorder) announce() {
+	if r.news != nil {
+		close(r.news)
+		r.news = nil
+	}
+}
+
 // SeeAtomOS takes the times of the VMs from a fake's inventory. It must be
 // called while they run.
 func (r *Recorder) SeeAtomOS(inventory fakeatomos.Inventory) {
@@ -167,6 +200,7 @@ func (r *Recorder) seeMachine(event watch.EventType, object *unstructured.Unstru
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.announce()
 	l := r.life(machine.Spec.InfrastructureRef.Name)
 	l.Machine = machine.Name
 	_, l.ControlPlane = machine.Labels[clusterv1.MachineControlPlaneLabel]
@@ -195,6 +229,7 @@ func (r *Recorder) seeInfrastructure(event watch.EventType, object *unstructured
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.announce()
 	l := r.life(object.GetName())
 	if vm != "" {
 		l.VM = vm

@@ -1,6 +1,7 @@
 package life
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -114,5 +115,35 @@ func TestAnObjectThatIsNoneOfOursIsAnError(t *testing.T) {
 	}
 	if err := r.seeInfrastructure(watch.Added, unstructuredOf(t, &corev1.Secret{Type: "Opaque"}), time.Now()); err != nil {
 		t.Errorf("fields that nobody reads are an error: %v", err)
+	}
+}
+
+func TestAStageIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	r := &Recorder{lives: map[string]*Life{}}
+	vm := &infrav1.ElementoMachine{ObjectMeta: metav1.ObjectMeta{Name: "em"}}
+	see := func(event watch.EventType) {
+		if err := r.seeInfrastructure(event, unstructuredOf(t, vm), time.Now()); err != nil {
+			t.Error(err)
+		}
+	}
+	reached := make(chan error)
+	go func() { reached <- r.Await(t.Context(), "em", Provisioned) }()
+	see(watch.Added)
+	select {
+	case err := <-reached:
+		t.Fatalf("the wait has ended before the stage was reached: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	vm.Status.Initialization.Provisioned = ptr.To(true)
+	see(watch.Modified)
+	if err := <-reached; err != nil {
+		t.Error(err)
+	}
+	ctx, giveUp := context.WithCancel(t.Context())
+	go func() { reached <- r.Await(ctx, "em", Gone) }()
+	giveUp()
+	if err := <-reached; err == nil {
+		t.Error("who gives up is told that the stage was reached")
 	}
 }
