@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+)
+
+const (
+	// aCall is how long a call to a daemon may take, and looking how long to wait until
+	// it is looked again.
+	aCall   = 30 * time.Second
+	looking = 25 * time.Millisecond
+	// toStop is the time that guests are given to shut down.
+	toStop = time.Minute
+)
+
+// throughDaemon makes VMs by a daemon, as our manager does.
+type throughDaemon struct {
+	*daemonClient
+	// domains are those that VMs are placed in, by turns.
+	domains []string
+	spec    *rpc.VMSpec
+
+	mu   sync.Mutex
+	next int
+	on   map[string]string
+}
+
+// spec is that of the VMs, in a network that is there.
+func (b *bench) spec(network string) *rpc.VMSpec {
+	return &rpc.VMSpec{
+		Slots: vmSlots, MaxOverprovision: vmShared, MemoryMib: vmMemoryMiB, Image: world.ImageName(b.site.KubernetesVersion),
+		BootVolume: &rpc.Volume{SizeGib: vmDiskGiB}, Networks: []*rpc.NetworkSpec{{Name: network}},
+	}
+}
+
+func (d *throughDaemon) domain() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.next++
+	return d.domains[d.next%len(d.domains)]
+}
+
+func (d *throughDaemon) make(ctx context.Context, name string) error {
+	call, cancel := context.WithTimeout(ctx, aCall)
+	defer cancel()
+	placed, err := d.daemonClient.domains.PlaceVM(call, &rpc.PlaceVMRequest{
+		ClientUid: d.clientUID, Domain: d.domain(), VmName: name, Spec: d.spec, Role: rpc.Role_ROLE_WORKER,
+	})
+	if err != nil {
+		return err
+	}
+	host := placed.GetHost()
+	d.mu.Lock()
+	if d.on == nil {
+		d.on = map[string]string{}
+	}
+	d.on[name] = host
+	d.mu.Unlock()
+	call, cancel = context.WithTimeout(ctx, aCall)
+	defer cancel()
+	made, err := d.vms.EnsureVM(call, &rpc.EnsureVMRequest{
+		ClientUid: d.clientUID, Host: host, VmName: name, Spec: d.spec, UserData: []byte(userData),
+		MetaData: map[string]string{"instance-id": name, "local-hostname": name},
+	})
+	if err != nil || made.GetVm().GetPowerState() == rpc.PowerState_POWER_STATE_RUNNING {
+		return err
+	}
+	return until(ctx, func(ctx context.Context) (bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, aCall)
+		defer cancel()
+		got, err := d.vms.GetVM(ctx, &rpc.GetVMRequest{ClientUid: d.clientUID, Host: host, VmName: name})
+		return got.GetVm().GetPowerState() == rpc.PowerState_POWER_STATE_RUNNING, err
+	})
+}
+
+func (d *throughDaemon) remove(ctx context.Context, name string) error {
+	d.mu.Lock()
+	host := d.on[name]
+	delete(d.on, name)
+	d.mu.Unlock()
+	force := timestamppb.New(time.Now().Add(toStop))
+	return until(ctx, func(ctx context.Context) (bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, aCall)
+		defer cancel()
+		res, err := d.vms.DeleteVM(ctx, &rpc.DeleteVMRequest{ClientUid: d.clientUID, Host: host, VmName: name, ForceAfter: force})
+		return res.GetGone(), err
+	})
+}
+
+// until looks until something is so.
+func until(ctx context.Context, so func(context.Context) (bool, error)) error {
+	for {
+		if is, err := so(ctx); is || err != nil {
+			return err
+		}
+		timer := time.NewTimer(looking)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
