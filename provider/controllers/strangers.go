@@ -17,8 +17,9 @@ import (
 // about.
 const UnexpectedVMReason = "UnexpectedVM"
 
-// Strangers warns of VMs that have a client's UUID and belong to no object. It
-// never touches them: they may be anything. It is a manager.Runnable that runs with
+// Strangers warns of VMs that have a client's UUID and belong to no object that this
+// manager sees. It never touches them: they may be anything, also another management
+// cluster's that acts for the same client. It is a manager.Runnable that runs with
 // the leader only.
 type Strangers struct {
 	Client client.Reader
@@ -83,7 +84,7 @@ func (s *Strangers) tell(ctx context.Context, one stranger, host string) {
 			continue
 		}
 		s.Events.Eventf(cluster, nil, corev1.EventTypeWarning, UnexpectedVMReason, "Observe",
-			"VM %s on host %s has the client UUID of this cluster's identity, and no ElementoMachine or ElementoCleanup is about it; it is left alone. Remove it by hand if nobody needs it", one.vm, host)
+			"VM %s on host %s has the client UUID of this cluster's identity, and no ElementoMachine or ElementoCleanup that this management cluster's manager sees is about it; it is left alone. Another management cluster that acts for the client may have made it, or the manager of another namespace; remove it by hand only if none has and nobody needs it", one.vm, host)
 		return
 	}
 }

@@ -42,7 +42,7 @@ var (
 	streamSilence = prometheus.NewDesc("elemento_daemon_stream_silence_seconds",
 		"How long ago a daemon was last heard.", []string{"endpoint", "client_uid"}, nil)
 	unexpectedVMs = prometheus.NewDesc("elemento_unexpected_vms",
-		"VMs of the client UUID that neither an ElementoMachine nor an ElementoCleanup is about.", []string{"client_uid"}, nil)
+		"VMs of the client UUID that no ElementoMachine or ElementoCleanup that this manager sees is about.", []string{"client_uid"}, nil)
 	vmsDesc = prometheus.NewDesc("elemento_vms",
 		"VMs of the hosts that answer, by domain and power state.", []string{"client_uid", "domain", "power_state"}, nil)
 )

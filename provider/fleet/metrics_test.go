@@ -41,7 +41,7 @@ elemento_vms{client_uid="OWNER",domain="d1",power_state="unknown"} 0
 		t.Error(err)
 	}
 	s.eventually("the stranger is counted", shows(strings.ReplaceAll(`
-# HELP elemento_unexpected_vms VMs of the client UUID that neither an ElementoMachine nor an ElementoCleanup is about.
+# HELP elemento_unexpected_vms VMs of the client UUID that no ElementoMachine or ElementoCleanup that this manager sees is about.
 # TYPE elemento_unexpected_vms gauge
 elemento_unexpected_vms{client_uid="OWNER"} 1
 `, "OWNER", clientUID), "elemento_unexpected_vms"))
