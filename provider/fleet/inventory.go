@@ -228,7 +228,7 @@ func (m *Member) settle(id string) {
 
 	known, ok := m.merged[id]
 	if !ok {
-		known = &merged{}
+		known = &merged{told: map[string]*rpc.VM{}}
 		m.merged[id] = known
 	}
 	known.view = best
@@ -242,19 +242,23 @@ func (m *Member) settle(id string) {
 		}
 		vms = best.vms
 	}
-	told := make(map[string]*rpc.VM, len(vms))
 	for name, vm := range vms {
-		told[name] = vm
-		if before, ok := known.told[name]; !ok || (before != vm && !proto.Equal(before, vm)) {
+		before, ok := known.told[name]
+		switch {
+		case before == vm:
+		case ok && proto.Equal(before, vm):
+			vms[name] = before // one message for all views, the same the next time
+		default:
+			known.told[name] = vm
 			m.fleet.changes.add(Change{ClientUID: m.clientUID, VM: name})
 		}
 	}
 	for name := range known.told {
 		if _, ok := vms[name]; !ok {
+			delete(known.told, name)
 			m.fleet.changes.add(Change{ClientUID: m.clientUID, VM: name})
 		}
 	}
-	known.told = told
 }
 
 // Look returns what is known of a VM on the host that it belongs on. It asks no
