@@ -418,8 +418,8 @@ func stays(has map[*journey]map[string]string, j *journey, uid, what string) {
 	has[j][uid] = what
 }
 
-// seeTelling takes when it was known that a VM runs. Where the call that made it said
-// so, nobody waited for the inventory.
+// seeTelling takes when it was known that a VM runs. Where the call that made it has
+// answered so, our manager has waited for that and not for the inventory.
 func (g *gathering) seeTelling(events []history.Event, hosts map[*journey]string) {
 	for _, e := range events {
 		switch j := g.vms[e.VM]; {
@@ -433,8 +433,7 @@ func (g *gathering) seeTelling(events []history.Event, hosts map[*journey]string
 		case e.End == "harness" && e.Name == streamed:
 			j.reach(vmTold, e.Time)
 		case e.End == "manager" && e.Name == "EnsureVM":
-			at, runs := j.at[vmRunning]
-			if told, is := j.at[vmTold]; runs && (!is || told.After(e.Ended)) {
+			if at, runs := j.at[vmRunning]; runs && !e.Time.After(at) {
 				j.at[vmSeen], j.at[vmTold] = at, at
 			}
 		}
