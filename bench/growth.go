@@ -324,6 +324,8 @@ func (b *bench) tellGrowth() {
 	if slope, in, known := reports.Slope(g.callsAtRest); known {
 		in.Low, in.High = 1000*in.Low, 1000*in.High
 		b.figure(report, reports.Figure{Name: moreCallsAtRest, Value: 1000 * slope, Unit: "1/s", Interval: &in})
+	} else { // of one size
+		b.thresholds.passOver(b.part, moreCallsAtRest)
 	}
 	for _, name := range b.processes() {
 		for _, of := range []struct {
