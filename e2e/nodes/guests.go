@@ -21,7 +21,7 @@ import (
 )
 
 // guestsDir is where, in the directory of the report, is kept what each guest says.
-const guestsDir = "artifacts/guests"
+const guestsDir = suite.Artifacts + "/guests"
 
 // guests are the containers of the world's guests, by the name of their VM.
 func (s *scenario) guests(ctx context.Context) map[string]string {

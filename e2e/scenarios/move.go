@@ -42,7 +42,7 @@ func moves() []scenario {
 			s.within(ctx, cycle, "what may be left is written down", s.cleanupOf(lost))
 			vms := append(s.vms(ctx, c, true), s.vms(ctx, c, false)...)
 
-			twin, err := s.World.Twin(ctx, world.Options{Dir: filepath.Join(s.Dir, "twin"), Progress: GinkgoWriter, Elemento: &world.Elemento{ManagerArgs: managerArgs()}})
+			twin, err := s.World.Twin(ctx, world.Options{Dir: s.Artifact("twin"), Progress: GinkgoWriter, Elemento: &world.Elemento{ManagerArgs: managerArgs()}})
 			Expect(err).NotTo(HaveOccurred())
 			DeferCleanup(func(ctx SpecContext) { Expect(twin.Down(ctx)).To(Succeed()) })
 			stop, err := s.troupe.watched.Also(ctx, twin.Config(), "twin")

@@ -49,7 +49,7 @@ import (
 // Report is there at once.
 type Site struct {
 	Report *reports.Recorder
-	// Dir is the directory of the report; evidence is put there.
+	// Dir is the directory of the report; see Artifact for what a suite puts there.
 	Dir string
 
 	World *world.World
@@ -203,7 +203,7 @@ func takeLog(dir string) (_ *os.File, err error) {
 }
 
 func clear(dir string) error {
-	for _, pattern := range []string{"report.html", "report.json", "report.xml", "audit.log", "audit-*.jsonl", "*-workers.yaml", "clusterctl", "clusterctl.yaml", "history", "logs", "manifests", "repository", "artifacts", "tmp", "samples", "profiles", dashboardsDir, "recorded"} {
+	for _, pattern := range []string{"report.html", "report.json", "report.xml", "audit.log", "audit-*.jsonl", "*-workers.yaml", "clusterctl", "clusterctl.yaml", "history", "logs", "manifests", "repository", Artifacts, "tmp", "samples", "profiles", dashboardsDir, "recorded"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return err
@@ -216,6 +216,13 @@ func clear(dir string) error {
 	}
 	return nil
 }
+
+// Artifacts is the directory, in that of the report, of what a suite leaves of its own. The
+// next run removes it.
+const Artifacts = "artifacts"
+
+// Artifact is the path of something in that directory, which there may not be yet.
+func (s *Site) Artifact(name string) string { return filepath.Join(s.Dir, Artifacts, name) }
 
 // suiteLog is the file of what the specs and the libraries say.
 const suiteLog = "suite.log"

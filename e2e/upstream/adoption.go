@@ -23,7 +23,7 @@ func adoption(s *suite.Site) {
 			E2EConfig:              config(s),
 			ClusterctlConfigPath:   s.Clusterctl,
 			BootstrapClusterProxy:  s.Proxy,
-			ArtifactFolder:         artifacts(s, "kcp-adoption"),
+			ArtifactFolder:         s.Artifact("kcp-adoption"),
 			InfrastructureProvider: &s.Provider,
 			PostNamespaceCreated:   podNetwork(s),
 		}
@@ -41,7 +41,7 @@ func infraAdoption(s *suite.Site) {
 			E2EConfig:              config(s),
 			ClusterctlConfigPath:   s.Clusterctl,
 			BootstrapClusterProxy:  s.Proxy,
-			ArtifactFolder:         artifacts(s, "kcp-infra-adoption"),
+			ArtifactFolder:         s.Artifact("kcp-infra-adoption"),
 			InfrastructureProvider: &s.Provider,
 			PostNamespaceCreated:   podNetwork(s),
 			Flavor:                 ptr.To(topology),

@@ -46,7 +46,7 @@ func conformance(s *suite.Site) {
 	})
 	upstream.K8SConformanceSpec(context.Background(), func() upstream.K8SConformanceSpecInput {
 		configured := config(s)
-		file := filepath.Join(s.Dir, "artifacts", "kubetest.yaml")
+		file := s.Artifact("kubetest.yaml")
 		Expect(os.MkdirAll(filepath.Dir(file), 0o755)).To(Succeed())
 		Expect(os.WriteFile(file, []byte(kubetest), 0o644)).To(Succeed())
 		configured.Variables["KUBETEST_CONFIGURATION"] = file
@@ -54,7 +54,7 @@ func conformance(s *suite.Site) {
 			E2EConfig:              configured,
 			ClusterctlConfigPath:   s.Clusterctl,
 			BootstrapClusterProxy:  s.Proxy,
-			ArtifactFolder:         artifacts(s, "k8s-conformance"),
+			ArtifactFolder:         s.Artifact("k8s-conformance"),
 			InfrastructureProvider: &s.Provider,
 			PostNamespaceCreated:   podNetwork(s),
 			ControlPlaneWaiters: clusterctl.ControlPlaneWaiters{WaitForControlPlaneMachinesReady: func(ctx context.Context, input clusterctl.ApplyCustomClusterTemplateAndWaitInput, result *clusterctl.ApplyCustomClusterTemplateAndWaitResult) {

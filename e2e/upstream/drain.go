@@ -19,7 +19,7 @@ func nodeDrain(s *suite.Site) {
 			E2EConfig:              config(s),
 			ClusterctlConfigPath:   s.Clusterctl,
 			BootstrapClusterProxy:  s.Proxy,
-			ArtifactFolder:         artifacts(s, "node-drain"),
+			ArtifactFolder:         s.Artifact("node-drain"),
 			InfrastructureProvider: &s.Provider,
 			PostNamespaceCreated:   podNetwork(s),
 			Flavor:                 ptr.To(topology),

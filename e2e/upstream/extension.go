@@ -34,7 +34,7 @@ func upgradeWithHooks(s *suite.Site) {
 			E2EConfig:                         config(s),
 			ClusterctlConfigPath:              s.Clusterctl,
 			BootstrapClusterProxy:             s.Proxy,
-			ArtifactFolder:                    artifacts(s, "upgrade-with-hooks"),
+			ArtifactFolder:                    s.Artifact("upgrade-with-hooks"),
 			InfrastructureProvider:            &s.Provider,
 			PostNamespaceCreated:              podNetwork(s),
 			Flavor:                            ptr.To(topology),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"path/filepath"
 	"sync/atomic"
 
 	"golang.org/x/mod/semver"
@@ -17,8 +16,6 @@ import (
 
 // topology is the flavor of the cluster template that uses a ClusterClass.
 const topology = "topology"
-
-func artifacts(s *suite.Site, name string) string { return filepath.Join(s.Dir, "artifacts", name) }
 
 // config is what upstream's suites read from a file. Simulated guests boot in
 // no time: what has not come after some minutes does not come. Real ones boot, a few
@@ -60,7 +57,7 @@ func machineDeploymentScale(s *suite.Site) {
 			E2EConfig:              config(s),
 			ClusterctlConfigPath:   s.Clusterctl,
 			BootstrapClusterProxy:  s.Proxy,
-			ArtifactFolder:         artifacts(s, "md-scale"),
+			ArtifactFolder:         s.Artifact("md-scale"),
 			InfrastructureProvider: &s.Provider,
 			PostNamespaceCreated:   podNetwork(s),
 		}
@@ -73,7 +70,7 @@ func rollout(s *suite.Site) {
 			E2EConfig:              config(s),
 			ClusterctlConfigPath:   s.Clusterctl,
 			BootstrapClusterProxy:  s.Proxy,
-			ArtifactFolder:         artifacts(s, "md-rollout"),
+			ArtifactFolder:         s.Artifact("md-rollout"),
 			InfrastructureProvider: &s.Provider,
 			PostNamespaceCreated:   podNetwork(s),
 			Flavor:                 "kcp-md-taints",
@@ -92,7 +89,7 @@ func upgrade(flavor string, controlPlanes, workers int64) func(*suite.Site) {
 				E2EConfig:                config(s),
 				ClusterctlConfigPath:     s.Clusterctl,
 				BootstrapClusterProxy:    s.Proxy,
-				ArtifactFolder:           artifacts(s, "upgrade-"+flavor),
+				ArtifactFolder:           s.Artifact("upgrade-" + flavor),
 				InfrastructureProvider:   &s.Provider,
 				PostNamespaceCreated:     podNetwork(s),
 				Flavor:                   &flavor,
@@ -112,7 +109,7 @@ func scale(s *suite.Site) {
 			E2EConfig:                       config(s),
 			ClusterctlConfigPath:            s.Clusterctl,
 			BootstrapClusterProxy:           s.Proxy,
-			ArtifactFolder:                  artifacts(s, "scale"),
+			ArtifactFolder:                  s.Artifact("scale"),
 			InfrastructureProvider:          &s.Provider,
 			PostNamespaceCreated:            podNetwork(s),
 			Flavor:                          ptr.To(topology),

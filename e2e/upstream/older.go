@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"path/filepath"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -18,7 +17,7 @@ func quickStartOnOlder(s *suite.Site) {
 	var older *suite.Site
 	BeforeEach(func(ctx SpecContext) {
 		twin, err := s.World.Twin(ctx, world.Options{
-			ClusterAPI: world.OlderClusterAPI, Dir: filepath.Join(s.Dir, "older-cluster-api"), Progress: GinkgoWriter,
+			ClusterAPI: world.OlderClusterAPI, Dir: s.Artifact("older-cluster-api"), Progress: GinkgoWriter,
 			QuickReconciles: !s.Comparable(),
 		})
 		Expect(err).NotTo(HaveOccurred())

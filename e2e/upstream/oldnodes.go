@@ -40,7 +40,7 @@ func joinOldNodes(s *suite.Site) {
 			E2EConfig:              config(s),
 			ClusterctlConfigPath:   s.Clusterctl,
 			BootstrapClusterProxy:  s.Proxy,
-			ArtifactFolder:         artifacts(s, "join-old-nodes"),
+			ArtifactFolder:         s.Artifact("join-old-nodes"),
 			InfrastructureProvider: &s.Provider,
 			Flavor:                 "topology-old-nodes",
 			PostNamespaceCreated: func(proxy framework.ClusterProxy, namespace string) {

@@ -24,7 +24,7 @@ func quickStartInput(s *suite.Site, flavor string) upstream.QuickStartSpecInput 
 		E2EConfig:              config(s),
 		ClusterctlConfigPath:   s.Clusterctl,
 		BootstrapClusterProxy:  s.Proxy,
-		ArtifactFolder:         artifacts(s, "quick-start"+flavor),
+		ArtifactFolder:         s.Artifact("quick-start" + flavor),
 		InfrastructureProvider: &s.Provider,
 		PostNamespaceCreated:   podNetwork(s),
 		Flavor:                 &flavor,

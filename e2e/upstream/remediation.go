@@ -24,7 +24,7 @@ func controlPlaneRemediation(s *suite.Site) {
 			E2EConfig:              config(s),
 			ClusterctlConfigPath:   s.Clusterctl,
 			BootstrapClusterProxy:  s.Proxy,
-			ArtifactFolder:         artifacts(s, "kcp-remediation"),
+			ArtifactFolder:         s.Artifact("kcp-remediation"),
 			InfrastructureProvider: &s.Provider,
 			Flavor:                 ptr.To("kcp-remediation-signal"),
 			PostNamespaceCreated: func(proxy framework.ClusterProxy, namespace string) {
@@ -61,7 +61,7 @@ func machineDeploymentRemediation(s *suite.Site) {
 			E2EConfig:              config(s),
 			ClusterctlConfigPath:   s.Clusterctl,
 			BootstrapClusterProxy:  s.Proxy,
-			ArtifactFolder:         artifacts(s, "md-remediation"),
+			ArtifactFolder:         s.Artifact("md-remediation"),
 			InfrastructureProvider: &s.Provider,
 			PostNamespaceCreated:   podNetwork(s),
 		}

@@ -29,7 +29,7 @@ import (
 func selfHosted(s *suite.Site) {
 	var repository string
 	BeforeEach(func(ctx SpecContext) {
-		repository = filepath.Join(s.Dir, "self-hosted")
+		repository = s.Artifact("self-hosted-repository")
 		layOut(ctx, s, repository)
 		// With it upstream asks what clusterctl has installed on the first cluster.
 		s.Kubectl(ctx, "apply", "--server-side", "--filename="+filepath.Join(source(ctx), "cmd", "clusterctl", "config", "crd", "bases"))
@@ -45,7 +45,7 @@ func selfHosted(s *suite.Site) {
 			E2EConfig:              c,
 			ClusterctlConfigPath:   filepath.Join(repository, "clusterctl.yaml"),
 			BootstrapClusterProxy:  s.Proxy,
-			ArtifactFolder:         artifacts(s, "self-hosted"),
+			ArtifactFolder:         s.Artifact("self-hosted"),
 			InfrastructureProvider: &s.Provider,
 			SkipUpgrade:            true,
 			PostNamespaceCreated: func(proxy framework.ClusterProxy, namespace string) {

@@ -127,10 +127,10 @@ func (i *iterations) examine(ctx context.Context, r2 *reports.Examination) {
 	var err error
 	i.before, err = i.site.Hosts.Take(ctx)
 	Expect(err).NotTo(HaveOccurred())
-	i.log, err = openLog(filepath.Join(i.site.Dir, operationsFile))
+	i.log, err = openLog(i.site.Artifact(operationsFile))
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(i.log.Close()).To(Succeed()) })
-	r2.Evidence(reports.Evidence{Title: "every operation: its begin, end, attempts and outcome", Path: operationsFile})
+	r2.Evidence(reports.Evidence{Title: "every operation: its begin, end, attempts and outcome", Path: filepath.Join(suite.Artifacts, operationsFile)})
 	i.daemon, err = dial(i.site.World)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(i.daemon.Close()).To(Succeed()) })

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 )
@@ -74,7 +75,7 @@ type operation struct {
 	Detail   string `json:"detail,omitempty"`
 }
 
-// operationsFile has a line for each operation.
+// operationsFile, among the artifacts, has a line for each operation.
 const operationsFile = "operations.jsonl"
 
 // operationLog writes operations down as they end.
@@ -84,6 +85,9 @@ type operationLog struct {
 }
 
 func openLog(path string) (*operationLog, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("writing down operations: %w", err)
+	}
 	file, err := os.Create(path)
 	if err != nil {
 		return nil, fmt.Errorf("writing down operations: %w", err)

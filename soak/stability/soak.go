@@ -313,18 +313,19 @@ func (s *soak) keep(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	const name = "atomos.json"
+	path := s.site.Artifact(name)
 	there, err := s.site.Fake.Inventory(ctx)
 	if err == nil {
 		var content []byte
 		if content, err = json.MarshalIndent(there, "", "  "); err == nil {
-			err = os.WriteFile(filepath.Join(s.site.Dir, name), content, 0o644)
+			err = errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, content, 0o644))
 		}
 	}
 	if err != nil {
 		s.site.Report.Explain("what AtomOS had when the run was stopped is not known: " + err.Error())
 		return
 	}
-	s.site.Report.Evidence(reports.Evidence{Title: "what AtomOS had when the run was stopped", Path: name})
+	s.site.Report.Evidence(reports.Evidence{Title: "what AtomOS had when the run was stopped", Path: filepath.Join(suite.Artifacts, name)})
 }
 
 // empty holds when there is no cluster and no record, and AtomOS is as it was.
