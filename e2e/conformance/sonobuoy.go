@@ -25,6 +25,9 @@ const settings = `{"Server": {"advertiseaddress": "sonobuoy-aggregator:8080"}}`
 // may take a run may.
 const patience = 10 * time.Minute
 
+// lastWords is how long it may take to fetch what a run has left that came to no end.
+const lastWords = 2 * time.Minute
+
 // sonobuoy runs tests on a cluster.
 type sonobuoy struct {
 	// program is its command line, kubeconfig how it reaches the cluster.
@@ -37,8 +40,8 @@ type sonobuoy struct {
 
 // run runs the tests that match focus and, of these, not skip; so many at a time as
 // procs, but for those that must be alone. Those that have not ended after the deadline are
-// broken off, and have failed. It returns the path of the archive that sonobuoy makes.
-// Progress is told how far it has come.
+// broken off, and have failed. It returns the path of the archive that sonobuoy makes,
+// where there is one with an error too. Progress is told how far it has come.
 func (s sonobuoy) run(ctx context.Context, focus, skip string, procs int, deadline time.Duration, progress func(string)) (string, error) {
 	config := filepath.Join(s.dir, "sonobuoy.json")
 	if err := os.WriteFile(config, []byte(settings), 0o600); err != nil {
@@ -56,7 +59,8 @@ func (s sonobuoy) run(ctx context.Context, focus, skip string, procs int, deadli
 	within, cancel := context.WithTimeoutCause(ctx, deadline+patience, fmt.Errorf("it has not ended %s after its start", deadline+patience))
 	defer cancel()
 	if err := s.wait(within, progress); err != nil {
-		return "", errors.Join(err, s.remove(ctx))
+		archive := s.keep(ctx)
+		return archive, errors.Join(err, s.remove(ctx))
 	}
 	archive, err := s.retrieve(ctx)
 	return archive, errors.Join(err, s.remove(ctx))
@@ -76,33 +80,60 @@ func (s sonobuoy) wait(ctx context.Context, progress func(string)) error {
 	var last status
 	var lastErr error
 	for {
+		now, err := s.status(ctx)
+		// The API may be busy, and is asked again.
+		if lastErr = err; err == nil {
+			if now.Status != last.Status {
+				progress(now.Status)
+			}
+			last = now
+			switch {
+			case now.Status == "failed":
+				return fmt.Errorf("sonobuoy's run has failed before it had results; %s says why", logFile)
+			case now.Status == "complete" && now.Tarball.Name != "":
+				return nil
+			}
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return errors.Join(fmt.Errorf("sonobuoy's run is %q: %w", last.Status, context.Cause(ctx)), lastErr)
 		}
-		// The API may be busy, and is asked again.
-		out, err := s.call(ctx, "status", "--json")
-		if lastErr = err; err != nil {
-			continue
-		}
-		var now status
-		if err := json.Unmarshal(out, &now); err != nil {
-			// As long as the aggregator does not run it says so in a sentence.
-			lastErr = fmt.Errorf("sonobuoy's status is %q: %w", out, err)
-			continue
-		}
-		if now.Status != last.Status {
-			progress(now.Status)
-		}
-		last = now
-		switch {
-		case now.Status == "failed":
-			return errors.New("sonobuoy's run has failed before it had results; its log says why")
-		case now.Status == "complete" && now.Tarball.Name != "":
-			return nil
-		}
 	}
+}
+
+// status asks how far a run has come. As long as the aggregator does not run sonobuoy says
+// so in a sentence, which is an error.
+func (s sonobuoy) status(ctx context.Context) (now status, err error) {
+	out, err := s.call(ctx, "status", "--json")
+	if err != nil {
+		return now, err
+	}
+	if err := json.Unmarshal(out, &now); err != nil {
+		return now, fmt.Errorf("sonobuoy's status is %q: %w", out, err)
+	}
+	return now, nil
+}
+
+// logFile is where, in the directory of a run that came to no end, is kept what its pods
+// have said.
+const logFile = "sonobuoy.log"
+
+// keep fetches what there is of a run that came to no end, before it is removed: what its
+// pods have said, and the archive, whose path it returns if there is one. What cannot be
+// fetched is told where sonobuoy says it.
+func (s sonobuoy) keep(ctx context.Context) (archive string) {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), lastWords, fmt.Errorf("it has not ended after %s", lastWords))
+	defer cancel()
+	out, err := s.call(ctx, "logs")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(s.dir, logFile), out, 0o644)
+	}
+	archive, retrieveErr := s.retrieve(ctx)
+	if err = errors.Join(err, retrieveErr); err != nil {
+		fmt.Fprintf(s.said, "keeping what is left of the run: %v\n", err)
+	}
+	return archive
 }
 
 // retrieve fetches the archive of a run that has ended.
