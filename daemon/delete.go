@@ -235,16 +235,8 @@ func (d *deleting) removeForwardsOf(ctx context.Context, at *host, vms []c4.VM) 
 // removeVolumes destroys the volumes of a VM that is gone. One that the host
 // will not let go of shows again at the next look.
 func (d *deleting) removeVolumes(ctx context.Context, volumes []c4.Volume) error {
-	for _, v := range volumes {
-		if !v.Exported {
-			continue
-		}
-		// Held by no VM: what a register leaves that failed half-way. If it is
-		// held after all, the host refuses.
-		err := d.host.c4.UnexportVolume(ctx, d.clientUID, v.VolumeID)
-		if code := c4.CodeOf(err); err != nil && code != c4.NotFound && code != c4.InUse {
-			return d.host.changeFailed("releasing volume "+v.Name, err)
-		}
+	if err := d.unexport(ctx, volumes); err != nil {
+		return err
 	}
 	err := d.destroyVolumes(ctx, volumes)
 	if reasonOf(err) == rpc.Reason_REASON_IN_USE {

@@ -44,7 +44,7 @@ func (e *ensuring) run(ctx context.Context) (*seenVM, error) {
 	if err == nil {
 		err = patientlyDo(ctx, func(ctx context.Context) error { return e.register(ctx, volumes, networks) })
 		e.host.capacityChanged()
-	} else if !errors.Is(err, errAppeared) {
+	} else if !errors.Is(err, errAppeared) && reasonOf(err) != rpc.Reason_REASON_IN_USE {
 		return nil, err
 	}
 	// Whatever became of it: what counts is what the host shows.
@@ -56,6 +56,9 @@ func (e *ensuring) run(ctx context.Context) (*seenVM, error) {
 		if err == nil {
 			e.suspect(e.name)
 			err = failf(rpc.Reason_REASON_OUTCOME_UNKNOWN, e.host.ID, "host %s has registered VM %s and does not show it yet", e.host.ID, e.name)
+		}
+		if reasonOf(err) == rpc.Reason_REASON_IN_USE {
+			err = cmp.Or(e.release(ctx), err)
 		}
 		return nil, err
 	}
@@ -74,6 +77,7 @@ var errAppeared = errors.New("the VM has appeared")
 // present settles on one VM where there are several, and is done.
 func (e *ensuring) present(ctx context.Context, seen observation) (*seenVM, error) {
 	e.registered.landed(e.name, seen.at)
+	e.held.landed(e.name, seen.at)
 	if err := e.settle(ctx, e.name, seen); err != nil {
 		return nil, err
 	}
@@ -82,6 +86,24 @@ func (e *ensuring) present(ctx context.Context, seen observation) (*seenVM, erro
 		e.expect(e.name, isUp)
 	}
 	return vm, nil
+}
+
+// release gives the VM's volumes back for the next attempt, once they have been held
+// for so long without a VM that no register of another daemon's is to be seen any more.
+func (e *ensuring) release(ctx context.Context) error {
+	switch {
+	case !e.held.may(e.name, landsLate):
+		e.held.add(e.name)
+		return nil
+	case e.held.may(e.name, landsSoon):
+		return nil
+	}
+	e.held.landed(e.name, time.Now())
+	volumes, err := patiently(ctx, e.lookVolumes)
+	if err != nil {
+		return err
+	}
+	return e.unexport(ctx, volumesOf(e.name, volumes))
 }
 
 // settle removes all VMs of a name but one, where a host shows several, and
@@ -163,6 +185,22 @@ func (t *tenant) destroyVolumes(ctx context.Context, volumes []c4.Volume) error 
 		}
 		return nil
 	})
+}
+
+// unexport releases those of the volumes of a VM that is not there which are exported
+// all the same: what a register leaves that failed half-way. What is held after all the
+// host does not release.
+func (t *tenant) unexport(ctx context.Context, volumes []c4.Volume) error {
+	for _, v := range volumes {
+		if !v.Exported {
+			continue
+		}
+		err := t.host.c4.UnexportVolume(ctx, t.clientUID, v.VolumeID)
+		if code := c4.CodeOf(err); err != nil && code != c4.NotFound && code != c4.InUse {
+			return t.host.changeFailed("releasing volume "+v.Name, err)
+		}
+	}
+	return nil
 }
 
 // stillThere asks for volumes that were seen before, each by its ID: a list that

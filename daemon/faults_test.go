@@ -521,3 +521,54 @@ func TestVolumeThatAFailedRegisterLeftExportedIsDestroyed(t *testing.T) {
 	s.daemon().provider().deleteVM(t, "host-1", "vm-1", time.Time{})
 	s.wantNothingLeft()
 }
+
+func TestVolumesThatAFailedRegisterLeftExportedDoNotKeepAVMFromBeingMade(t *testing.T) {
+	t.Parallel()
+	const release = "POST storage/unexport"
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	s.fault(fakeatomos.Fault{Call: register, Times: 1, Effect: fakeatomos.Refuse, Status: http.StatusInternalServerError})
+	if _, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1")); err == nil {
+		t.Fatal("the register was not refused")
+	}
+	host := s.atomos("host-1")
+	for _, v := range s.fake.Inventory().Hosts[0].Volumes {
+		if err := host.ExportVolume(within(t, soon), owner, v.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// It may be another daemon's that is to be seen in a moment.
+	_, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1"))
+	wantReason(t, err, rpc.Reason_REASON_IN_USE, "vm-1-seed", "host-1")
+	if n := s.calls(release); n != 0 {
+		t.Errorf("%d volumes were released at once", n)
+	}
+	ensureUntilThere(t, ensure("host-1", "vm-1"), p)
+	if n := s.calls(release); n != 2 {
+		t.Errorf("%d volumes were released, want both, once", n)
+	}
+	s.wantOneVM("vm-1")
+}
+
+func TestVolumeThatAnotherVMHoldsIsNotTakenFromIt(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	p := s.daemon().provider()
+	host := s.atomos("host-1")
+	id, err := host.CreateVolume(within(t, soon), c4.VolumeRequest{CreatorID: owner, Name: "vm-1-seed", Private: true, Alg: "no", Format: "raw", Bus: "virtio", Size: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid := s.double("host-1", "vm-2")
+	if err := host.Attach(within(t, soon), c4.AttachRequest{ClientUID: owner, VMUID: uid, VolumeID: id}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its release was tried", func() bool {
+		_, err := p.EnsureVM(within(t, soon), ensure("host-1", "vm-1"))
+		wantReason(t, err, rpc.Reason_REASON_IN_USE, "vm-1-seed", "host-1")
+		return s.calls("POST storage/unexport") > 0
+	})
+	if vms := s.fake.Inventory().VM("vm-2"); len(vms) != 1 || !slices.Equal(vms[0].Volumes, []string{id}) {
+		t.Errorf("there is %+v, want it with the volume", vms)
+	}
+}

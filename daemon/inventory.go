@@ -68,6 +68,9 @@ type tenant struct {
 	// registered are VMs, by name, that the host was asked to make and that no call
 	// has seen yet.
 	registered late[string]
+	// held are VMs, by name, of which volumes turned out to be held while the host
+	// showed no VM.
+	held late[string]
 	// unseen are volumes, by name, that the host was asked for and that no look
 	// has shown yet.
 	unseen late[string]
