@@ -95,12 +95,12 @@ func TestARunGoesOnAtTheFirstChunkThatIsNotDone(t *testing.T) {
 	if done, err := c.done(dir, "v1.36.3"); done != nil || err != nil {
 		t.Errorf("before it ran a chunk is %+v, %v", done, err)
 	}
-	whole := result{Chunk: c, Kubernetes: "v1.36.3", Said: "failed", Tests: []test{{Name: someTests[1], Verdict: reports.Failed, Message: "no"}}}
+	whole := result{Chunk: c, Kubernetes: "v1.36.3", Of: made{Commit: "0a1b2c", NodeImage: "sha256:12"}, Said: "failed", Tests: []test{{Name: someTests[1], Verdict: reports.Failed, Message: "no"}}}
 	if err := whole.write(dir); err != nil {
 		t.Fatal(err)
 	}
 	done, err := c.done(dir, "v1.36.3")
-	if err != nil || done == nil || done.Said != "failed" || len(done.Tests) != 1 || done.Tests[0] != whole.Tests[0] {
+	if err != nil || done == nil || done.Said != "failed" || len(done.Tests) != 1 || done.Tests[0] != whole.Tests[0] || done.Of != whole.Of {
 		t.Errorf("after it ran it is %+v, %v", done, err)
 	}
 	if done, _ := c.done(dir, "v1.36.1"); done != nil {

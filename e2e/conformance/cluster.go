@@ -56,6 +56,18 @@ func (s *scenario) create(ctx context.Context, c1 *reports.Examination) {
 	c1.Step("the images of the tests are made of Go modules and Debian packages, since no registry answers, and served to the nodes", func() { s.serveImages(ctx) })
 }
 
+// made is what the cluster is made with.
+func (s *scenario) made(ctx context.Context) made {
+	GinkgoHelper()
+	m := made{Commit: reports.ThisMachine(ctx).Commit}
+	if s.site.Guests() == world.GuestsContainer {
+		var err error
+		m.NodeImage, err = docker.Run(ctx, nil, "image", "inspect", "--format={{.Id}}", container.NodeImage(s.site.KubernetesVersion))
+		Expect(err).NotTo(HaveOccurred())
+	}
+	return m
+}
+
 // connect waits until the API of the cluster answers who has the kubeconfig that Clastix
 // can fetch, and keeps that for sonobuoy.
 func (s *scenario) connect(ctx context.Context, clastix client.Client) {

@@ -107,6 +107,7 @@ func (s *scenario) resumable() bool { return s.focus == "" && !s.whole }
 func (s *scenario) dir(c chunk) string { return filepath.Join(s.site.Dir, "chunks", c.Name) }
 
 func (s *scenario) examine(ctx context.Context, c1 *reports.Examination) {
+	of := s.made(ctx)
 	var results []result
 	for _, c := range s.chunks {
 		if s.resumable() {
@@ -114,14 +115,14 @@ func (s *scenario) examine(ctx context.Context, c1 *reports.Examination) {
 			Expect(err).NotTo(HaveOccurred())
 			if done != nil {
 				results = append(results, *done)
-				c1.Step(fmt.Sprintf("%s: done before, at %s", c.Name, done.End.Format(time.RFC3339)), func() {})
+				c1.Step(fmt.Sprintf("%s: done before, at %s, of %s", c.Name, done.End.Format(time.RFC3339), done.Of), func() {})
 				continue
 			}
 		}
 		if s.cluster == nil {
 			s.create(ctx, c1)
 		}
-		r := result{Chunk: c, Kubernetes: s.site.KubernetesVersion}
+		r := result{Chunk: c, Kubernetes: s.site.KubernetesVersion, Of: of}
 		c1.Step("sonobuoy: "+c.Name, func() { s.run(ctx, &r) })
 		results = append(results, r)
 		if ctx.Err() != nil {

@@ -49,7 +49,10 @@ func (r result) told() string {
 	if said == "" {
 		said = "nothing"
 	}
-	parts := []string{fmt.Sprintf("sonobuoy says %s; %d tests ran, %d failed, in %s", said, len(r.Tests), failed, r.End.Sub(r.Start).Round(time.Second))}
+	parts := []string{
+		fmt.Sprintf("sonobuoy says %s; %d tests ran, %d failed, in %s", said, len(r.Tests), failed, r.End.Sub(r.Start).Round(time.Second)),
+		r.Of.String(),
+	}
 	if len(r.Tests) == 0 {
 		parts = append(parts, "an empty result says nothing")
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,6 +56,25 @@ func TestWhatIsMergedOrFocusedDoesNotPassC1(t *testing.T) {
 		got := merged(t, names, c.results...)
 		if got.Verdict != reports.Unknown || !strings.Contains(got.Explanation, c.because) {
 			t.Errorf("%s: C1 is %s: %s", what, got.Verdict, got.Explanation)
+		}
+	}
+}
+
+func TestEachRunIsToldWithWhatItWasOf(t *testing.T) {
+	t.Parallel()
+	names, tests := manyTests()
+	c := merged(t, names,
+		result{Chunk: chunk{Name: "sig-apps"}, Said: "passed", Tests: tests[:100], Of: made{Commit: "0a1b2c", NodeImage: "sha256:12"}},
+		result{Chunk: chunk{Name: "sig-node"}, Said: "passed", Tests: tests[100:200], Of: made{Commit: "3d4e5f+changes"}},
+		result{Chunk: chunk{Name: "sig-storage"}, Said: "passed", Tests: tests[200:]}, // of before this was told
+	)
+	for name, want := range map[string]string{
+		"sig-apps": "commit 0a1b2c, node image sha256:12", "sig-node": "commit 3d4e5f+changes", "sig-storage": "commit unknown",
+	} {
+		if !slices.ContainsFunc(c.Items, func(i reports.Item) bool {
+			return strings.HasSuffix(i.Name, name) && strings.HasSuffix(i.Detail, "; "+want)
+		}) {
+			t.Errorf("nothing tells that %s is of %s", name, want)
 		}
 	}
 }

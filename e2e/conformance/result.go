@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"cmp"
 	"compress/gzip"
 	"encoding/xml"
 	"errors"
@@ -20,10 +21,12 @@ import (
 // result is what one run of sonobuoy has told.
 type result struct {
 	// Chunk is what was run, of which version of Kubernetes.
-	Chunk      chunk     `json:"chunk"`
-	Kubernetes string    `json:"kubernetes"`
-	Start      time.Time `json:"start"`
-	End        time.Time `json:"end"`
+	Chunk      chunk  `json:"chunk"`
+	Kubernetes string `json:"kubernetes"`
+	// Of is what it was run with, which a chunk that is done need not share with the others.
+	Of    made      `json:"of"`
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
 	// Said is sonobuoy's own verdict in its own word, such as "passed"; empty where it
 	// came to none.
 	Said string `json:"said,omitempty"`
@@ -31,6 +34,22 @@ type result struct {
 	Why string `json:"why,omitempty"`
 	// Tests are those that ran, in the order in which they are told of.
 	Tests []test `json:"tests"`
+}
+
+// made is what a cluster is made with.
+type made struct {
+	// Commit is that of this repository, with "+changes" where files differed from it.
+	Commit string `json:"commit,omitempty"`
+	// NodeImage is the ID of the image that nodes boot; empty where they are no containers.
+	NodeImage string `json:"nodeImage,omitempty"`
+}
+
+func (m made) String() string {
+	of := "commit " + cmp.Or(m.Commit, "unknown")
+	if m.NodeImage != "" {
+		of += ", node image " + m.NodeImage
+	}
+	return of
 }
 
 // test is a test that ran.
