@@ -204,7 +204,7 @@ func (s *service) finish(ctx context.Context, method, caller string, req, res an
 		"method", name, "caller", caller, "requestID", requestID(ctx),
 		"began", began.UTC().Format(time.RFC3339Nano), "ended", ended.UTC().Format(time.RFC3339Nano),
 	}
-	about = append(about, subjects(req)...)
+	about = append(about, rpc.About(req)...)
 	if err != nil {
 		about = append(about, "outcome", reasonOf(err).String(), "err", err)
 	} else {
@@ -240,50 +240,4 @@ func detailed(ctx context.Context, err error) error {
 		return &failure{reason: rpc.Reason_REASON_OUTCOME_UNKNOWN, message: "the caller gave up", err: err}
 	}
 	return &failure{reason: rpc.Reason_REASON_HOST_FAILED, message: "the daemon failed", err: err}
-}
-
-// subjects says what a request is about, and nothing else of it: requests hold
-// secrets.
-func subjects(req any) (attrs []any) {
-	add := func(key, value string) {
-		if value != "" {
-			attrs = append(attrs, key, value)
-		}
-	}
-	if r, ok := req.(interface{ GetClientUid() string }); ok {
-		add("client", r.GetClientUid())
-	}
-	if r, ok := req.(interface{ GetHost() string }); ok {
-		add("host", r.GetHost())
-	}
-	if r, ok := req.(interface{ GetVmName() string }); ok {
-		add("vm", r.GetVmName())
-	}
-	if r, ok := req.(interface{ GetVolumeName() string }); ok {
-		add("volume", r.GetVolumeName())
-	}
-	if r, ok := req.(interface{ GetVolume() *rpc.Volume }); ok {
-		add("volume", r.GetVolume().GetName())
-	}
-	if r, ok := req.(interface{ GetNetworkName() string }); ok {
-		add("network", r.GetNetworkName())
-	}
-	if r, ok := req.(interface{ GetNetwork() *rpc.NetworkSpec }); ok {
-		add("network", r.GetNetwork().GetName())
-	}
-	if r, ok := req.(interface{ GetAction() rpc.PowerAction }); ok {
-		add("action", r.GetAction().String())
-	}
-	if r, ok := req.(interface{ GetEndpoint() *rpc.Endpoint }); ok {
-		add("host", r.GetEndpoint().GetHost())
-		add("endpoint", fmt.Sprintf("%s:%d", r.GetEndpoint().GetHost(), r.GetEndpoint().GetPort()))
-	}
-	if r, ok := req.(interface {
-		GetTargetHost() string
-		GetTargetVmName() string
-	}); ok {
-		add("targetHost", r.GetTargetHost())
-		add("vm", r.GetTargetVmName())
-	}
-	return attrs
 }

@@ -41,30 +41,7 @@ func journal(ctx context.Context, d *daemon, operation string, changing bool, re
 	if sent, ok := metadata.FromOutgoingContext(ctx); ok {
 		add("requestID", strings.Join(sent.Get(requestIDKey), ","))
 	}
-	if r, ok := req.(interface{ GetClientUid() string }); ok {
-		add("client", r.GetClientUid())
-	}
-	if r, ok := req.(interface{ GetHost() string }); ok {
-		add("host", r.GetHost())
-	}
-	if r, ok := req.(interface{ GetVmName() string }); ok {
-		add("vm", r.GetVmName())
-	}
-	if r, ok := req.(interface{ GetEndpoint() *rpc.Endpoint }); ok {
-		add("host", r.GetEndpoint().GetHost())
-	}
-	if r, ok := req.(interface{ GetTargetVmName() string }); ok {
-		add("vm", r.GetTargetVmName())
-	}
-	if r, ok := req.(interface{ GetNetworkName() string }); ok {
-		add("network", r.GetNetworkName())
-	}
-	if r, ok := req.(interface{ GetNetwork() *rpc.NetworkSpec }); ok {
-		add("network", r.GetNetwork().GetName())
-	}
-	if r, ok := req.(interface{ GetAction() rpc.PowerAction }); ok {
-		add("action", r.GetAction().String())
-	}
+	about = append(about, rpc.About(req)...)
 	switch {
 	case err == nil:
 		about = append(about, result(resp)...)

@@ -83,6 +83,10 @@ func TestEachCallLeavesOneLineThatSaysWhatCameOfIt(t *testing.T) {
 	if line := l.all[len(l.all)-1]; line["method"] != "SetVMPower" || line["action"] != "POWER_ACTION_OFF" {
 		t.Errorf("line of what was asked of a VM's power is %v", line)
 	}
+	_ = m.DeleteForward(log.IntoContext(t.Context(), l.logger(t, 4)), &rpc.DeleteForwardRequest{Endpoint: &rpc.Endpoint{Host: "host-1", Port: 6443}})
+	if line := l.all[len(l.all)-1]; line["method"] != "DeleteForward" || line["host"] != "host-1" || line["endpoint"] != "host-1:6443" {
+		t.Errorf("line of what was asked of a forward is %v", line)
+	}
 	if text, _ := json.Marshal(l.all); strings.Contains(string(text), "secret") {
 		t.Errorf("a line holds a secret: %s", text)
 	}
