@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,11 +50,27 @@ func (s *scenario) create(ctx context.Context, c1 *reports.Examination) {
 		s.cluster.AwaitNodes(ctx, s.workload, controlPlanes+workers)
 		s.cluster.AwaitDNS(ctx, s.workload)
 	})
-	if s.site.World.DockerNetwork() == "" || answers(ctx, registry) {
-		c1.Step("the images of the tests are upstream's, from their registry", func() {})
+	if s.site.World.DockerNetwork() == "" {
+		c1.Step("the images of the tests are upstream's, from their registries", func() {})
 		return
 	}
-	c1.Step("the images of the tests are made of Go modules and Debian packages, since no registry answers, and served to the nodes", func() { s.serveImages(ctx) })
+	nodes := s.nodes(ctx)
+	if silent := silentTo(ctx, nodes[0], registries...); silent != "" {
+		c1.Step("the images of the tests are made of Go modules and Debian packages, since no node has an answer of "+silent+", and served to the nodes",
+			func() { s.serveImages(ctx, nodes) })
+		return
+	}
+	c1.Step("the images of the tests are upstream's, from their registries, which answer the nodes", func() {})
+}
+
+// nodes are the containers that are the cluster's.
+func (s *scenario) nodes(ctx context.Context) []string {
+	GinkgoHelper()
+	listed, err := docker.Run(ctx, nil, "ps", "--quiet", "--no-trunc", "--filter=label="+container.InstanceLabel+"="+s.site.World.DockerNetwork())
+	Expect(err).NotTo(HaveOccurred())
+	nodes := strings.Fields(listed)
+	Expect(nodes).To(HaveLen(controlPlanes + workers))
+	return nodes
 }
 
 // made is what the cluster is made with.
@@ -80,29 +97,27 @@ func (s *scenario) connect(ctx context.Context, clastix client.Client) {
 	Expect(os.WriteFile(s.kubeconfig, secret.Data["value"], 0o600)).To(Succeed())
 }
 
-// registry is where the tests' own images are, the ones of upstream.
-const registry = "https://registry.k8s.io/v2/"
+// registries are where the tests' own images are, the ones of upstream: those of
+// registry.k8s.io and of docker.io.
+var registries = []string{"https://registry.k8s.io/v2/", "https://registry-1.docker.io/v2/"}
 
-// answers tells whether a registry does.
-func answers(ctx context.Context, url string) bool {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return false
+// silentTo is the first of some registries that does not answer a node, by its container;
+// empty where all do. It is the node that fetches images, and by no proxy.
+func silentTo(ctx context.Context, node string, registries ...string) string {
+	for _, url := range registries {
+		status, err := docker.Run(ctx, nil, "exec", node, "curl", "--silent", "--location", "--noproxy", "*", "--max-time", "10",
+			"--output", "/dev/null", "--write-out", "%{http_code}", url)
+		// One that wants to know who asks is one.
+		if err != nil || status != strconv.Itoa(http.StatusOK) && status != strconv.Itoa(http.StatusUnauthorized) {
+			return url
+		}
 	}
-	reply, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return false
-	}
-	defer reply.Body.Close()
-	// One that wants to know who asks is one.
-	return reply.StatusCode == http.StatusOK || reply.StatusCode == http.StatusUnauthorized
+	return ""
 }
 
 // serveImages has a registry with our images, which listens on the nodes' own network,
 // stand in for those that the nodes would ask. It ends with the suite.
-func (s *scenario) serveImages(ctx context.Context) {
+func (s *scenario) serveImages(ctx context.Context, nodes []string) {
 	GinkgoHelper()
 	network := s.site.World.DockerNetwork()
 	all, err := images.All(ctx, GinkgoWriter)
@@ -124,11 +139,7 @@ func (s *scenario) serveImages(ctx context.Context) {
 		return err
 	}
 
-	listed, err := docker.Run(ctx, nil, "ps", "--quiet", "--no-trunc", "--filter=label="+container.InstanceLabel+"="+network)
-	Expect(err).NotTo(HaveOccurred())
-	ids := strings.Fields(listed)
-	Expect(ids).To(HaveLen(controlPlanes + workers))
-	for _, id := range ids {
+	for _, id := range nodes {
 		for _, replaced := range []string{"registry.k8s.io", "docker.io"} {
 			_, err := docker.Run(ctx, strings.NewReader(mirror(listener.Addr())), "exec", "--interactive", id, "sh", "-euc",
 				"mkdir -p /etc/containerd/certs.d/"+replaced+"; cat >/etc/containerd/certs.d/"+replaced+"/hosts.toml")

@@ -4,21 +4,43 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 )
 
-func TestARegistryAnswersOrNot(t *testing.T) {
-	t.Parallel()
+// nodeHere has what a node is asked to do be done on this machine.
+func nodeHere(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("this test needs curl: ", err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\n[ \"$1 $2\" = 'exec node' ] && shift 2 && exec \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+func TestImagesAreFetchedWhereEachRegistryAnswersANode(t *testing.T) {
+	nodeHere(t)
+	t.Setenv("http_proxy", "http://127.0.0.1:1") // which nodes do not have
+	registry := func(status int) *httptest.Server {
+		return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	}
+	one := registry(http.StatusUnauthorized)
+	defer one.Close()
 	for status, want := range map[int]bool{
 		http.StatusOK: true, http.StatusUnauthorized: true, http.StatusForbidden: false, http.StatusBadGateway: false,
 	} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
-		if got := answers(t.Context(), server.URL); got != want {
-			t.Errorf("one that answers %d does so: %t", status, got)
+		other := registry(status)
+		if silent := silentTo(t.Context(), "node", one.URL, other.URL); (silent == "") != want || !want && silent != other.URL {
+			t.Errorf("where one answers %d, silent is %q", status, silent)
 		}
-		server.Close()
-		if answers(t.Context(), server.URL) {
-			t.Error("one that is not there answers")
+		other.Close()
+		if silent := silentTo(t.Context(), "node", one.URL, other.URL); silent != other.URL {
+			t.Errorf("where one is not there, silent is %q", silent)
 		}
 	}
 }
