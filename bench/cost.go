@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -99,6 +100,25 @@ func (b *bench) processes() []string {
 	return slices.DeleteFunc(all, func(name string) bool {
 		return b.site.World.Process(name) == nil && b.site.World.Manager(name) == nil
 	})
+}
+
+// called is a process as people call it.
+func called(process string) string {
+	if process == world.ElementoProvider {
+		return "our manager"
+	}
+	return process
+}
+
+// inOrder are the processes with what is of them, in their order.
+func (b *bench) inOrder(of map[string]memory) iter.Seq2[string, memory] {
+	return func(yield func(string, memory) bool) {
+		for _, name := range b.processes() {
+			if !yield(name, of[name]) {
+				return
+			}
+		}
+	}
 }
 
 // tells says whether a process tells metrics that we can read.

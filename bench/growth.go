@@ -245,8 +245,8 @@ func (b *bench) tellSize(s size, made float64, used cost, last bool) {
 	g, at := b.grown, float64(s.machines)
 	each := used.took.Seconds() / made
 	g.time.Add("all of them Running, by number", at, 1000*each)
-	for name, seconds := range used.processes {
-		g.processor.Add(name, at, 1000*seconds/made)
+	for _, name := range append(b.processes(), harness) {
+		g.processor.Add(called(name), at, 1000*used.processes[name]/made)
 	}
 	g.asked.Add("API requests, of all", at, used.requests/made)
 	g.asked.Add("API requests, of our manager", at, used.ours/made)
@@ -291,10 +291,10 @@ func (b *bench) atRest(ctx context.Context, s size) {
 	g, at := b.grown, float64(s.machines)
 	b.site.Report.Step(s.String()+", at rest", func() {
 		b.quiet(ctx)
-		for name, m := range b.memory(ctx) {
-			g.resident.Add(name, at, m.resident/mib)
+		for name, m := range b.inOrder(b.memory(ctx)) {
+			g.resident.Add(called(name), at, m.resident/mib)
 			if m.heap > 0 {
-				g.heap.Add(name, at, m.heap/mib)
+				g.heap.Add(called(name), at, m.heap/mib)
 			}
 		}
 		pairs := float64(s.hosts * max(len(b.daemons()), 1))
@@ -333,7 +333,7 @@ func (b *bench) tellGrowth() {
 			points []reports.XY
 		}{{"live heap", g.heaps[name]}, {"memory", g.bodies[name]}} {
 			if slope, in, known := reports.Slope(of.points); known {
-				b.figure(report, reports.Figure{Name: fmt.Sprintf("%s: %s at rest for each Machine", name, of.what), Value: slope, Unit: "KiB", Interval: &in})
+				b.figure(report, reports.Figure{Name: fmt.Sprintf("%s: %s at rest for each Machine", called(name), of.what), Value: slope, Unit: "KiB", Interval: &in})
 			}
 		}
 	}

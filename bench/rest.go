@@ -51,7 +51,7 @@ func (b *bench) restAt(ctx context.Context, interval, d time.Duration) {
 		reports.Figure{Name: named("reconcile loops of our manager"), Value: used.rate(used.loops), Unit: "1/s"},
 	)
 	for _, name := range append(b.processes(), harness) {
-		b.figure(report, reports.Figure{Name: named(name + ": processor time"), Value: 100 * used.rate(used.processes[name]), Unit: "% of a core"})
+		b.figure(report, reports.Figure{Name: named(called(name) + ": processor time"), Value: 100 * used.rate(used.processes[name]), Unit: "% of a core"})
 	}
 	b.profile(ctx, "rest-"+interval.String(), profileTime)()
 }
@@ -76,7 +76,7 @@ func (b *bench) follow(ctx context.Context, name string) (end func() reports.Tim
 			now, then := b.used(), time.Now()
 			for _, process := range b.processes() {
 				if seconds, known := now[process]; known {
-					line.Sample(process, "% of a core", then, 100*(seconds-last[process])/then.Sub(at).Seconds())
+					line.Sample(called(process), "% of a core", then, 100*(seconds-last[process])/then.Sub(at).Seconds())
 				}
 			}
 			last, at = now, then

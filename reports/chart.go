@@ -1,10 +1,5 @@
 package reports
 
-import (
-	"maps"
-	"slices"
-)
-
 // Chart shows what follows from something that was varied, such as memory from the
 // number of Machines.
 type Chart struct {
@@ -31,15 +26,4 @@ func (c *Chart) Add(curve string, x, y float64) {
 		}
 	}
 	c.Lines = append(c.Lines, Curve{Name: curve, Points: []XY{{x, y}}})
-}
-
-// sizes are the X of all points, each once, in order.
-func (c Chart) sizes() []float64 {
-	seen := map[float64]bool{}
-	for _, l := range c.Lines {
-		for _, p := range l.Points {
-			seen[p.X] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(seen))
 }

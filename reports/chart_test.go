@@ -31,12 +31,12 @@ func TestAChartIsDrawnAndItsValuesAreTold(t *testing.T) {
 	if err := WriteText(&text, report); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`aria-label="Memory at rest, by Machines"`, "daemon-1 in MiB", `<td class="n">150</td>`, "a further latency"} {
+	for _, want := range []string{`aria-label="Memory at rest, in MiB, by Machines"`, "<td>daemon-1</td>", `<td class="n">150</td>`, "a further latency"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	for _, want := range []string{"Memory at rest, by Machines:", "1000: manager 150, daemon-1 20, late 7 (MiB)", "10: manager 51, daemon-1 20 (MiB)"} {
+	for _, want := range []string{"Memory at rest, in MiB, by Machines", "manager: 51 (10), 60 (100), 150 (1000)", "late: 7 (1000)"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the text lacks %q:\n%s", want, text.String())
 		}
@@ -62,7 +62,7 @@ func TestASignOffShowsTheChartsOfItsRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(page), "Memory at rest, by Machines") {
+	if !strings.Contains(string(page), "Memory at rest, in MiB, by Machines") {
 		t.Error("the page does not")
 	}
 }

@@ -2,7 +2,8 @@ package reports
 
 import (
 	"html/template"
-	"math"
+	"maps"
+	"slices"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -11,9 +12,9 @@ import (
 )
 
 // Drawn draws a chart: a line for each curve, with a mark at each value that was
-// measured. X is logarithmic where it spans more than a power of ten.
+// measured.
 func (c Chart) Drawn() template.HTML {
-	sizes := c.sizes()
+	sizes := c.Sizes()
 	if len(sizes) == 0 {
 		return ""
 	}
@@ -27,20 +28,15 @@ func (c Chart) Drawn() template.HTML {
 		high = 1
 	}
 	p := newPlot()
-	first, last := sizes[0], sizes[len(sizes)-1]
-	if first > 0 && last > 10*first {
-		p.X.Scale = plot.LogScale{}
-		p.X.Min, p.X.Max = first/1.15, last*1.15
-	} else {
-		margin := max(.03*(last-first), .03*math.Abs(last), .5)
-		p.X.Min, p.X.Max = first-margin, last+margin
-	}
+	first, last := min(0, sizes[0]), sizes[len(sizes)-1]
+	p.X.Min, p.X.Max = first, last+max(.03*(last-first), .1)
 	ticks := plot.ConstantTicks{}
 	for _, x := range sizes {
 		ticks = append(ticks, plot.Tick{Value: x, Label: number(x, "")})
 	}
 	p.X.Tick.Marker = ticks
-	p.X.Label.Text, p.X.Label.TextStyle = c.X, lettering(8.5, soft)
+	p.X.Label.Text, p.X.Label.TextStyle, p.X.Label.Padding = c.X, lettering(8.5, soft), vg.Points(4)
+	p.X.Label.TextStyle.YAlign = draw.YBottom
 	// The names stand above the lines, three in a row.
 	rows := (len(c.Lines) + 2) / 3
 	p.Y.Min, p.Y.Max = 0, high*(1.05+.11*float64(rows))
@@ -50,6 +46,10 @@ func (c Chart) Drawn() template.HTML {
 		third := (canvas.Max.X - canvas.Min.X) / 3
 		for i, l := range c.Lines {
 			hue := hues[i%len(hues)]
+			var dashes []vg.Length // of those that have to share a color
+			if i >= len(hues) {
+				dashes = []vg.Length{vg.Points(4), vg.Points(2)}
+			}
 			var line []vg.Point
 			for _, point := range l.Points {
 				at := vg.Point{X: x(point.X), Y: y(point.Y)}
@@ -57,14 +57,14 @@ func (c Chart) Drawn() template.HTML {
 				bar(canvas, hue, at.X-1.8, at.Y-1.8, at.X+1.8, at.Y+1.8)
 			}
 			if len(line) > 1 {
-				canvas.StrokeLines(stroke(hue, 1.2), line)
+				canvas.StrokeLines(stroke(hue, 1.2, dashes...), line)
 			}
 			name := vg.Point{X: canvas.Min.X + 6 + third*vg.Length(i%3), Y: canvas.Max.Y - 6 - 11*vg.Length(i/3)}
-			canvas.StrokeLine2(stroke(hue, 2), name.X, name.Y, name.X+10, name.Y)
+			canvas.StrokeLine2(stroke(hue, 2, dashes...), name.X, name.Y, name.X+10, name.Y)
 			canvas.FillText(lettering(8.5, ink), vg.Point{X: name.X + 14, Y: name.Y}, l.Name)
 		}
 	}))
-	return svg(vg.Points(float64(170+11*rows)), c.Name+", by "+c.X, p.Draw)
+	return svg(vg.Points(float64(180+11*rows)), c.Title(), p.Draw)
 }
 
 // valueTicks labels an axis of values of a unit, up to a limit.
@@ -80,43 +80,49 @@ func valueTicks(low, high float64, unit string) plot.TickerFunc {
 	}
 }
 
-// Rows are the values of a chart as a table, one row for each X.
-func (c Chart) Rows() []ChartRow {
-	var rows []ChartRow
-	for _, x := range c.sizes() {
-		row := ChartRow{X: x}
-		for _, l := range c.Lines {
-			cell := ""
-			for _, p := range l.Points {
-				if p.X == x {
-					cell = number(p.Y, "")
-				}
+// Sizes are what was varied: the X of all points, each once, in order.
+func (c Chart) Sizes() []float64 {
+	seen := map[float64]bool{}
+	for _, l := range c.Lines {
+		for _, p := range l.Points {
+			seen[p.X] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(seen))
+}
+
+// Row is what was measured of one thing, as text: a value for each of the sizes, empty
+// where there is none.
+func (c Chart) Row(of Curve) []string {
+	var row []string
+	for _, x := range c.Sizes() {
+		value := ""
+		for _, p := range of.Points {
+			if p.X == x {
+				value = number(p.Y, "")
 			}
-			row.Values = append(row.Values, cell)
 		}
-		rows = append(rows, row)
+		row = append(row, value)
 	}
-	return rows
+	return row
 }
 
-// told is a row in words.
-func (c Chart) told(row ChartRow) string {
-	var of []string
-	for i, value := range row.Values {
+// told is what was measured of one thing, in words.
+func (c Chart) told(of Curve) string {
+	var values []string
+	for i, value := range c.Row(of) {
 		if value != "" {
-			of = append(of, c.Lines[i].Name+" "+value)
+			values = append(values, value+" ("+number(c.Sizes()[i], "")+")")
 		}
 	}
-	text := number(row.X, "") + ": " + strings.Join(of, ", ")
-	if c.Unit != "" {
-		text += " (" + c.Unit + ")"
-	}
-	return text
+	return of.Name + ": " + strings.Join(values, ", ")
 }
 
-// ChartRow is what was measured at one X: a value for each line, as text, empty where
-// there is none.
-type ChartRow struct {
-	X      float64
-	Values []string
+// Title is what a chart shows.
+func (c Chart) Title() string {
+	title := c.Name
+	if c.Unit != "" {
+		title += ", in " + c.Unit
+	}
+	return title + ", by " + c.X
 }

@@ -74,9 +74,9 @@ func WriteText(w io.Writer, r Report) error {
 		line(&b, 16, "    %s", judgment(v))
 	}
 	for _, c := range r.Charts {
-		line(&b, 16, "    %-10s%s, by %s:", "", c.Name, c.X)
-		for _, row := range c.Rows() {
-			line(&b, 20, "    %-10s%s", "", c.told(row))
+		line(&b, 16, "    %-10s%s", "", c.Title())
+		for _, of := range c.Lines {
+			line(&b, 20, "    %-12s%s", "", c.told(of))
 		}
 	}
 	for _, l := range r.Latencies {
