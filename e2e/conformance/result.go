@@ -62,8 +62,8 @@ type test struct {
 }
 
 // verdict is what a run came to: what sonobuoy says, unless the tests that it ran tell
-// otherwise. A run without a test, or one that was broken
-// off, is unknown at best, whatever sonobuoy says.
+// otherwise. A run without a test, or one that was broken off, is unknown at best,
+// whatever sonobuoy says.
 func (r result) verdict() reports.Verdict {
 	verdict := reports.Unknown
 	switch r.Said {

@@ -33,8 +33,8 @@ import (
 
 // ClastixReachesNothingElse demands that Clastix reaches what drives its cluster, which
 // is there, and nothing else: by what the API server says of its permissions, by calls
-// that are to be refused, and by what it can read. It belongs to no criterion. Another of Clastix's group asks, so
-// that the audit log tells these requests from others.
+// that are to be refused, and by what it can read. It belongs to no criterion. Another of
+// Clastix's group asks, so that the audit log tells these requests from others.
 func (c *Cluster) ClastixReachesNothingElse(ctx context.Context) {
 	GinkgoHelper()
 	s := c.Site

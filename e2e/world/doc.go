@@ -13,8 +13,8 @@
 // in use when Up returns. On kind there is a cluster in Docker, with all that as users
 // have it: Deployments, webhooks behind Services, the shipped permissions; what is
 // outside of a cluster there, daemons and hosts, is so here. An existing plane is any
-// kubeconfig: nothing is started or installed, and the accessors are the same. A test that needs only
-// an API server has [StartAPIServer].
+// kubeconfig: nothing is started or installed, and the accessors are the same. A test
+// that needs only an API server has [StartAPIServer].
 //
 // Nothing but Linux and Go is needed: programs that are not installed are built
 // from Go modules, once (see [binaries.Path]). Everything listens on loopback addresses
