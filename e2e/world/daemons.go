@@ -198,17 +198,31 @@ type daemonHost struct {
 	ForwardAddress string `json:"forwardAddress,omitempty"`
 }
 
-// daemonServes asks a daemon for its health, as our manager would come to it.
-func (w *World) daemonServes(ctx context.Context, endpoint string) error {
+// DialDaemon returns a connection to the n-th daemon, from 1, beside our managers: with a
+// certificate of its own, by which the daemon serves the world's client UUID as it does
+// theirs.
+func (w *World) DialDaemon(n int) (*grpc.ClientConn, error) {
+	if n < 1 || n > len(w.daemons) {
+		return nil, fmt.Errorf("there is no %s in this world", DaemonProcess(n))
+	}
+	return w.dial(w.daemons[n-1].endpoint)
+}
+
+func (w *World) dial(endpoint string) (*grpc.ClientConn, error) {
 	pair, err := tls.X509KeyPair(w.ownPair.Cert, w.ownPair.Key)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(w.trust.PEM)
-	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
+	return grpc.NewClient(endpoint, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
 		MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair},
 	})))
+}
+
+// daemonServes asks a daemon for its health, as our manager would come to it.
+func (w *World) daemonServes(ctx context.Context, endpoint string) error {
+	conn, err := w.dial(endpoint)
 	if err != nil {
 		return err
 	}

@@ -2,18 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
-	corev1 "k8s.io/api/core/v1"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
@@ -44,21 +39,11 @@ type daemon struct {
 
 // dial connects to the first daemon of the world.
 func dial(w *world.World) (*daemon, error) {
-	identity := w.IdentitySecret("", "").Data
-	pair, err := tls.X509KeyPair(identity[corev1.TLSCertKey], identity[corev1.TLSPrivateKeyKey])
-	if err != nil {
-		return nil, fmt.Errorf("reading the identity: %w", err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(identity["ca.crt"])
-	endpoint, _, _ := strings.Cut(string(identity["endpoints"]), "\n")
-	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
-		MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair},
-	})))
+	conn, err := w.DialDaemon(1)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the daemon: %w", err)
 	}
-	return &daemon{ClientConn: conn, vms: rpc.NewVMServiceClient(conn), networks: rpc.NewNetworkServiceClient(conn), clientUID: string(identity["clientUID"])}, nil
+	return &daemon{ClientConn: conn, vms: rpc.NewVMServiceClient(conn), networks: rpc.NewNetworkServiceClient(conn), clientUID: w.ClientUID()}, nil
 }
 
 // repeatable are the reasons with which a call may be repeated as it is: it has

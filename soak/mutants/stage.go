@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -11,9 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	controlplanev1 "sigs.k8s.io/cluster-api/api/controlplane/kubeadm/v1beta2"
@@ -80,16 +76,7 @@ func (s *stage) connect() (err error) {
 
 // dial connects to a daemon as our manager does.
 func (s *stage) dial() error {
-	identity := s.IdentitySecret("", "").Data
-	pair, err := tls.X509KeyPair(identity[corev1.TLSCertKey], identity[corev1.TLSPrivateKeyKey])
-	if err != nil {
-		return err
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(identity["ca.crt"])
-	connection, err := grpc.NewClient(s.Endpoints()[0], grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
-		MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair},
-	})))
+	connection, err := s.DialDaemon(1)
 	if err != nil {
 		return err
 	}
