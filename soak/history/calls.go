@@ -1,12 +1,8 @@
 package history
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -61,7 +57,7 @@ type line struct {
 // out.
 func callsOf(end string) func(path string, offset int64, each func(Event) error) (int64, error) {
 	return func(path string, offset int64, each func(Event) error) (int64, error) {
-		return lines(path, offset, func(text []byte) error {
+		return history.Lines(path, offset, func(text []byte, _ int64) error {
 			if !bytes.Contains(text, []byte(`"call"`)) && !bytes.Contains(text, []byte(`"audit"`)) {
 				return nil
 			}
@@ -83,31 +79,4 @@ func callsOf(end string) func(path string, offset int64, each func(Event) error)
 func callIn(text []byte) (l line, is bool) {
 	err := json.Unmarshal(text, &l)
 	return l, err == nil && (l.Message == "call" || l.Message == "audit") && l.Method != "" && !l.Began.IsZero()
-}
-
-// lines calls each with every whole line of a file from the offset on, and returns
-// the offset behind the last one.
-func lines(path string, offset int64, each func([]byte) error) (int64, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return offset, fmt.Errorf("reading a log: %w", err)
-	}
-	defer file.Close()
-	if _, err := file.Seek(offset, io.SeekStart); err != nil {
-		return offset, fmt.Errorf("reading a log: %w", err)
-	}
-	reader := bufio.NewReaderSize(file, 1<<16)
-	for {
-		text, err := reader.ReadBytes('\n')
-		if err == io.EOF {
-			return offset, nil
-		}
-		if err != nil {
-			return offset, fmt.Errorf("reading a log: %w", err)
-		}
-		offset += int64(len(text))
-		if err := each(text); err != nil {
-			return offset, err
-		}
-	}
 }
