@@ -76,7 +76,7 @@ func (r Recording) Test(ruleFiles ...string) []byte {
 	fmt.Fprintf(&b, "# fake AtomOS, every %s over %s.", short(r.Step), short(r.To.Sub(r.From)))
 	if r.Hold > 0 {
 		fmt.Fprintf(&b, " What follows, up to %s, was not recorded: counters\n", short(r.To.Sub(r.From)+r.Hold))
-		fmt.Fprintf(&b, "# and ages go on at the pace that they had last, and all else stays as it was.\n")
+		fmt.Fprintf(&b, "# go on at the pace that they had while things were wrong, ages at that which they had\n# last, what wavered does so on and on, and all else stays as it was.\n")
 	} else {
 		b.WriteString("\n")
 	}
@@ -86,8 +86,10 @@ func (r Recording) Test(ruleFiles ...string) []byte {
 	if since.IsZero() {
 		since = r.From
 	}
+	// From the last step before.
+	wrong := steps - 1 - int(since.Sub(r.From)/r.Step)
 	for _, s := range r.Series {
-		values := notation(points(s, r.Span, steps), int(r.Hold/r.Step), paceOf(string(s.Metric[model.MetricNameLabel]), int(r.To.Sub(since)/r.Step)))
+		values := notation(points(s, r.Span, steps), int(r.Hold/r.Step), paceOf(string(s.Metric[model.MetricNameLabel]), wrong), wrong)
 		fmt.Fprintf(&b, "  - series: '%s'\n    values: '%s'\n", s.Metric, values)
 	}
 	b.WriteString("  promql_expr_test:\n")
@@ -119,7 +121,7 @@ func paceOf(metric string, wrong int) int {
 	switch {
 	case slices.ContainsFunc([]string{"_total", "_count", "_bucket"}, has):
 		return wrong
-	case slices.ContainsFunc([]string{"_age_seconds", "_silence_seconds"}, has):
+	case has("_age_seconds"):
 		return 2
 	}
 	return 0
@@ -141,8 +143,9 @@ func points(s *model.SampleStream, over Span, steps int) []float64 {
 
 // notation writes values as promtool reads them: what stays and what grows evenly in one
 // word each. After them come hold more, which go on at the pace of so many of the last
-// steps.
-func notation(values []float64, hold, pace int) string {
+// steps; where there is no pace, what wavered in those that were wrong does so on and on,
+// and the rest stays.
+func notation(values []float64, hold, pace, wrong int) string {
 	var words []string
 	for i := 0; i < len(values); {
 		n := 1
@@ -177,6 +180,12 @@ func notation(values []float64, hold, pace int) string {
 		words = append(words, repeated(word, n, 0))
 		i += n
 	}
+	if again := values[len(values)-max(1, wrong):]; hold > 0 && pace == 0 && wavers(again) {
+		for n := 0; n < hold; n += len(again) {
+			words = append(words, notation(again[:min(len(again), hold-n)], 0, 0, 0))
+		}
+		return strings.Join(words, " ")
+	}
 	if end := values[len(values)-1]; hold > 0 && !math.IsNaN(end) {
 		word, step := number(end), 0.0
 		first := len(values) - 1 - min(pace, len(values)-1)
@@ -192,6 +201,20 @@ func notation(values []float64, hold, pace int) string {
 		words = append(words, repeated(word, hold, 0))
 	}
 	return strings.Join(words, " ")
+}
+
+// wavers tells whether values change more than once.
+func wavers(values []float64) bool {
+	changes := 0
+	for i, v := range values[1:] {
+		if math.IsNaN(v) || math.IsNaN(values[i]) {
+			return false
+		}
+		if v != values[i] {
+			changes++
+		}
+	}
+	return changes > 1
 }
 
 func whole(v float64) bool { return v == math.Trunc(v) && math.Abs(v) < 1<<53 }

@@ -19,6 +19,7 @@ func TestValuesAreWrittenForPromtool(t *testing.T) {
 		values []float64
 		hold   int
 		pace   int
+		wrong  int
 		want   string
 	}{
 		{values: []float64{1, 1, 1, 1}, want: "1x3"},
@@ -34,8 +35,10 @@ func TestValuesAreWrittenForPromtool(t *testing.T) {
 		{values: []float64{0, 0, 4, 8}, hold: 10, pace: 99, want: "0x1 4 8 10.666666666666666+2.6666666666666665x9"},
 		{values: []float64{9, 9, 1, 1}, hold: 10, pace: 3, want: "9x1 1x1 1x9"}, // counted anew
 		{values: []float64{1, gone}, hold: 10, want: "1 stale"},
+		{values: []float64{0, 0, 0, 0, 1, 1, 0, 0, 0}, hold: 10, wrong: 8, want: "0x3 1x1 0x2 0x2 1x1 0x2 0x1"},
+		{values: []float64{0, 0, 0, 0, 0, 1, 1, 1, 1}, hold: 10, wrong: 8, want: "0x4 1x3 1x9"},
 	} {
-		if got := notation(c.values, c.hold, c.pace); got != c.want {
+		if got := notation(c.values, c.hold, c.pace, c.wrong); got != c.want {
 			t.Errorf("%v, held for %d at the pace of %d, is %q, want %q", c.values, c.hold, c.pace, got, c.want)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
@@ -27,7 +28,7 @@ const (
 	boundary = "elemento"
 	// lead is how long is recorded before things go wrong, and rest after the alerts
 	// are there: enough for a pace.
-	lead, rest = 4 * interval, 8 * interval
+	lead, rest = 3 * interval, 7 * interval
 	// patience is how long an alert may take to be pending, and the world to be well
 	// again.
 	patience = 4 * time.Minute
@@ -102,7 +103,9 @@ func (r *run) quiet(ctx SpecContext) {
 		var seen []string
 		from := time.Now()
 		r.cluster = r.NewCluster(ctx, "watched", 1)
-		Expect(suite.Apply(ctx, r.Admin, "watch", r.cluster.Generate(ctx, workers))).To(Succeed())
+		Expect(suite.Apply(ctx, r.Admin, "watch", r.cluster.Generate(ctx, 0))).To(Succeed())
+		r.cluster.Await(ctx, 0)
+		Expect(suite.Apply(ctx, r.Admin, "watch", r.elsewhere(ctx, r.cluster.Generate(ctx, workers)))).To(Succeed())
 		r.cluster.Await(ctx, workers)
 		for _, n := range []int{workers + 1, workers} {
 			Expect(r.cluster.Scale(ctx, n)).To(Succeed())
@@ -120,6 +123,26 @@ func (r *run) quiet(ctx SpecContext) {
 			Span: watch.Span{From: from, To: time.Now(), Step: interval}, Hold: time.Hour,
 		}, true)
 	})
+}
+
+// elsewhere has the workers in another domain than the control plane, which lives on while
+// things go wrong there.
+func (r *run) elsewhere(ctx context.Context, objects []unstructured.Unstructured) []unstructured.Unstructured {
+	GinkgoHelper()
+	controlPlane, err := r.spec(ctx, r.cluster.Machines(ctx, r.Admin).ControlPlane[0])
+	Expect(err).NotTo(HaveOccurred())
+	for _, domain := range r.World.Domains() {
+		if domain == controlPlane.Domain {
+			continue
+		}
+		for _, object := range objects {
+			if object.GetKind() == "MachineDeployment" {
+				Expect(unstructured.SetNestedField(object.Object, domain, "spec", "template", "spec", "failureDomain")).To(Succeed())
+			}
+		}
+		break
+	}
+	return objects
 }
 
 // active are the alerts that are pending or firing.
@@ -151,7 +174,7 @@ func (r *run) settled(ctx context.Context) {
 		g.Expect(r.World.Err()).NotTo(HaveOccurred())
 		g.Expect(slices.DeleteFunc(slices.Sorted(maps.Keys(r.active(ctx))), r.remembers)).To(BeEmpty(), "alerts of what is now")
 		g.Expect(r.cluster.Has(workers)(ctx)).To(Succeed())
-	}, patience, interval).WithContext(ctx).Should(Succeed())
+	}, patience/2, interval).WithContext(ctx).Should(Succeed())
 }
 
 // play makes something go wrong, demands its alerts, keeps what Prometheus had, and mends
