@@ -1,5 +1,6 @@
 // Package debian installs Debian into directories, from its packages, whose signatures
-// are checked. It wants root, and installs Debian's debootstrap where that is missing.
+// are checked, and packages on a machine that is one. It wants root, and installs Debian's
+// debootstrap where that is missing.
 package debian
 
 import (
@@ -25,7 +26,7 @@ func Archive(ctx context.Context, w io.Writer, progress io.Writer, packages ...s
 	if os.Geteuid() != 0 {
 		return errors.New("only root can install Debian's packages into a directory: run make by sudo")
 	}
-	if err := installDebootstrap(ctx, progress); err != nil {
+	if err := Install(ctx, progress, "debootstrap", "debootstrap"); err != nil {
 		return err
 	}
 	root, err := os.MkdirTemp("", "elemento-debian-")
@@ -67,25 +68,6 @@ func options(packages []string) []string {
 
 // leftovers are what nobody needs of what was installed.
 var leftovers = []string{"var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "usr/share/locale", "etc/machine-id"}
-
-// installDebootstrap sees that debootstrap is there, and says so where it installs it.
-func installDebootstrap(ctx context.Context, progress io.Writer) error {
-	if _, err := exec.LookPath("debootstrap"); err == nil {
-		return nil
-	}
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		return fmt.Errorf("debootstrap makes it, and there is no apt-get to install it with: install it as your system does: %w", err)
-	}
-	fmt.Fprintln(progress, "installing Debian's debootstrap")
-	for _, args := range [][]string{{"update", "-q"}, {"install", "-q", "-y", "--no-install-recommends", "debootstrap"}} {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, lastLines(out))
-		}
-	}
-	return nil
-}
 
 // lastLines are the end of what a command has said.
 func lastLines(out []byte) string {

@@ -16,6 +16,7 @@ import (
 	"github.com/moby/sys/capability"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/debian"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/docker"
 )
 
@@ -101,17 +102,7 @@ func install(ctx context.Context) error {
 		{"dockerd", []string{"docker.io", "iptables"}},
 		{"docker", []string{"docker-cli"}},
 	} {
-		if _, err := exec.LookPath(part.program); err == nil {
-			continue
-		}
-		if _, err := exec.LookPath("apt-get"); err != nil {
-			return fmt.Errorf("there is no %s, and no apt-get to install it with: install Docker Engine as your system does: %w", part.program, err)
-		}
-		say("installing Debian's %s", strings.Join(part.packages, " and "))
-		if err := run(ctx, "apt-get", "update", "-q"); err != nil {
-			return err
-		}
-		if err := run(ctx, "apt-get", append([]string{"install", "-q", "-y", "--no-install-recommends"}, part.packages...)...); err != nil {
+		if err := debian.Install(ctx, os.Stdout, part.program, part.packages...); err != nil {
 			return err
 		}
 	}
@@ -122,7 +113,6 @@ func install(ctx context.Context) error {
 func run(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
 	}
