@@ -58,8 +58,8 @@ upstream: programs ## Run the upstream Cluster API e2e specs; E2E_PLANE=kind E2E
 	go run ./e2e/upstream --out $(OUT)/upstream $(ARGS)
 
 .PHONY: latency
-latency: programs ## Measure our share of a Machine's life over 30 Machines.
-	go run ./e2e/latency --out $(OUT)/latency $(ARGS)
+latency: programs ## Measure our share of a Machine's life over 30 Machines: make bench, of it the stages.
+	go run ./bench --only stages --out $(OUT)/latency $(ARGS)
 
 .PHONY: bench
 bench: programs ## Measure latency, throughput, growth and cost at rest; ONLY= for some of the parts.
