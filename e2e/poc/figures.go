@@ -79,7 +79,7 @@ func (s *scenario) provisioning(ctx context.Context, p2 *reports.Examination) {
 	}
 	p2.Item(reports.Item{
 		Name: "limits of our share", Verdict: reports.NotRun,
-		Detail: "times are reported here, not judged; make latency judges them, where VMs start in no time",
+		Detail: "times are reported here, not judged; make bench judges them, with nothing else to do",
 	})
 	const whole = "Machine created → Machine Running"
 	took(whole, "", life.Created, life.Running)
