@@ -85,15 +85,29 @@ cycles: programs ## Make and delete 50 whole clusters, and look for what leaks.
 soak: programs ## Run a workload for DURATION, with FAULTS or without; it goes on where it was killed.
 	go run ./soak/stability --out $(OUT)/soak$(if $(FAULTS),-faults) --duration $(DURATION) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-.PHONY: watch-test
-watch-test: ## Check what is shipped for Prometheus and Grafana, and test each alert.
+.PHONY: watch-check
+watch-check: ## Check what is shipped for Prometheus and Grafana, and test each alert, without a world.
 	@promtool="$$(go run ./e2e/binaries/program promtool)" && \
 	go run ./e2e/watch/queries provider/config/prometheus/dashboards | "$$promtool" check rules --lint=all --lint-fatal && \
 	cd provider/config/prometheus && \
 	"$$promtool" check config --syntax-only prometheus.yaml && \
 	"$$promtool" check rules --lint=all --lint-fatal *.rules.yaml && \
-	"$$promtool" test rules tests/*.test.yaml
+	"$$promtool" test rules tests/*.test.yaml tests/recorded/*.test.yaml
 	go test -count=1 ./e2e/watch/... ./e2e/metricspage/...
+
+.PHONY: watch-test
+watch-test: watch-check programs ## Have Prometheus watch: alerts come up where they must, each query of a dashboard gives something.
+	go run ./e2e/watch/live --out $(OUT)/watch-test $(ARGS)
+	go run ./soak/stability --out $(OUT)/watch-soak --duration 4m --lanes 1 --faults soak/faults/plan.yaml --prometheus
+
+.PHONY: watch-record
+watch-record: programs ## Record anew the series on which alerts are tested.
+	go run ./e2e/watch/live --out $(OUT)/watch-record --record provider/config/prometheus/tests/recorded $(ARGS)
+
+.PHONY: dashboards
+dashboards: programs ## Draw docs/dashboards anew, of ten minutes of a soak with faults.
+	go run ./soak/stability --out $(OUT)/dashboards --duration 10m --faults soak/faults/plan.yaml --prometheus $(ARGS)
+	cp $(OUT)/dashboards/dashboards/*.svg docs/dashboards/
 
 .PHONY: validate
 validate: ## Judge the history that a run has left; RUN=its directory.
