@@ -62,11 +62,19 @@ type watched struct {
 	others []target
 }
 
+// watchable says why Prometheus cannot watch such a world, if that is so.
+func (o Options) watchable() error {
+	if o.Prometheus == nil {
+		return nil
+	}
+	if o.Plane != PlaneEmbedded && o.Plane != "" || o.Elemento == nil || len(o.Elemento.Existing) > 0 {
+		return errors.New("Prometheus watches a world on an embedded plane with a fake AtomOS: elsewhere managers run in pods, or hosts are another's, and a Prometheus there has provider/config/prometheus itself")
+	}
+	return nil
+}
+
 // startPrometheus starts Prometheus, when all that it is to scrape is there.
 func (w *World) startPrometheus(ctx context.Context, o Prometheus) error {
-	if w.apiServer == nil || w.fake == nil {
-		return errors.New("Prometheus watches a world on an embedded plane, with a fake AtomOS: elsewhere managers run in pods, or the hosts are another's")
-	}
 	program, err := binaries.Path(ctx, binaries.Prometheus, w.progress)
 	if err != nil {
 		return err

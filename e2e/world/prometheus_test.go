@@ -92,3 +92,18 @@ func TestPrometheusScrapesAndEvaluatesAsOftenAsItIsTold(t *testing.T) {
 		t.Errorf("it does every %+v", ours.Global)
 	}
 }
+
+func TestPrometheusIsRefusedAtOnceWhereItCannotScrape(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]Options{
+		"on kind":           {Plane: PlaneKind, Elemento: &Elemento{}},
+		"on another plane":  {Plane: PlaneExisting, Elemento: &Elemento{}},
+		"of Cluster API":    {},
+		"of hosts that are": {Elemento: &Elemento{AtomOS: AtomOS{Existing: []Host{{ID: "host-1"}}}}},
+	} {
+		o.Prometheus = &Prometheus{}
+		if _, err := Up(t.Context(), o); err == nil {
+			t.Errorf("a world %s can be watched", name)
+		}
+	}
+}

@@ -69,6 +69,9 @@ type World struct {
 // only; Down ends the world, and so does the end of this process, however it comes
 // about, but for what is in Docker, which the next world removes.
 func Up(ctx context.Context, o Options) (*World, error) {
+	if err := o.watchable(); err != nil {
+		return nil, err
+	}
 	s, err := newSite(o)
 	if err != nil {
 		return nil, err
