@@ -83,7 +83,9 @@ func (w *World) startPrometheus(ctx context.Context, o Prometheus) error {
 	if err != nil {
 		return err
 	}
+	expected := 1 // the fake
 	for job, targets := range w.targets() {
+		expected += len(targets)
 		if err := w.writeTargets(job, targets); err != nil {
 			return err
 		}
@@ -107,7 +109,7 @@ func (w *World) startPrometheus(ctx context.Context, o Prometheus) error {
 			"--log.level=warn",
 		},
 		Ready: func(ctx context.Context) error {
-			return healthy(ctx, http.DefaultClient, w.prometheus.url+"/-/ready")
+			return w.prometheus.seesAll(ctx, expected)
 		},
 	})
 	if err != nil {
@@ -223,6 +225,44 @@ func (w *World) writeTargets(job string, targets []target) error {
 	}
 	_, err = w.state.write(targetFile("prometheus/targets", job), content)
 	return err
+}
+
+// seesAll tells whether Prometheus has scraped so many targets, so that it sees what comes
+// from its beginning.
+func (p *watched) seesAll(ctx context.Context, expected int) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/api/v1/targets?state=active", nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	var reply struct {
+		Data struct {
+			ActiveTargets []struct {
+				ScrapeURL string `json:"scrapeUrl"`
+				Health    string `json:"health"`
+				LastError string `json:"lastError"`
+			} `json:"activeTargets"`
+		} `json:"data"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&reply); err != nil {
+		return fmt.Errorf("%s answers %s: %w", p.url, response.Status, err)
+	}
+	seen := 0
+	for _, t := range reply.Data.ActiveTargets {
+		if t.Health == "up" {
+			seen++
+		} else {
+			err = errors.Join(err, fmt.Errorf("%s is %s: %s", t.ScrapeURL, t.Health, t.LastError))
+		}
+	}
+	if seen < expected {
+		return errors.Join(fmt.Errorf("it has scraped %d of %d targets", seen, expected), err)
+	}
+	return nil
 }
 
 // Scrape has Prometheus scrape /metrics at an address, in plain HTTP, with the label job.
