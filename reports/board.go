@@ -103,6 +103,9 @@ func scaled(unit string, most float64) scale {
 	}
 	switch unit {
 	case "s":
+		if most == 0 {
+			return scale{1, "s"}
+		}
 		return choose(scale{1e-3, "ms"}, scale{1, "s"}, scale{600, "min"}, scale{4 * 3600, "h"}, scale{4 * 86400, "days"}).plain()
 	case "bytes":
 		return choose(scale{1, "B"}, scale{1 << 10, "KiB"}, scale{1 << 20, "MiB"}, scale{1 << 30, "GiB"}, scale{1 << 40, "TiB"})
@@ -148,6 +151,18 @@ func (p BoardPanel) largest() (most float64, any bool) {
 		}
 	}
 	return most, any
+}
+
+// whole tells whether all values are whole numbers.
+func (p BoardPanel) whole() bool {
+	for _, s := range p.Series {
+		for _, at := range s.Points {
+			if !math.IsNaN(at.Value) && at.Value != math.Trunc(at.Value) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // last is the last value of a series, NaN where it has ended before the end of the panel.
@@ -227,7 +242,7 @@ func (p BoardPanel) drawPlot(c draw.Canvas, seconds float64, units scale, most f
 	if most <= 0 {
 		diagram.Y.Max = 1
 	}
-	diagram.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick { return roundTicks(low, high, p.Unit == "short") })
+	diagram.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick { return roundTicks(low, high, p.Unit == "short" && p.whole()) })
 	diagram.Add(gridX(diagram), gridY(diagram), plotted(func(c draw.Canvas, x, y func(float64) vg.Length) {
 		base := map[float64]float64{}
 		for i, s := range series {

@@ -59,7 +59,7 @@ func TestValuesOfABoardAreWrittenInAUnitThatFits(t *testing.T) {
 		want  string
 	}{
 		{"s", .004, "4 ms"}, {"s", 12, "12 s"}, {"s", 900, "15 min"}, {"s", 7776000, "90 days"},
-		{"bytes", 3 << 30, "3 GiB"}, {"bytes", 12, "12 B"}, {"percentunit", .25, "25 %"}, {"ops", 2, "2 a second"}, {"short", 3, "3"}, {"s", 0, "0 ms"},
+		{"bytes", 3 << 30, "3 GiB"}, {"bytes", 12, "12 B"}, {"percentunit", .25, "25 %"}, {"ops", 2, "2 a second"}, {"short", 3, "3"}, {"s", 0, "0 s"},
 	} {
 		if got := scaled(c.unit, c.value).text(c.value); got != c.want {
 			t.Errorf("%g of %s is %q, want %q", c.value, c.unit, got, c.want)
