@@ -42,15 +42,18 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	Expect(err).NotTo(HaveOccurred())
 	lives, wait, err := life.Watch(watching, c, w.Key.Namespace)
 	Expect(err).NotTo(HaveOccurred())
-	inFlight := func() (n int) {
+	// count tells how many workers' Machines are there, and how many of them are Running.
+	count := func() (there, running int) {
 		for _, l := range lives.Lives() {
-			_, there := l.At[life.Created]
-			_, runs := l.At[life.Running]
-			if there && !runs && !l.ControlPlane {
-				n++
+			if l.ControlPlane || l.At[life.Created].IsZero() {
+				continue
+			}
+			there++
+			if !l.At[life.Running].IsZero() {
+				running++
 			}
 		}
-		return n
+		return there, running
 	}
 	r := b.newAsking(ctx, w)
 
@@ -69,23 +72,29 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 		}
 	})
 
-	var counts []int
+	load := &load{workers: w, want: b.sizes.inFlight}
 	var toMachineUnderLoad []time.Duration
-	p1.Step(fmt.Sprintf("requests while %d Machines are in flight", b.sizes.inFlight), func() {
-		load := &load{workers: w, inFlight: inFlight, want: b.sizes.inFlight}
+	p1.Step(fmt.Sprintf("requests while %d Machines are in flight", load.want), func() {
 		Expect(load.begin(ctx)).To(Succeed())
-		Eventually(inFlight, suite.Long, holding).WithContext(ctx).Should(BeNumerically(">=", b.sizes.inFlight))
 		limit := time.Now().Add(hold)
 		for n := 0; n < (b.sizes.requests+1)/2 && time.Now().Before(limit); n++ {
-			Expect(load.keep(ctx)).To(Succeed())
-			counts = append(counts, inFlight())
+			Expect(load.keep(ctx, load.look(count()))).To(Succeed())
 			Expect(r.ask(ctx)).To(Succeed())
-			counts = append(counts, inFlight())
 		}
-		toMachineUnderLoad = load.untilMachines(lives)
+		load.look(count())
+	})
+	p1.Step("the Machines of the first order under load are there", func() {
+		Eventually(func() []time.Duration {
+			toMachineUnderLoad = load.untilMachines(lives)
+			return toMachineUnderLoad
+		}, suite.Long, holding).WithContext(ctx).Should(HaveLen(load.first), "new Machines")
 	})
 	underLoad := r.take()
-	p1.Step("the clusters that were asked for under load deleted", func() { r.remove(ctx) })
+	p1.Step("all that was asked for under load deleted", func() {
+		_, _, err := w.order(ctx, 0)
+		Expect(err).NotTo(HaveOccurred())
+		r.remove(ctx)
+	})
 	cancel()
 	Expect(wait()).To(Succeed())
 
@@ -97,11 +106,10 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	}
 	tell("", atRest, toMachine)
 	tell(", under load", underLoad, toMachineUnderLoad)
-	slices.Sort(counts)
 	b.figure(p1,
-		reports.Figure{Name: "Machines in flight while requests were measured under load, least", Value: float64(counts[0])},
-		reports.Figure{Name: "Machines in flight while requests were measured under load, median", Value: float64(counts[len(counts)/2])},
-		reports.Figure{Name: "Machines in flight while requests were measured under load, most", Value: float64(counts[len(counts)-1])},
+		reports.Figure{Name: "requests measured under load", Value: float64(len(underLoad.scaled))},
+		reports.Figure{Name: "Machines asked for and not Running meanwhile, least", Value: float64(slices.Min(load.flying))},
+		reports.Figure{Name: "of these there, most", Value: float64(slices.Max(load.there))},
 	)
 }
 
@@ -127,23 +135,41 @@ func (b *bench) untilMachines(ctx context.Context, w *workers, lives *life.Recor
 	return took
 }
 
-// load keeps many Machines in flight: it orders as many more as have come to run.
+// load keeps many Machines in flight: asked for and not Running. It orders as many more
+// as have come to run.
 type load struct {
 	*workers
-	inFlight func() int
-	want     int
+	want int
 	// first are the workers of the first order, which was sent at the moment sent.
 	first int
 	sent  time.Time
+	// flying and there are how many were in flight whenever it was looked, and how many of
+	// them were there.
+	flying, there []int
 }
 
-// begin orders the Machines, and some more, so that there are enough of them at a time
-// although the first ones run before the last ones are there.
+// begin orders the Machines, and some more, which may come to run.
 func (l *load) begin(ctx context.Context) error {
-	l.first = l.want + l.want/4
+	l.first = l.want + l.want/5
 	_, s, err := l.order(ctx, l.ordered+l.first)
 	l.sent = s.from
 	return err
+}
+
+// look takes down how many are in flight.
+func (l *load) look(there, running int) (flying int) {
+	flying = l.ordered - running
+	l.flying, l.there = append(l.flying, flying), append(l.there, there-running)
+	return flying
+}
+
+// keep orders more before those that are in flight are too few.
+func (l *load) keep(ctx context.Context, flying int) error {
+	if enough := l.want + l.want/10; flying < enough {
+		_, _, err := l.order(ctx, l.ordered+enough-flying+l.want/20)
+		return err
+	}
+	return nil
 }
 
 // untilMachines is how long it took until each of the Machines of the first order was
@@ -156,15 +182,6 @@ func (l *load) untilMachines(lives *life.Recorder) (took []time.Duration) {
 	}
 	slices.Sort(took)
 	return took[:min(len(took), l.first)]
-}
-
-// keep orders as many as lack by now, which come a moment later.
-func (l *load) keep(ctx context.Context) error {
-	if lack := l.want + l.want/10 - l.inFlight(); lack > l.want/20 {
-		_, _, err := l.order(ctx, l.ordered+lack)
-		return err
-	}
-	return nil
 }
 
 // asking asks the API what Clastix asks: for clusters that Cluster API leaves alone, so
