@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/poll"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 )
 
@@ -60,18 +61,10 @@ func persist(ctx context.Context, try func() error) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if err = try(); err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		case <-tick.C:
-		}
-	}
+	return poll.Until(ctx, 200*time.Millisecond, func(context.Context) (bool, error) {
+		err := try()
+		return err == nil, err
+	})
 }
 
 // somethingIsMade waits until a host has just made a VM and takes its time to say so.

@@ -22,6 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/poll"
 )
 
 // fieldOwner owns what the world applies.
@@ -276,18 +278,12 @@ func established(ctx context.Context, c client.Client, definitions []*unstructur
 // eventually asks until the answer is yes, an error, or ctx ends; then the error
 // says what was waited for.
 func eventually(ctx context.Context, waitingFor string, done func(context.Context) (bool, error)) error {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if ok, err := done(ctx); err != nil || ok {
-			return err
+	return poll.Until(ctx, 50*time.Millisecond, func(ctx context.Context) (bool, error) {
+		if ok, err := done(ctx); ok || err != nil {
+			return true, err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", waitingFor, context.Cause(ctx))
-		case <-tick.C:
-		}
-	}
+		return false, errors.New(waitingFor)
+	})
 }
 
 // hostPort joins an address and a port.

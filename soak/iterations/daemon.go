@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/poll"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 )
 
@@ -85,37 +86,22 @@ func mayRepeat(err error) bool {
 // ask makes a call until it succeeds, fails in a way that repeating does not help,
 // or ctx is over.
 func ask(ctx context.Context, attempts *int, call func(context.Context) error) error {
-	for {
+	return poll.Until(ctx, pauseTime, func(ctx context.Context) (bool, error) {
 		*attempts++
-		err := func() error {
-			short, cancel := context.WithTimeout(ctx, callTime)
-			defer cancel()
-			return call(short)
-		}()
-		if err == nil || !mayRepeat(err) {
-			return err
-		}
-		if !wait(ctx, pauseTime) {
-			return errors.Join(context.Cause(ctx), err)
-		}
-	}
+		short, cancel := context.WithTimeout(ctx, callTime)
+		defer cancel()
+		err := call(short)
+		return err == nil || !mayRepeat(err), err
+	})
 }
 
 // until looks until something is so, or ctx is over; the last thing that was in
 // the way is its error then.
 func until(ctx context.Context, so func(context.Context) error) error {
-	for {
+	return poll.Until(ctx, lookTime, func(ctx context.Context) (bool, error) {
 		err := so(ctx)
-		if err == nil {
-			return nil
-		}
-		if errors.As(err, new(*lost)) {
-			return err
-		}
-		if !wait(ctx, lookTime) {
-			return errors.Join(context.Cause(ctx), err)
-		}
-	}
+		return err == nil || errors.As(err, new(*lost)), err
+	})
 }
 
 // lost is the error of what was said to be done and is not. To look again does not
@@ -123,17 +109,6 @@ func until(ctx context.Context, so func(context.Context) error) error {
 type lost struct{ error }
 
 func (l *lost) Unwrap() error { return l.error }
-
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
 
 // get is the VM as its daemon tells.
 func (d *daemon) get(ctx context.Context, host, name string) (*rpc.VM, error) {

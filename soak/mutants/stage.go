@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/poll"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	fake "elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
@@ -185,17 +186,11 @@ func codeOf(err error) string {
 
 // eventually waits until a condition holds.
 func eventually(ctx context.Context, what string, holds func(context.Context) (bool, error)) error {
-	tick := time.NewTicker(250 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	if err := poll.Until(ctx, 250*time.Millisecond, func(ctx context.Context) (bool, error) {
 		held, err := holds(ctx)
-		if held && err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("waiting until %s: %w", what, context.Cause(ctx)), err)
-		}
+		return held && err == nil, err
+	}); err != nil {
+		return fmt.Errorf("waiting until %s: %w", what, err)
 	}
+	return nil
 }
