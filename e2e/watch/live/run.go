@@ -196,10 +196,9 @@ func (r *run) play(ctx SpecContext, s scenario) {
 		}, patience, interval).WithContext(ctx).Should(Succeed())
 		fmt.Fprintf(r.Progress(), "%s after %s\n", strings.Join(s.alerts, ", "), time.Since(began).Round(time.Second))
 		r.pass(ctx, rest)
-		fires := slices.Sorted(slices.Values(append(slices.Clone(s.alerts), s.later...)))
 		r.keep(ctx, watch.Recording{
 			Name: s.name, Does: upper(s.does) + ".",
-			Span: watch.Span{From: from, To: time.Now(), Step: interval}, Fault: began, Hold: s.hold, Fires: fires,
+			Span: watch.Span{From: from, To: time.Now(), Step: interval}, Fault: began, Hold: s.hold, Fires: s.fires(),
 		}, s.buckets)
 	})
 }
@@ -262,7 +261,7 @@ func (r *run) replay(ctx SpecContext) {
 	})
 	fired, all := map[string]bool{}, 0
 	for _, s := range r.chosen {
-		for _, alert := range append(slices.Clone(s.alerts), s.later...) {
+		for _, alert := range s.fires() {
 			fired[alert] = true
 		}
 	}

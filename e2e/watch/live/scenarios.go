@@ -33,6 +33,11 @@ type scenario struct {
 	breaks func(context.Context, *run) error
 }
 
+// fires are the alerts that fire in the end, in order.
+func (s scenario) fires() []string {
+	return slices.Sorted(slices.Values(slices.Concat(s.alerts, s.later)))
+}
+
 func all() []scenario {
 	return []scenario{
 		{
