@@ -20,7 +20,7 @@ func mutants() []mutant {
 		{
 			name: "a daemon that skips the look before it creates", catches: "OneVM", workload: []act{repeatedCreation},
 			edits: []edit{
-				{"daemon/ensure.go", "	if seen.vms[e.name] != nil {\n		return e.present(ctx, seen)\n	}\n	volumes,", "	volumes,"},
+				{"daemon/ensure.go", "	if seen.vms[e.name] != nil {\n		return e.present(ctx, seen)\n	}\n	if e.registered.may(", "	if e.registered.may("},
 				{"daemon/ensure.go", "	spec := e.req.Spec\n	names := []string{", "	before = nil\n	spec := e.req.Spec\n	names := []string{"},
 				// It takes what it has just made, so that the fence lets it through.
 				{"daemon/ensure.go", "		if i == seed {\n			v, found", "		if made[i] != \"\" {\n			v, found"},
