@@ -32,6 +32,9 @@ func main() {
 			if run.chosen, err = choose(names); err != nil {
 				return err
 			}
+			if len(run.chosen) == len(all()) {
+				o.Dashboards = []string{"provisioning", "fleet", "daemon"}
+			}
 			o.World.Prometheus = &world.Prometheus{Interval: interval}
 			o.World.Elemento.Proxied = true
 			// Their defaults are minutes.
