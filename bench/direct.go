@@ -31,22 +31,32 @@ type directHost struct {
 
 // newDirect connects to the hosts that the daemons know.
 func (b *bench) newDirect(ctx context.Context, network string) (*direct, error) {
-	d := &direct{
-		clientUID: b.site.World.ClientUID(), image: world.ImageName(b.site.KubernetesVersion), on: map[string]directHost{},
-	}
+	var hosts []c4.Config
 	for _, h := range b.knownHosts() {
 		config, err := h.C4()
 		if err != nil {
 			return nil, err
 		}
+		hosts = append(hosts, config)
+	}
+	return connect(ctx, hosts, b.site.World.ClientUID(), world.ImageName(b.site.KubernetesVersion), network)
+}
+
+// connect connects to hosts on all of which the client has the network.
+func connect(ctx context.Context, hosts []c4.Config, clientUID, image, network string) (*direct, error) {
+	d := &direct{clientUID: clientUID, image: image, on: map[string]directHost{}}
+	for _, config := range hosts {
 		client, err := c4.New(config)
 		if err != nil {
-			return nil, fmt.Errorf("host %s: %w", h.ID, err)
+			return nil, fmt.Errorf("host %s: %w", config.URL, err)
 		}
 		networks, err := client.Networks(ctx)
-		i := slices.IndexFunc(networks, func(n c4.Network) bool { return n.Name == network && n.CreatorUID == d.clientUID })
-		if err != nil || i < 0 {
-			return nil, fmt.Errorf("host %s has no network %s: %w", h.ID, network, err)
+		if err != nil {
+			return nil, fmt.Errorf("host %s: %w", config.URL, err)
+		}
+		i := slices.IndexFunc(networks, func(n c4.Network) bool { return n.Name == network && n.CreatorUID == clientUID })
+		if i < 0 {
+			return nil, fmt.Errorf("host %s has no network %s of %s", config.URL, network, clientUID)
 		}
 		d.hosts = append(d.hosts, directHost{client, networks[i].NetworkUID})
 	}
@@ -75,14 +85,15 @@ func (d *direct) make(ctx context.Context, name string) error {
 		PCI:  c4.PCIPledge{Devices: map[string]int{}},
 		Misc: c4.MiscPledge{OSFamily: "linux", Manufacturer: "Any", Firmware: "uefi"},
 	}
-	if a, err := h.CanAllocate(ctx, pledge); err != nil || !a.CanAllocate {
-		return fmt.Errorf("no room on host %s: %w", h.Host(), err)
+	a, err := h.CanAllocate(ctx, pledge)
+	if err != nil {
+		return err
 	}
-	if vm, err := d.find(ctx, h, name); err != nil || vm != nil {
-		return fmt.Errorf("there is a VM %s, or it cannot be told: %w", name, err)
+	if !a.CanAllocate {
+		return fmt.Errorf("host %s has no room", h.Host())
 	}
-	if volumes, err := d.volumes(ctx, h, name); err != nil || len(volumes) > 0 {
-		return fmt.Errorf("there are volumes of VM %s, or it cannot be told: %w", name, err)
+	if err := d.absent(ctx, h, name); err != nil {
+		return err
 	}
 	parts, parting := errgroup.WithContext(ctx)
 	parts.Go(func() error {
@@ -129,8 +140,11 @@ func (d *direct) remove(ctx context.Context, name string) error {
 	delete(d.on, name)
 	d.mu.Unlock()
 	vm, err := d.find(ctx, h, name)
-	if err != nil || vm == nil {
-		return fmt.Errorf("there is no VM %s, or it cannot be told: %w", name, err)
+	if err != nil {
+		return err
+	}
+	if vm == nil {
+		return fmt.Errorf("there is no VM %s", name)
 	}
 	ref := c4.VMRef{ClientUID: d.clientUID, VMUID: vm.UID}
 	if err := h.Stop(ctx, ref); err != nil {
@@ -159,21 +173,32 @@ func (d *direct) remove(ctx context.Context, name string) error {
 	if err := parts.Wait(); err != nil {
 		return err
 	}
-	for range 2 { // it is believed when it was seen twice
-		vm, err := d.find(ctx, h, name)
-		if err != nil || vm != nil {
-			return fmt.Errorf("VM %s is still there, or it cannot be told: %w", name, err)
-		}
-		if volumes, err := d.volumes(ctx, h, name); err != nil || len(volumes) > 0 {
-			return fmt.Errorf("volumes of VM %s are still there, or it cannot be told: %w", name, err)
-		}
+	// It is believed when it was seen twice.
+	if err := d.absent(ctx, h, name); err != nil {
+		return err
+	}
+	return d.absent(ctx, h, name)
+}
+
+// absent demands that a host has nothing of a VM.
+func (d *direct) absent(ctx context.Context, h directHost, name string) error {
+	vm, err := d.find(ctx, h, name)
+	if err != nil {
+		return err
+	}
+	volumes, err := d.volumes(ctx, h, name)
+	if err != nil {
+		return err
+	}
+	if vm != nil || len(volumes) > 0 {
+		return fmt.Errorf("host %s has VM %s or volumes of it", h.Host(), name)
 	}
 	return nil
 }
 
 // find is the VM of that name; nil if there is none.
 func (d *direct) find(ctx context.Context, h directHost, name string) (*c4.VM, error) {
-	vms, _, _, err := h.VMs(ctx, d.clientUID, 0)
+	vms, _, _, err := h.VMs(ctx, d.clientUID, nil)
 	for i := range vms {
 		if vms[i].Name == name {
 			return &vms[i], err

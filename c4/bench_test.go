@@ -105,13 +105,13 @@ func BenchmarkVMs(b *testing.B) {
 	})
 	b.ReportAllocs()
 	b.SetBytes(int64(len(answers[0])))
-	var known Digest
+	var known *Listing
 	for b.Loop() {
-		vms, digest, changed, err := c.VMs(b.Context(), "client", known)
+		vms, now, changed, err := c.VMs(b.Context(), "client", known)
 		if err != nil || !changed || len(vms) != benchVMs {
 			b.Fatal(len(vms), changed, err)
 		}
-		known = digest
+		known = now
 	}
 }
 
@@ -122,7 +122,7 @@ func BenchmarkVMsAtRest(b *testing.B) {
 		b.Fatal(err)
 	}
 	c := benchClient(b, func() []byte { return answer })
-	_, known, _, err := c.VMs(b.Context(), "client", 0)
+	_, known, _, err := c.VMs(b.Context(), "client", nil)
 	if err != nil {
 		b.Fatal(err)
 	}

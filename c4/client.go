@@ -230,36 +230,58 @@ func (c *Client) Unregister(ctx context.Context, vm VMRef) error {
 	return nil
 }
 
-// Digest identifies the reply of an earlier VMs call of the same Client; zero
-// means none.
-type Digest uint64
+// Listing is what a host answered to a VMs call, by which the next one finds what is
+// new. It is of use to the Client that returned it; nil stands for none.
+type Listing struct {
+	digest uint64
+	// vms are found by what the host wrote of each.
+	vms map[uint64]VM
+}
 
 // VMs lists all VMs of a client on this host, in whatever power state. When
 // the host's answer is byte for byte the one that known came from, it is not
-// decoded: changed is false and vms nil.
-func (c *Client) VMs(ctx context.Context, clientUID string, known Digest) (vms []VM, digest Digest, changed bool, err error) {
+// decoded: changed is false and vms nil. Of one that differs, only the VMs are of
+// which the host writes something else; the others are those of known, with which they
+// share what they hold: do not change it.
+func (c *Client) VMs(ctx context.Context, clientUID string, known *Listing) (vms []VM, now *Listing, changed bool, err error) {
 	const path = "/running"
 	reply, err := c.send(ctx, matcher, http.MethodGet, path, ClientRef{ClientUID: clientUID})
 	if err != nil {
-		return nil, 0, false, err
+		return nil, nil, false, err
 	}
-	digest = Digest(maphash.Bytes(c.seed, reply.body) | 1)
-	if digest == known {
-		return nil, digest, false, nil
+	digest := maphash.Bytes(c.seed, reply.body)
+	if known != nil && digest == known.digest {
+		return nil, known, false, nil
 	}
 	// What is no list is not an empty one: VMs would be taken for gone.
-	var out RunningReply
+	var out struct {
+		VMs []json.RawMessage `json:"vms"`
+	}
 	if err := c.decode(reply, matcher, http.MethodGet, path, &out); err != nil {
-		return nil, 0, false, err
+		return nil, nil, false, err
 	}
 	if out.VMs == nil {
-		return nil, 0, false, c.fail(matcher, http.MethodGet, path, Malformed, reply.status, "success without a list of VMs", nil)
+		return nil, nil, false, c.fail(matcher, http.MethodGet, path, Malformed, reply.status, "success without a list of VMs", nil)
 	}
-	vms = make([]VM, 0, len(out.VMs))
-	for _, r := range out.VMs {
-		vms = append(vms, r.vm())
+	now = &Listing{digest: digest, vms: make(map[uint64]VM, len(out.VMs))}
+	vms = make([]VM, len(out.VMs))
+	for i, written := range out.VMs {
+		key := maphash.Bytes(c.seed, written)
+		vm, same := VM{}, false
+		if known != nil {
+			vm, same = known.vms[key]
+		}
+		if !same {
+			var r RunningVM
+			if err := json.Unmarshal(written, &r); err != nil {
+				return nil, nil, false, c.fail(matcher, http.MethodGet, path, Malformed, reply.status, "the reply is not the JSON that was expected", err)
+			}
+			vm = r.vm()
+			vm.written = key
+		}
+		vms[i], now.vms[key] = vm, vm
 	}
-	return vms, digest, true, nil
+	return vms, now, true, nil
 }
 
 // Start powers a VM on; WrongState when it runs already.
@@ -528,7 +550,7 @@ func (c *Client) do(ctx context.Context, s service, method, path, rest, contentT
 		return reply{}, &Error{Code: transportCode(err, sent), Host: c.host, Call: callName(s, method, path), Unsent: !sent, Err: err}
 	}
 	defer resp.Body.Close()
-	content, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	content, err := readReply(resp)
 	if err != nil {
 		return reply{}, c.fail(s, method, path, Unknown, resp.StatusCode, "the reply ended early", err)
 	}
@@ -537,6 +559,16 @@ func (c *Client) do(ctx context.Context, s service, method, path, rest, contentT
 		return reply{}, c.fail(s, method, path, code, resp.StatusCode, message, nil)
 	}
 	return reply{status: resp.StatusCode, body: content}, nil
+}
+
+// readReply reads what a host has answered, into as much memory as it says that it
+// takes.
+func readReply(resp *http.Response) ([]byte, error) {
+	const usual = 1 << 20 // a host may say anything
+	said := min(max(resp.ContentLength, 0), usual)
+	content := bytes.NewBuffer(make([]byte, 0, said+bytes.MinRead))
+	_, err := content.ReadFrom(io.LimitReader(resp.Body, maxReply))
+	return content.Bytes(), err
 }
 
 // transportCode tells a request that was never sent from one whose fate is

@@ -267,7 +267,7 @@ func reads(c *c4.Client) map[string]func(context.Context) error {
 		"Info":        func(ctx context.Context) error { _, err := c.Info(ctx); return err },
 		"Metrics":     func(ctx context.Context) error { _, err := c.Metrics(ctx); return err },
 		"CanAllocate": func(ctx context.Context) error { _, err := c.CanAllocate(ctx, c4.Pledge{}); return err },
-		"VMs":         func(ctx context.Context) error { _, _, _, err := c.VMs(ctx, "c", 0); return err },
+		"VMs":         func(ctx context.Context) error { _, _, _, err := c.VMs(ctx, "c", nil); return err },
 		"Usage":       func(ctx context.Context) error { _, err := c.Usage(ctx, c4.VMRef{}); return err },
 		"Volume":      func(ctx context.Context) error { _, err := c.Volume(ctx, "v"); return err },
 		"Volumes":     func(ctx context.Context) error { _, err := c.Volumes(ctx, "c"); return err },
@@ -334,7 +334,7 @@ func TestNoContentMeansWhatEachCallSays(t *testing.T) {
 func TestWhatIsNoListOfVMsIsNotAnEmptyOne(t *testing.T) {
 	t.Parallel()
 	for _, reply := range []http.HandlerFunc{answer(204, ""), answer(200, `{}`), answer(200, `{"vms":null}`), answer(200, `[]`), answer(200, `{"error":"x"}`)} {
-		_, _, _, err := client(t, serve(t, reply), nil).VMs(t.Context(), "c", 0)
+		_, _, _, err := client(t, serve(t, reply), nil).VMs(t.Context(), "c", nil)
 		wantCode(t, err, c4.Malformed)
 	}
 }
@@ -416,7 +416,7 @@ func TestAListThatHasNotChangedIsNotDecoded(t *testing.T) {
 	body.Store(`{"vms":[{"uniqueID":"u"}]}`)
 	h := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body.Load().(string)) })
 	c := client(t, h, nil)
-	vms, first, changed, err := c.VMs(t.Context(), "c", 0)
+	vms, first, changed, err := c.VMs(t.Context(), "c", nil)
 	if err != nil || !changed || len(vms) != 1 {
 		t.Fatalf("%v %v %v", vms, changed, err)
 	}
@@ -427,6 +427,29 @@ func TestAListThatHasNotChangedIsNotDecoded(t *testing.T) {
 	if vms, _, changed, err := c.VMs(t.Context(), "c", first); err != nil || !changed || len(vms) != 0 {
 		t.Errorf("another reply: %v %v %v", vms, changed, err)
 	}
+}
+
+func TestOfAListThatHasChangedTheRestStaysTheSame(t *testing.T) {
+	t.Parallel()
+	var body atomic.Value
+	body.Store(`{"vms":[{"uniqueID":"u","req_json":{"vm_name":"stays"}},{"uniqueID":"v","req_json":{"vm_name":"starts"}}]}`)
+	h := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body.Load().(string)) })
+	c := client(t, h, nil)
+	before, listing, _, err := c.VMs(t.Context(), "c", nil)
+	if err != nil || len(before) != 2 || before[0].Same(before[1]) {
+		t.Fatalf("%+v %v", before, err)
+	}
+	body.Store(`{"vms":[{"uniqueID":"w"},{"uniqueID":"v","req_json":{"vm_name":"starts","states":"running"}},{"uniqueID":"u","req_json":{"vm_name":"stays"}}]}`)
+	after, _, changed, err := c.VMs(t.Context(), "c", listing)
+	if err != nil || !changed || len(after) != 3 || after[0].UID != "w" || after[1].State != c4.Running || after[2].Name != "stays" {
+		t.Fatalf("%+v %v %v", after, changed, err)
+	}
+	if !after[2].Same(before[0]) || after[1].Same(before[1]) || after[0].Same(c4.VM{}) || (c4.VM{}).Same(c4.VM{}) {
+		t.Error("what is the same and what is not is mixed up")
+	}
+	body.Store(`{"vms":[{"uniqueID":"u","req_json":{"vm_name":"stays"}},{"uniqueID":7}]}`)
+	_, _, _, err = c.VMs(t.Context(), "c", listing)
+	wantCode(t, err, c4.Malformed)
 }
 
 func TestEveryCallIsObservedOnceItHasEnded(t *testing.T) {

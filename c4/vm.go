@@ -182,7 +182,14 @@ type VM struct {
 	// Address is the guest's IPv4 address, empty while it is not known.
 	Address string
 	MAC     string
+
+	// written stands for what the host wrote of it; 0 for nothing.
+	written uint64
 }
+
+// Same tells whether a VMs call of the same Client has found the very same written of
+// both. Of others it says nothing, and they may be equal all the same.
+func (vm VM) Same(as VM) bool { return vm.written != 0 && vm.written == as.written }
 
 func (r RunningVM) vm() VM {
 	rec := r.ReqJSON

@@ -2,13 +2,21 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
 )
 
 // The benchmarks take a site of 16 hosts with 1,000 VMs.
@@ -68,6 +76,79 @@ func BenchmarkInventory(b *testing.B) {
 			b.Fatalf("%d VMs have changed", changed)
 		}
 	}
+}
+
+// BenchmarkLook asks a host for its 62 VMs, of which one has changed most times, over
+// HTTP without TLS, and takes that in.
+func BenchmarkLook(b *testing.B) {
+	addresses, err := fakeatomos.FreeAddresses(1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	records := benchRecords(benchVMs / benchHosts)
+	var lists [][]byte
+	for i := range records {
+		address := fmt.Sprintf("192.0.2.%d", i)
+		records[i].ReqJSON.NetworkConfig = &c4.NetworkConfig{IPv4: &address}
+		list, err := json.Marshal(c4.RunningReply{VMs: records})
+		if err != nil {
+			b.Fatal(err)
+		}
+		lists = append(lists, list)
+	}
+	n := 0
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		reply := []byte(`[{"network_uid":"n","network_name":"network"}]`)
+		if strings.HasSuffix(r.URL.Path, "/running") {
+			n++
+			reply = lists[n%len(lists)]
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(reply)))
+		_, _ = w.Write(reply)
+	}
+	for _, port := range []int{c4.MatcherPort, c4.NetworkPort} {
+		listener, err := new(net.ListenConfig).Listen(b.Context(), "tcp", netip.AddrPortFrom(addresses[0], uint16(port)).String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		server := httptest.NewUnstartedServer(http.HandlerFunc(answer))
+		_ = server.Listener.Close()
+		server.Listener = listener
+		server.Start()
+		b.Cleanup(server.Close)
+	}
+	h, err := newHost(Host{ID: "host", Domain: "d1", URL: "http://" + addresses[0].String()}, time.Hour, newMetrics(), slog.New(slog.DiscardHandler),
+		func(ctx context.Context, do func(context.Context)) { go do(ctx) })
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(h.c4.Close)
+	t := h.tenant("client")
+	b.ReportAllocs()
+	for b.Loop() {
+		before := t.seen
+		now, err := t.askVMs(b.Context())
+		if err != nil || len(now.vms) != len(records) {
+			b.Fatal(len(now.vms), err)
+		}
+		if changed, _ := now.since(before); !before.at.IsZero() && len(changed) == 0 {
+			b.Fatal("no VM has changed")
+		}
+	}
+}
+
+// benchRecords are VMs as a host writes of them.
+func benchRecords(n int) []c4.RunningVM {
+	var records []c4.RunningVM
+	for i := range n {
+		name := fmt.Sprintf("vm-%d", i)
+		records = append(records, c4.RunningVM{UniqueID: "uid-" + name, ReqJSON: c4.VMRecord{
+			Name: name, Slots: 2, Overprovision: 1, RAMSize: 4, States: c4.Running, CreationDate: c4.Date{Time: time.Unix(int64(i), 0)},
+			Volumes:  []c4.Volume{{VolumeID: "b-" + name, Name: name + "-boot"}, {VolumeID: "s-" + name, Name: name + "-seed"}},
+			Networks: []c4.NetworkRef{{NetworkUID: "n"}},
+		}})
+	}
+	return records
 }
 
 // BenchmarkPlacement chooses among 16 hosts while 1,000 VMs are promised.

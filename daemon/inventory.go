@@ -76,7 +76,7 @@ type tenant struct {
 	unseen late[string]
 
 	mu       sync.Mutex
-	digest   c4.Digest
+	listing  *c4.Listing
 	seen     observation
 	expected map[string]expected
 	// stops is when a VM, by UID, was last asked to shut down.
@@ -121,10 +121,10 @@ func (t *tenant) look(ctx context.Context) (observation, error) {
 // time.
 func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 	t.mu.Lock()
-	known, first := t.digest, t.seen.at.IsZero()
+	known, first := t.listing, t.seen.at.IsZero()
 	t.mu.Unlock()
 	began := time.Now()
-	list, digest, changed, err := t.host.c4.VMs(ctx, t.clientUID, known)
+	list, listing, changed, err := t.host.c4.VMs(ctx, t.clientUID, known)
 	news := t.host.answered(err, &t.standing)
 	if err != nil {
 		if news {
@@ -134,10 +134,10 @@ func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 	}
 	var names map[string]string
 	if changed {
-		waited := known == 0 && !first // in vain, for the names at the last look
+		waited := known == nil && !first // in vain, for the names at the last look
 		var all bool
 		if names, all = t.namesFor(ctx, list, waited); !all {
-			digest = 0 // the next answer tells more, even if it is the same
+			listing = nil // the next answer tells more, even if it is the same
 		}
 		for _, vm := range list {
 			for _, v := range vm.Volumes {
@@ -152,7 +152,7 @@ func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 		next = t.seen.advance(began, list, func(vm c4.VM) *rpc.VM { return vmMessage(t.host, vm, names) })
 		news = news || next.version != t.seen.version
 	}
-	t.digest, t.seen = digest, next
+	t.listing, t.seen = listing, next
 	for name, e := range t.expected {
 		if e.met(next.vms[name]) {
 			delete(t.expected, name)
@@ -210,8 +210,13 @@ func (o observation) advance(at time.Time, list []c4.VM, message func(c4.VM) *rp
 	}
 	differs := len(next.vms) != len(o.vms)
 	for name, s := range next.vms {
-		s.msg = message(s.vm)
 		before := o.vms[name]
+		// A network whose name was not known may have one now.
+		if before != nil && s.vm.Same(before.vm) && len(before.msg.Networks) == len(s.vm.Networks) {
+			s.msg = before.msg
+			continue
+		}
+		s.msg = message(s.vm)
 		if before != nil && proto.Equal(before.msg, s.msg) {
 			s.msg = before.msg
 		} else {

@@ -233,7 +233,7 @@ func TestSlowReaderGetsTheStateAndNotAQueue(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	all, _, _, err := host.VMs(within(t, soon), owner, 0)
+	all, _, _, err := host.VMs(within(t, soon), owner, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,14 +138,14 @@ func TestAVMLivesFromSeedToNothing(t *testing.T) {
 		Volumes:  []c4.Volume{{VolumeID: boot}, {VolumeID: seed}},
 		Networks: []c4.NetworkRef{{NetworkUID: n.NetworkUID}},
 	}))
-	vms, digest, changed, err := c.VMs(ctx, owner, 0)
+	vms, listing, changed, err := c.VMs(ctx, owner, nil)
 	if err != nil || !changed || len(vms) != 1 {
 		t.Fatalf("VMs: %v %v %v", vms, changed, err)
 	}
 	if vm := vms[0]; vm.UID != uid || vm.State != c4.Running || vm.Address != first.Next().String() || vm.MemoryMiB != 1024 || len(vm.Volumes) != 2 {
 		t.Fatalf("unexpected VM: %+v", vm)
 	}
-	if _, _, changed, err := c.VMs(ctx, owner, digest); changed || err != nil {
+	if _, _, changed, err := c.VMs(ctx, owner, listing); changed || err != nil {
 		t.Fatalf("nothing has changed, but: %v %v", changed, err)
 	}
 	ref := c4.VMRef{ClientUID: owner, VMUID: uid}

@@ -276,7 +276,7 @@ func TestAFaultMeetsOnlyTheVMAndOwnerItIsFor(t *testing.T) {
 	info := func(name string) func() error {
 		return func() error { _, err := c.Volume(ctx, volumes[name]); return err }
 	}
-	list := func() error { _, _, _, err := c.VMs(ctx, owner, 0); return err }
+	list := func() error { _, _, _, err := c.VMs(ctx, owner, nil); return err }
 	for name, tc := range map[string]struct {
 		fault fakeatomos.Fault
 		call  func() error

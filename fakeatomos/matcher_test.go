@@ -40,7 +40,7 @@ func register(t *testing.T, c *c4.Client, name string, p c4.Pledge) c4.VMRef {
 // vmsOf lists a client's VMs.
 func vmsOf(t *testing.T, c *c4.Client, client string) []c4.VM {
 	t.Helper()
-	vms, _, _, err := c.VMs(t.Context(), client, 0)
+	vms, _, _, err := c.VMs(t.Context(), client, nil)
 	succeed(t, err)
 	return vms
 }

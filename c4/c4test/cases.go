@@ -337,7 +337,7 @@ func ownership(s *suite) {
 	s.expect("stop by a stranger", s.Stop(ctx, stranger), c4.NotFound)
 	s.expect("reboot by a stranger", s.Reboot(ctx, stranger), c4.NotFound)
 	s.expect("unregister by a stranger", s.Unregister(ctx, stranger), c4.NotFound)
-	theirs, _, _, err := s.VMs(ctx, stranger.ClientUID, 0)
+	theirs, _, _, err := s.VMs(ctx, stranger.ClientUID, nil)
 	s.must("list of a stranger", err)
 	if len(theirs) != 0 {
 		s.Errorf("a stranger sees %+v", theirs)

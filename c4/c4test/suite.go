@@ -178,7 +178,7 @@ func (s *suite) name(suffix string) string { return s.prefix + suffix }
 
 // mine lists the VMs that the case has made.
 func (s *suite) mine(ctx context.Context) ([]c4.VM, error) {
-	all, _, _, err := s.VMs(ctx, s.target.ClientUID, 0)
+	all, _, _, err := s.VMs(ctx, s.target.ClientUID, nil)
 	return slices.DeleteFunc(all, func(vm c4.VM) bool { return !strings.HasPrefix(vm.Name, s.prefix) }), err
 }
 

@@ -117,7 +117,7 @@ func (h *Hosts) takeOne(ctx context.Context, c *c4.Client) (Inventory, error) {
 	add := func(kind Kind, name, id string) {
 		found = append(found, Resource{Host: c.Host(), Kind: kind, Name: name, ID: id})
 	}
-	vms, _, _, err := c.VMs(ctx, h.ClientUID, 0)
+	vms, _, _, err := c.VMs(ctx, h.ClientUID, nil)
 	if err != nil {
 		return nil, err
 	}

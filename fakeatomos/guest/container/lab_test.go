@@ -324,8 +324,7 @@ func (l *lab) register(c *c4.Client, o order) c4.VMRef {
 // vm is a VM as C4 tells it.
 func (l *lab) vm(c *c4.Client, ref c4.VMRef) c4.VM {
 	l.Helper()
-	var nothing c4.Digest
-	all, _, _, err := c.VMs(l.Context(), owner, nothing)
+	all, _, _, err := c.VMs(l.Context(), owner, nil)
 	l.must(err)
 	for _, vm := range all {
 		if vm.UID == ref.VMUID {
