@@ -69,7 +69,7 @@ func (b *bench) layers(ctx SpecContext) {
 	var all []throughput
 	for _, e := range []entrance{
 		{"C4", direct, b.sizes.vms},
-		{"daemon", &throughDaemon{daemonClient: daemon, domains: b.domains(), spec: b.spec(m.network)}, b.sizes.vms},
+		{"daemon", &throughDaemon{daemonClient: daemon, domains: b.domains(), spec: specOf(world.ImageName(b.site.KubernetesVersion), m.network)}, b.sizes.vms},
 		{"ElementoMachine", &throughManager{m}, b.sizes.vms / 2},
 		{"Machine", &throughClusterAPI{m}, b.sizes.vms / 12},
 	} {

@@ -190,14 +190,17 @@ type daemonClient struct {
 
 // dial connects to the n-th daemon of a world, from 0.
 func dial(w *world.World, n int) (*daemonClient, error) {
-	identity := w.IdentitySecret("", "").Data
+	return reach(w.Endpoints()[n], w.IdentitySecret("", "").Data)
+}
+
+// reach connects to a daemon with what is in an identity.
+func reach(endpoint string, identity map[string][]byte) (*daemonClient, error) {
 	pair, err := tls.X509KeyPair(identity[corev1.TLSCertKey], identity[corev1.TLSPrivateKeyKey])
 	if err != nil {
 		return nil, fmt.Errorf("reading the identity: %w", err)
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(identity["ca.crt"])
-	endpoint := w.Endpoints()[n]
 	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
 		MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair},
 	})))

@@ -8,7 +8,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
-	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 )
 
 const (
@@ -32,10 +31,10 @@ type throughDaemon struct {
 	on   map[string]string
 }
 
-// spec is that of the VMs, in a network that is there.
-func (b *bench) spec(network string) *rpc.VMSpec {
+// specOf is that of the VMs, in a network that is there.
+func specOf(image, network string) *rpc.VMSpec {
 	return &rpc.VMSpec{
-		Slots: vmSlots, MaxOverprovision: vmShared, MemoryMib: vmMemoryMiB, Image: world.ImageName(b.site.KubernetesVersion),
+		Slots: vmSlots, MaxOverprovision: vmShared, MemoryMib: vmMemoryMiB, Image: image,
 		BootVolume: &rpc.Volume{SizeGib: vmDiskGiB}, Networks: []*rpc.NetworkSpec{{Name: network}},
 	}
 }
