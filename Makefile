@@ -65,6 +65,15 @@ latency: programs ## Measure our share of a Machine's life over 30 Machines: mak
 bench: programs ## Measure latency, throughput, growth and cost at rest; ONLY= for some of the parts.
 	go run ./bench --out $(OUT)/bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
+.PHONY: bench-peer
+bench-peer: programs ## Measure ours beside Cluster API's own provider in memory, in turns.
+	go run ./bench/peer --out $(OUT)/bench-peer $(ARGS)
+
+.PHONY: bench-code
+bench-code: ## Run the benchmarks of the hot paths ten times, into OUT/bench-code.txt for benchstat.
+	@mkdir -p $(OUT)
+	go test -run '^$$' -bench . -benchmem -count 10 ./c4 ./daemon ./provider/fleet | tee $(OUT)/bench-code.txt
+
 .PHONY: scenarios
 scenarios: programs ## Make things go wrong, one at a time, and demand that all comes right.
 	go run ./e2e/scenarios --out $(OUT)/scenarios $(if $(SEED),--seed $(SEED)) $(ARGS)
