@@ -49,6 +49,8 @@ type grown struct {
 	lives *life.Recorder
 	// end ends the watch of the lives, and says what went wrong with it.
 	end func() error
+	// whole says that it has come to its end.
+	whole bool
 	// counted are the Machines whose lives were told at a size.
 	counted map[string]bool
 
@@ -128,6 +130,7 @@ func (b *bench) growth(ctx SpecContext) {
 	}
 	b.moreClients(ctx, b.plan.last())
 	b.tellGrowth()
+	g.whole = true
 }
 
 // grow makes the next size of what there is.
@@ -233,6 +236,9 @@ func (b *bench) setDaemons(ctx context.Context, change func(*world.DaemonSetting
 		return
 	}
 	Expect(b.site.World.SetDaemons(ctx, b.settings)).To(Succeed())
+	if len(b.grown.clusters) == 0 {
+		return // nothing that our manager would have streams for
+	}
 	Eventually(func(g Gomega) {
 		families, err := b.site.World.Metrics(ctx, world.ElementoProvider)
 		g.Expect(err).NotTo(HaveOccurred())

@@ -14,8 +14,8 @@ import (
 // rest measures what Machines cost with which nothing happens: those that the growth
 // has made, asked after every second, and then every 5 seconds.
 func (b *bench) rest(ctx SpecContext) {
-	if b.grown == nil {
-		Skip("there is nothing that could rest: the growth has not begun")
+	if b.grown == nil || !b.grown.whole {
+		Skip("there is nothing that could rest: the growth has not come to its end")
 	}
 	b.restAt(ctx, time.Second, b.resting)
 	b.restAt(ctx, 5*time.Second, b.resting*2/5)
