@@ -59,6 +59,8 @@ func (c *comparison) install(ctx context.Context) {
 		Name:          binaries.ClusterAPIDev,
 		Kustomization: filepath.Join(source, "config", "default"),
 		Program:       program,
+		// As many requests a second as ours, which is twice what it has by default.
+		Args: []string{"--kube-api-qps=200", "--kube-api-burst=400"},
 		Variables: map[string]string{
 			"EXP_MACHINE_POOL": "true",
 			"CLUSTER_TOPOLOGY": "true",
