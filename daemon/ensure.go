@@ -442,9 +442,9 @@ func (e *ensuring) register(ctx context.Context, volumes []c4.Volume, networks [
 
 // pledge is what the VM asks of a host.
 func pledge(spec *rpc.VMSpec) c4.Pledge {
-	devices := map[string]int{}
-	for _, d := range spec.PciDevices {
-		devices[d.Vendor+":"+d.Model] += int(d.Quantity)
+	devices := devicesOf(spec)
+	if devices == nil {
+		devices = map[string]int{} // null is nothing that C4 knows
 	}
 	return c4.Pledge{
 		CPU: c4.CPUPledge{
@@ -458,6 +458,18 @@ func pledge(spec *rpc.VMSpec) c4.Pledge {
 			Firmware: cmp.Or(spec.Firmware, "uefi"), Tags: spec.Tags,
 		},
 	}
+}
+
+// devicesOf are the devices that a VM asks for, by what C4 calls them; nil for none.
+func devicesOf(spec *rpc.VMSpec) map[string]int {
+	var devices map[string]int
+	for _, d := range spec.PciDevices {
+		if devices == nil {
+			devices = map[string]int{}
+		}
+		devices[d.Vendor+":"+d.Model] += int(d.Quantity)
+	}
+	return devices
 }
 
 func architecture(spec *rpc.VMSpec) string { return cmp.Or(spec.Architecture, "X86_64") }

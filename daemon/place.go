@@ -66,7 +66,7 @@ func lacks(info c4.HostInfo, spec *rpc.VMSpec) string {
 	if int(spec.Slots) > info.CPU.MaxThreads {
 		return fmt.Sprintf("%d hardware threads (it has %d)", spec.Slots, info.CPU.MaxThreads)
 	}
-	devices := pledge(spec).PCI.Devices
+	devices := devicesOf(spec)
 	for _, d := range spec.PciDevices {
 		if id := d.Vendor + ":" + d.Model; deviceCount(info, id, func(p c4.HostPCI) int { return p.Max }) < devices[id] {
 			return fmt.Sprintf("%d PCI device(s) %s", devices[id], id)
@@ -90,7 +90,7 @@ func (c candidate) fits(spec *rpc.VMSpec) bool {
 	if c.info.Mem.Avail-c.reserved.memory < int64(spec.MemoryMib) {
 		return false
 	}
-	for id, n := range pledge(spec).PCI.Devices {
+	for id, n := range devicesOf(spec) {
 		if deviceCount(c.info, id, func(p c4.HostPCI) int { return p.Avail })-c.reserved.devices[id] < n {
 			return false
 		}

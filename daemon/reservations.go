@@ -50,7 +50,7 @@ func (r *reservations) put(key vmKey, host string, spec *rpc.VMSpec) {
 	}
 	r.byHost[host][key] = reservation{
 		slots: int(spec.Slots), whole: spec.FullPhysical, memory: int64(spec.MemoryMib),
-		devices: pledge(spec).PCI.Devices, until: time.Now().Add(promise),
+		devices: devicesOf(spec), until: time.Now().Add(promise),
 	}
 	r.hostOf[key] = host
 }
@@ -72,7 +72,7 @@ func (r *reservations) remove(key vmKey) {
 func (r *reservations) on(host string, smt int, except vmKey) reserved {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	sum := reserved{devices: map[string]int{}}
+	var sum reserved
 	now := time.Now()
 	for key, p := range r.byHost[host] {
 		if now.After(p.until) {
@@ -90,6 +90,9 @@ func (r *reservations) on(host string, smt int, except vmKey) reserved {
 			sum.threads += p.slots
 		}
 		for d, n := range p.devices {
+			if sum.devices == nil {
+				sum.devices = map[string]int{}
+			}
 			sum.devices[d] += n
 		}
 	}
