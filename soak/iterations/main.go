@@ -105,7 +105,7 @@ func (i *iterations) prepare(o *suite.Options) error {
 		return fmt.Errorf("--faults: %w", err)
 	}
 	// What is counted is what succeeds; how long it takes at Cluster API's own pace
-	// is told by make latency.
+	// is told by make bench.
 	o.World.QuickReconciles = true
 	o.Lasts = 30*time.Minute + time.Duration(i.number)*time.Minute
 	return nil
