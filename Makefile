@@ -57,10 +57,6 @@ watch: programs ## Keep a playground running that Prometheus watches; Ctrl-C tak
 upstream: programs ## Run the upstream Cluster API e2e specs; E2E_PLANE=kind E2E_GUEST=container on real nodes.
 	go run ./e2e/upstream --out $(OUT)/upstream $(ARGS)
 
-.PHONY: latency
-latency: programs ## Measure our share of a Machine's life over 30 Machines: make bench, of it the stages.
-	go run ./bench --only stages --out $(OUT)/latency $(ARGS)
-
 .PHONY: bench
 bench: programs ## Measure latency, throughput, growth and cost at rest; ONLY= for some of the parts.
 	go run ./bench --out $(OUT)/bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
