@@ -1,7 +1,7 @@
 // Signoff merges the runs that it is given into the report that is signed: the
 // checklist with what each run measured, as a page, JSON and JUnit XML.
 //
-//	go run ./reports/signoff --out out/signoff out/poc out/latency out/upstream
+//	go run ./reports/signoff --out out/signoff out/poc out/bench out/upstream
 //
 // Without runs it takes all that have left a report below out. See [reports.Merge]
 // for which run answers a criterion. It ends with 1 when something has failed; what
