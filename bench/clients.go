@@ -2,17 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-	corev1 "k8s.io/api/core/v1"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
@@ -58,37 +52,37 @@ func (b *bench) moreClients(ctx context.Context, s size) {
 // have ended with ctx.
 func (b *bench) watchClients(ctx context.Context) (wait func() error) {
 	GinkgoHelper()
-	identity := b.site.World.IdentitySecret("", "").Data
-	pair, err := tls.X509KeyPair(identity[corev1.TLSCertKey], identity[corev1.TLSPrivateKeyKey])
-	Expect(err).NotTo(HaveOccurred())
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(identity["ca.crt"])
-	credentials := credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair}})
 	group := &errgroup.Group{}
-	for endpoint := range strings.Lines(string(identity["endpoints"])) {
-		conn, err := grpc.NewClient(strings.TrimSpace(endpoint), grpc.WithTransportCredentials(credentials))
+	for n := range b.site.World.Endpoints() {
+		d, err := dial(b.site.World, n)
 		Expect(err).NotTo(HaveOccurred())
 		streams := &errgroup.Group{}
 		for _, uid := range further {
-			stream, err := rpc.NewVMServiceClient(conn).WatchVMs(ctx, &rpc.WatchVMsRequest{ClientUid: uid})
+			stream, err := d.vms.WatchVMs(ctx, &rpc.WatchVMsRequest{ClientUid: uid})
 			Expect(err).NotTo(HaveOccurred())
 			_, err = stream.Recv()
 			Expect(err).NotTo(HaveOccurred(), "watching the client UUID %s", uid)
 			streams.Go(func() error {
-				for {
-					if _, err := stream.Recv(); err != nil {
-						if ctx.Err() != nil {
-							return nil
-						}
-						return err
-					}
+				failed := drain(stream)
+				if ctx.Err() == nil {
+					return failed
 				}
+				return nil // it was to end
 			})
 		}
 		group.Go(func() error {
-			defer conn.Close()
+			defer d.Close()
 			return streams.Wait()
 		})
 	}
 	return group.Wait
+}
+
+// drain takes what a stream tells until it fails.
+func drain(stream rpc.VMService_WatchVMsClient) error {
+	for {
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+	}
 }
