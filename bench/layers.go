@@ -39,8 +39,9 @@ type door interface {
 type entrance struct {
 	name string
 	door
-	// alone is how many VMs are made and removed one after the other.
-	alone int
+	// alone is how many VMs are made and removed one after the other, and several how
+	// many when there are several at a time.
+	alone, several int
 }
 
 // layers measures the layered path beside the direct one: the same VM, made and removed
@@ -68,13 +69,13 @@ func (b *bench) layers(ctx SpecContext) {
 
 	var all []throughput
 	for _, e := range []entrance{
-		{"C4", direct, b.sizes.vms},
-		{"daemon", &throughDaemon{daemonClient: daemon, domains: b.domains(), spec: specOf(world.ImageName(b.site.KubernetesVersion), m.network)}, b.sizes.vms},
-		{"ElementoMachine", &throughManager{m}, b.sizes.vms / 2},
-		{"Machine", &throughClusterAPI{m}, b.sizes.vms / 12},
+		{"C4", direct, b.sizes.vms, b.sizes.vms},
+		{"daemon", &throughDaemon{daemonClient: daemon, domains: b.domains(), spec: specOf(world.ImageName(b.site.KubernetesVersion), m.network)}, b.sizes.vms, b.sizes.vms},
+		{"ElementoMachine", &throughManager{m}, b.sizes.vms / 2, b.sizes.vms},
+		{"Machine", &throughClusterAPI{m}, b.sizes.vms / 20, b.sizes.vms / 3}, // the pace is Cluster API's
 	} {
 		for _, together := range slices.Compact([]int{1, b.sizes.together}) {
-			number := b.sizes.vms
+			number := e.several
 			if together == 1 {
 				number = max(1, e.alone)
 			}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -20,14 +21,11 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
+// hold is how long Machines are held in flight, at most, while requests are measured,
+// and seeing how often it is looked what there is.
 const (
-	// hold is how long Machines are held in flight, at most, while requests are
-	// measured, and holding how often it is looked how many they are.
-	hold    = 90 * time.Second
-	holding = 250 * time.Millisecond
-	// upBy is by how many workers Clastix scales at rest, and ups how often.
-	upBy = 10
-	ups  = 3
+	hold   = 90 * time.Second
+	seeing = 20 * time.Millisecond
 )
 
 // requests answers P1: how long the API takes to answer Clastix, at rest and while many
@@ -42,70 +40,56 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	Expect(err).NotTo(HaveOccurred())
 	lives, wait, err := life.Watch(watching, c, w.Key.Namespace)
 	Expect(err).NotTo(HaveOccurred())
-	// count tells how many workers' Machines are there, and how many of them are Running.
-	count := func() (there, running int) {
-		for _, l := range lives.Lives() {
-			if l.ControlPlane || l.At[life.Created].IsZero() {
-				continue
-			}
-			there++
-			if !l.At[life.Running].IsZero() {
-				running++
-			}
-		}
-		return there, running
-	}
 	r := b.newAsking(ctx, w)
+	one := &oneByOne{clastix: w.clastix, deployment: w.another(ctx), lives: lives}
 
 	p1.Step("requests at rest", func() {
 		for range b.sizes.requests {
 			Expect(r.ask(ctx)).To(Succeed())
 		}
 	})
-	atRest := r.take()
 	p1.Step("the clusters that were asked for deleted", func() { r.remove(ctx) })
-	var toMachine []time.Duration
-	p1.Step(fmt.Sprintf("%d workers more, %d times", upBy, ups), func() {
-		for range ups {
-			toMachine = append(toMachine, b.untilMachines(ctx, w, lives, w.ordered+upBy)...)
-			w.Await(ctx, w.ordered)
+	p1.Step("workers, one by one", func() {
+		for range b.sizes.requests / 2 {
+			Expect(one.order(ctx)).To(Succeed())
+			one.await(ctx)
 		}
 	})
+	atRest := r.take()
+	atRest.machines = one.take()
 
-	load := &load{workers: w, want: b.sizes.inFlight}
-	var toMachineUnderLoad []time.Duration
+	load := &load{workers: w, want: b.sizes.inFlight, lives: lives, beside: one}
 	p1.Step(fmt.Sprintf("requests while %d Machines are in flight", load.want), func() {
 		Expect(load.begin(ctx)).To(Succeed())
 		limit := time.Now().Add(hold)
 		for n := 0; n < (b.sizes.requests+1)/2 && time.Now().Before(limit); n++ {
-			Expect(load.keep(ctx, load.look(count()))).To(Succeed())
+			Expect(load.keep(ctx)).To(Succeed())
+			Expect(one.order(ctx)).To(Succeed())
 			Expect(r.ask(ctx)).To(Succeed())
 		}
-		load.look(count())
-	})
-	p1.Step("the Machines of the first order under load are there", func() {
-		Eventually(func() []time.Duration {
-			toMachineUnderLoad = load.untilMachines(lives)
-			return toMachineUnderLoad
-		}, suite.Long, holding).WithContext(ctx).Should(HaveLen(load.first), "new Machines")
+		load.look()
+		one.await(ctx)
 	})
 	underLoad := r.take()
-	p1.Step("all that was asked for under load deleted", func() {
-		_, _, err := w.order(ctx, 0)
-		Expect(err).NotTo(HaveOccurred())
+	underLoad.machines = one.take()
+	p1.Step("all that was asked for deleted", func() {
+		for n := range 2 {
+			_, err := scale(ctx, w.clastix, deployment(w.Key, n), 0)
+			Expect(err).NotTo(HaveOccurred())
+		}
 		r.remove(ctx)
 	})
 	cancel()
 	Expect(wait()).To(Succeed())
 
-	tell := func(when string, of answers, toMachine []time.Duration) {
+	tell := func(when string, of answers) {
 		b.latency(p1, fmt.Sprintf("Clastix applies a cluster, all %d objects%s", of.objects, when), "", of.applied)
 		b.latency(p1, "Clastix applies the Cluster alone"+when, "", of.cluster)
 		b.latency(p1, "Clastix scales a MachineDeployment"+when, "", of.scaled)
-		b.latency(p1, "Clastix scales up → a worker's Machine is there"+when, "", toMachine)
+		b.latency(p1, "Clastix scales up by one → its Machine is there"+when, "", of.machines)
 	}
-	tell("", atRest, toMachine)
-	tell(", under load", underLoad, toMachineUnderLoad)
+	tell("", atRest)
+	tell(", under load", underLoad)
 	b.figure(p1,
 		reports.Figure{Name: "requests measured under load", Value: float64(len(underLoad.scaled))},
 		reports.Figure{Name: "Machines asked for and not Running meanwhile, least", Value: float64(slices.Min(load.flying))},
@@ -113,25 +97,47 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	)
 }
 
-// untilMachines has Clastix ask for so many workers, and returns how long it took until
-// each of the new Machines was there.
-func (b *bench) untilMachines(ctx context.Context, w *workers, lives *life.Recorder, to int) (took []time.Duration) {
-	had := map[string]bool{}
-	for _, l := range lives.Lives() {
-		had[l.Machine] = true
-	}
-	more := to - w.ordered
-	_, s, err := w.order(ctx, to)
-	Expect(err).NotTo(HaveOccurred())
-	Eventually(func() []time.Duration {
-		took = nil
-		for _, l := range lives.Lives() {
-			if at, there := l.At[life.Created]; there && !had[l.Machine] {
-				took = append(took, at.Sub(s.from))
-			}
+// oneByOne orders workers of a MachineDeployment, one more each time.
+type oneByOne struct {
+	clastix    client.Client
+	deployment client.ObjectKey
+	lives      *life.Recorder
+	// sent are the moments of the orders, and told how many of them take has told of.
+	sent []time.Time
+	told int
+}
+
+func (o *oneByOne) order(ctx context.Context) error {
+	s, err := scale(ctx, o.clastix, o.deployment, len(o.sent)+1)
+	o.sent = append(o.sent, s.from)
+	return err
+}
+
+// there are the moments at which the Machines were, in order.
+func (o *oneByOne) there() (moments []time.Time) {
+	for _, l := range o.lives.Lives() {
+		if at, is := l.At[life.Created]; is && strings.HasPrefix(l.Machine, o.deployment.Name+"-") {
+			moments = append(moments, at)
 		}
-		return took
-	}, suite.Long, holding).WithContext(ctx).Should(HaveLen(more), "new Machines")
+	}
+	slices.SortFunc(moments, time.Time.Compare)
+	return moments
+}
+
+// await waits until all Machines that were ordered are there.
+func (o *oneByOne) await(ctx context.Context) {
+	GinkgoHelper()
+	Eventually(o.there, suite.Long, seeing).WithContext(ctx).Should(HaveLen(len(o.sent)), "Machines of %s", o.deployment.Name)
+}
+
+// take is how long it took from each order since the last take to its Machine.
+func (o *oneByOne) take() (took []time.Duration) {
+	for n, at := range o.there() {
+		if n >= o.told {
+			took = append(took, at.Sub(o.sent[n]))
+		}
+	}
+	o.told = len(o.sent)
 	return took
 }
 
@@ -139,49 +145,47 @@ func (b *bench) untilMachines(ctx context.Context, w *workers, lives *life.Recor
 // as have come to run.
 type load struct {
 	*workers
-	want int
-	// first are the workers of the first order, which was sent at the moment sent.
-	first int
-	sent  time.Time
+	want   int
+	lives  *life.Recorder
+	beside *oneByOne
 	// flying and there are how many were in flight whenever it was looked, and how many of
 	// them were there.
 	flying, there []int
 }
 
-// begin orders the Machines, and some more, which may come to run.
+// enough is how many are in flight after an order: some of them will run before the next.
+func (l *load) enough() int { return l.want + l.want/5 }
+
+// begin orders the Machines.
 func (l *load) begin(ctx context.Context) error {
-	l.first = l.want + l.want/5
-	_, s, err := l.order(ctx, l.ordered+l.first)
-	l.sent = s.from
+	_, _, err := l.order(ctx, l.enough())
 	return err
 }
 
 // look takes down how many are in flight.
-func (l *load) look(there, running int) (flying int) {
-	flying = l.ordered - running
+func (l *load) look() (flying int) {
+	there, running := 0, 0
+	for _, one := range l.lives.Lives() {
+		if one.ControlPlane || one.At[life.Created].IsZero() {
+			continue
+		}
+		there++
+		if !one.At[life.Running].IsZero() {
+			running++
+		}
+	}
+	flying = l.ordered + len(l.beside.sent) - running
 	l.flying, l.there = append(l.flying, flying), append(l.there, there-running)
 	return flying
 }
 
 // keep orders more before those that are in flight are too few.
-func (l *load) keep(ctx context.Context, flying int) error {
-	if enough := l.want + l.want/10; flying < enough {
-		_, _, err := l.order(ctx, l.ordered+enough-flying+l.want/20)
+func (l *load) keep(ctx context.Context) error {
+	if flying := l.look(); flying < l.want+l.want/10 {
+		_, _, err := l.order(ctx, l.ordered+l.enough()-flying)
 		return err
 	}
 	return nil
-}
-
-// untilMachines is how long it took until each of the Machines of the first order was
-// there: those that came first.
-func (l *load) untilMachines(lives *life.Recorder) (took []time.Duration) {
-	for _, one := range lives.Lives() {
-		if at := one.At[life.Created]; at.After(l.sent) {
-			took = append(took, at.Sub(l.sent))
-		}
-	}
-	slices.Sort(took)
-	return took[:min(len(took), l.first)]
 }
 
 // asking asks the API what Clastix asks: for clusters that Cluster API leaves alone, so
@@ -199,6 +203,8 @@ type asking struct {
 type answers struct {
 	objects                  int
 	applied, cluster, scaled []time.Duration
+	// machines are how long it took until a Machine was there.
+	machines []time.Duration
 }
 
 // pattern is in the place of a cluster's name.
@@ -239,7 +245,7 @@ func (a *asking) ask(ctx context.Context) error {
 		}
 	}
 	a.applied, a.answers.objects = append(a.applied, time.Since(began)), len(objects)
-	s, err := scale(ctx, a.clastix, key, 2)
+	s, err := scale(ctx, a.clastix, deployment(key, 0), 2)
 	a.scaled = append(a.scaled, s.to.Sub(s.from))
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,6 +21,8 @@ type workers struct {
 	*suite.Cluster
 	clastix client.Client
 	ordered int
+	// manifest is that of the cluster without workers.
+	manifest []unstructured.Unstructured
 }
 
 // workers makes a cluster without any. It is deleted when the part has ended, and
@@ -35,32 +38,48 @@ func (b *bench) workers(ctx context.Context, name string) *workers {
 			b.site.Unchanged(ctx, before)
 		})
 	})
-	Expect(suite.Apply(ctx, w.clastix, suite.Clastix, w.Generate(ctx, 0))).To(Succeed())
+	w.manifest = w.Generate(ctx, 0)
+	Expect(suite.Apply(ctx, w.clastix, suite.Clastix, w.manifest)).To(Succeed())
 	w.Await(ctx, 0)
 	return w
 }
 
-// deployment is the MachineDeployment of a cluster's workers, of which the name alone
-// is needed.
-func deployment(cluster client.ObjectKey) *clusterv1.MachineDeployment {
-	return &clusterv1.MachineDeployment{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Namespace, Name: cluster.Name + "-md-0"}}
+// deployment is the name of a cluster's n-th MachineDeployment; the shipped templates
+// have one, which is 0.
+func deployment(cluster client.ObjectKey, n int) client.ObjectKey {
+	return client.ObjectKey{Namespace: cluster.Namespace, Name: fmt.Sprintf("%s-md-%d", cluster.Name, n)}
 }
 
-// scale has Clastix ask for so many workers in a cluster, and returns how long that
-// took.
-func scale(ctx context.Context, clastix client.Client, cluster client.ObjectKey, workers int) (span, error) {
+// scale has Clastix ask a MachineDeployment for so many workers, and returns how long
+// that took.
+func scale(ctx context.Context, clastix client.Client, deployment client.ObjectKey, workers int) (span, error) {
 	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, workers))
+	of := &clusterv1.MachineDeployment{ObjectMeta: metav1.ObjectMeta{Namespace: deployment.Namespace, Name: deployment.Name}}
 	sent := time.Now()
-	err := clastix.Patch(ctx, deployment(cluster), patch, client.FieldOwner(suite.Clastix))
+	err := clastix.Patch(ctx, of, patch, client.FieldOwner(suite.Clastix))
 	return span{sent, time.Now()}, err
 }
 
 // order has Clastix ask for so many workers.
 func (w *workers) order(ctx context.Context, workers int) (order, span, error) {
 	o := order{w.ordered, workers}
-	s, err := scale(ctx, w.clastix, w.Key, workers)
+	s, err := scale(ctx, w.clastix, deployment(w.Key, 0), workers)
 	if err == nil {
 		w.ordered = workers
 	}
 	return o, s, err
+}
+
+// another has Clastix ask for another MachineDeployment like the first one.
+func (w *workers) another(ctx context.Context) client.ObjectKey {
+	GinkgoHelper()
+	key := deployment(w.Key, 1)
+	for _, o := range w.manifest {
+		if o.GetKind() == "MachineDeployment" {
+			second := o.DeepCopy()
+			second.SetName(key.Name)
+			Expect(suite.Apply(ctx, w.clastix, suite.Clastix, []unstructured.Unstructured{*second})).To(Succeed())
+		}
+	}
+	return key
 }
