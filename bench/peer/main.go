@@ -56,9 +56,11 @@ type comparison struct {
 	rounds, size int
 	workers      []int
 	patience     time.Duration
-	limits       limits
-	watches      dynamic.Interface
-	engine       *engine
+	// quick says that Cluster API keeps no pace, and neither does the peer.
+	quick   bool
+	limits  limits
+	watches dynamic.Interface
+	engine  *engine
 }
 
 // scale takes the numbers of workers of the big cluster.
@@ -90,6 +92,7 @@ func (c *comparison) prepare(o *suite.Options) (err error) {
 	if len(o.World.Elemento.Existing) > 0 {
 		return errors.New("machines in memory are measured beside VMs that take no time: leave out --atomos (E2E_ATOMOS)")
 	}
+	c.quick = o.World.QuickReconciles
 	c.limits, err = readLimits(limitsFile)
 	return err
 }

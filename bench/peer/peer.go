@@ -62,9 +62,10 @@ func (c *comparison) install(ctx context.Context) {
 		// As many requests a second as ours, which is twice what it has by default.
 		Args: []string{"--kube-api-qps=200", "--kube-api-burst=400"},
 		Variables: map[string]string{
-			"EXP_MACHINE_POOL": "true",
-			"CLUSTER_TOPOLOGY": "true",
-			"CAPD_DOCKER_HOST": "tcp://" + net.JoinHostPort(address, strconv.Itoa(port)),
+			"EXP_MACHINE_POOL":             "true",
+			"CLUSTER_TOPOLOGY":             "true",
+			"EXP_RECONCILER_RATE_LIMITING": strconv.FormatBool(!c.quick),
+			"CAPD_DOCKER_HOST":             "tcp://" + net.JoinHostPort(address, strconv.Itoa(port)),
 		},
 	})).To(Succeed())
 	c.site.Report.Setting(

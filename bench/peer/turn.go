@@ -50,9 +50,7 @@ func (c *comparison) turn(ctx SpecContext, round int, s side, p plan) []sample {
 		if !counts {
 			return
 		}
-		taken := taken(recorder.Lives(), start)
-		taken = append(taken, sample{took: end.Sub(start)})
-		for _, t := range taken {
+		for _, t := range append([]sample{{took: end.Sub(start)}}, taken(recorder.Lives(), start)...) {
 			t.round, t.side, t.phase = round, s.name, name
 			samples = append(samples, t)
 		}
