@@ -69,12 +69,13 @@ func (c *comparison) scale(numbers string) error {
 	if numbers == "" {
 		return nil
 	}
+	most := 0
 	for _, text := range strings.Split(numbers, ",") {
 		n, err := strconv.Atoi(text)
-		if err != nil {
-			return fmt.Errorf("%q is no number of workers", text)
+		if err != nil || n <= most {
+			return fmt.Errorf("%q is no number of workers that is above %d", text, most)
 		}
-		c.workers = append(c.workers, n)
+		c.workers, most = append(c.workers, n), n
 	}
 	return nil
 }
@@ -82,9 +83,6 @@ func (c *comparison) scale(numbers string) error {
 func (c *comparison) prepare(o *suite.Options) (err error) {
 	if c.rounds < 1 || c.size < 1 {
 		return fmt.Errorf("--rounds %d --size %d: at least one of each", c.rounds, c.size)
-	}
-	if !slices.IsSorted(c.workers) || slices.Contains(c.workers, 0) {
-		return fmt.Errorf("--workers %v: more each time", c.workers)
 	}
 	if plane := o.World.Plane; plane != "" && plane != world.PlaneEmbedded {
 		return errors.New("the peer is measured as a process beside ours, on an embedded plane: leave out --plane (E2E_PLANE) and --kubeconfig (E2E_KUBECONFIG)")
