@@ -21,10 +21,10 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
-// hold is how long Machines are held in flight, at most, while requests are measured,
-// and seeing how often it is looked what there is.
+// pace is that of the requests under load, so that they are spread over the time in which
+// the Machines come to be, and seeing how often it is looked what there is.
 const (
-	hold   = 90 * time.Second
+	pace   = 1500 * time.Millisecond
 	seeing = 20 * time.Millisecond
 )
 
@@ -61,8 +61,14 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	load := &load{workers: w, want: b.sizes.inFlight, lives: lives, beside: one}
 	p1.Step(fmt.Sprintf("requests while %d Machines are in flight", load.want), func() {
 		Expect(load.begin(ctx)).To(Succeed())
-		limit := time.Now().Add(hold)
-		for n := 0; n < (b.sizes.requests+1)/2 && time.Now().Before(limit); n++ {
+		turn := time.NewTicker(pace)
+		defer turn.Stop()
+		for range (b.sizes.requests + 1) / 2 {
+			select {
+			case <-turn.C:
+			case <-ctx.Done():
+				return
+			}
 			Expect(load.keep(ctx)).To(Succeed())
 			Expect(one.order(ctx)).To(Succeed())
 			Expect(r.ask(ctx)).To(Succeed())
@@ -90,9 +96,11 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	}
 	tell("", atRest)
 	tell(", under load", underLoad)
+	slices.Sort(load.there)
 	b.figure(p1,
-		reports.Figure{Name: "requests measured under load", Value: float64(len(underLoad.scaled))},
+		reports.Figure{Name: "requests of each kind under load", Value: float64(len(underLoad.scaled))},
 		reports.Figure{Name: "Machines asked for and not Running meanwhile, least", Value: float64(slices.Min(load.flying))},
+		reports.Figure{Name: "of these there, median", Value: float64(load.there[len(load.there)/2])},
 		reports.Figure{Name: "of these there, most", Value: float64(slices.Max(load.there))},
 	)
 }
