@@ -46,7 +46,7 @@ func all() []scenario {
 			breaks: hostLosesPower,
 		},
 		{
-			name: "hosts-fail", does: "hosts fail each new VM, and one of them now and then another call, and a worker is added",
+			name: "hosts-fail", does: "hosts fail each new VM, and the one of the workers each third other call, and a worker is added",
 			alerts: []string{"ElementoHostFails", "ElementoVMOperationsFail", "ElementoDaemonFails"}, hold: 20 * time.Minute,
 			breaks: hostsFail,
 		},
@@ -199,9 +199,13 @@ func (r *run) another(ctx context.Context) error {
 
 func hostsFail(ctx context.Context, r *run) error {
 	const status, body = 500, `{"error":"internal"}`
+	all, err := r.vms(ctx)
+	if err != nil {
+		return err
+	}
 	return errors.Join(
 		r.fault(ctx, fakeatomos.Fault{Call: "POST matcher/register", Effect: fakeatomos.Refuse, Status: status, Body: body}),
-		r.fault(ctx, fakeatomos.Fault{Call: "GET matcher/*", Host: r.World.Hosts()[0].ID, Probability: .2, Seed: 1, Effect: fakeatomos.Refuse, Status: status, Body: body}),
+		r.fault(ctx, fakeatomos.Fault{Call: "GET matcher/*", Host: all[0].spec.Host, Probability: .3, Seed: 1, Effect: fakeatomos.Refuse, Status: status, Body: body}),
 		r.another(ctx),
 	)
 }
