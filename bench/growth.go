@@ -136,7 +136,7 @@ func (b *bench) growth(ctx SpecContext) {
 // grow makes the next size of what there is.
 func (b *bench) grow(ctx context.Context, s size, last bool) {
 	g, report := b.grown, b.site.Report
-	report.Step(fmt.Sprintf("the daemons know %d hosts", s.hosts), func() { b.know(ctx, s.hosts) })
+	report.Step("the daemons know "+several(s.hosts, "host"), func() { b.know(ctx, s.hosts) })
 	had := 0
 	for _, n := range g.in {
 		had += n

@@ -16,7 +16,15 @@ type size struct {
 }
 
 func (s size) String() string {
-	return fmt.Sprintf("%d Machines over %d hosts in %d clusters", s.machines, s.hosts, s.clusters)
+	return fmt.Sprintf("%s over %s in %s", several(s.machines, "Machine"), several(s.hosts, "host"), several(s.clusters, "cluster"))
+}
+
+// several are so many of something.
+func several(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return fmt.Sprintf("%d %ss", n, of)
 }
 
 // plan is a growth: sizes of which none is smaller in anything than the one before.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -25,7 +24,7 @@ func (b *bench) removal(ctx SpecContext) {
 	b.setDaemons(ctx, func(s *world.DaemonSettings) { s.Interval, s.ClientUIDs = 0, nil })
 	before := b.cost(ctx)
 	machines := 0
-	report.Step(fmt.Sprintf("all %d clusters deleted", len(g.clusters)), func() {
+	report.Step(several(len(g.clusters), "cluster")+" deleted", func() {
 		machines = b.deleteAll(ctx)
 	})
 	used := b.cost(ctx).less(before)
