@@ -21,10 +21,15 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
-// pace is that of the requests under load, so that they are spread over the time in which
-// the Machines come to be, and seeing how often it is looked what there is.
 const (
-	pace   = 1500 * time.Millisecond
+	// turns are the MachineDeployments that are scaled by one, by turns: each of them has
+	// been left alone for a while. loads are those by which Machines are in flight; more
+	// of them make more Machines at the same time.
+	turns, loads = 6, 12
+	// pace is that of the requests under load, so that they are spread over the time in
+	// which the Machines come to be, and rising for how long these are waited for first.
+	pace, rising = time.Second, 45 * time.Second
+	// seeing is how often it is looked what there is.
 	seeing = 20 * time.Millisecond
 )
 
@@ -41,45 +46,61 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	lives, wait, err := life.Watch(watching, c, w.Key.Namespace)
 	Expect(err).NotTo(HaveOccurred())
 	r := b.newAsking(ctx, w)
-	one := &oneByOne{clastix: w.clastix, deployment: w.another(ctx), lives: lives}
+	load := &load{clastix: w.clastix, want: b.sizes.inFlight, lives: lives}
+	var singles []*oneByOne
+	p1.Step("more MachineDeployments, without workers", func() {
+		for range turns {
+			singles = append(singles, &oneByOne{clastix: w.clastix, deployment: w.another(ctx), lives: lives})
+		}
+		for range loads {
+			load.deployments = append(load.deployments, w.another(ctx))
+		}
+		load.replicas = make([]int, loads)
+	})
 
 	p1.Step("requests at rest", func() {
 		for range b.sizes.requests {
 			Expect(r.ask(ctx)).To(Succeed())
 		}
 	})
-	p1.Step("the clusters that were asked for deleted", func() { r.remove(ctx) })
 	p1.Step("workers, one by one", func() {
-		for range b.sizes.requests / 2 {
+		for n := range b.sizes.requests / 2 {
+			one := singles[n%turns]
 			Expect(one.order(ctx)).To(Succeed())
 			one.await(ctx)
 		}
 	})
 	atRest := r.take()
-	atRest.machines = one.take()
+	for _, one := range singles {
+		atRest.machines = append(atRest.machines, one.take()...)
+	}
 
-	load := &load{workers: w, want: b.sizes.inFlight, lives: lives, beside: one}
 	p1.Step(fmt.Sprintf("requests while %d Machines are in flight", load.want), func() {
-		Expect(load.begin(ctx)).To(Succeed())
+		Expect(load.begin(ctx, b.sizes.requests/2)).To(Succeed())
+		load.rise(ctx)
 		turn := time.NewTicker(pace)
 		defer turn.Stop()
-		for range (b.sizes.requests + 1) / 2 {
+		for n := range (b.sizes.requests + 1) / 2 {
 			select {
 			case <-turn.C:
 			case <-ctx.Done():
 				return
 			}
 			Expect(load.keep(ctx)).To(Succeed())
-			Expect(one.order(ctx)).To(Succeed())
+			Expect(singles[n%turns].order(ctx)).To(Succeed())
 			Expect(r.ask(ctx)).To(Succeed())
 		}
 		load.look()
-		one.await(ctx)
+		for _, one := range singles {
+			one.await(ctx)
+		}
 	})
 	underLoad := r.take()
-	underLoad.machines = one.take()
+	for _, one := range singles {
+		underLoad.machines = append(underLoad.machines, one.take()...)
+	}
 	p1.Step("all that was asked for deleted", func() {
-		for n := range 2 {
+		for n := range 1 + turns + loads {
 			_, err := scale(ctx, w.clastix, deployment(w.Key, n), 0)
 			Expect(err).NotTo(HaveOccurred())
 		}
@@ -152,27 +173,53 @@ func (o *oneByOne) take() (took []time.Duration) {
 // load keeps many Machines in flight: asked for and not Running. It orders as many more
 // as have come to run.
 type load struct {
-	*workers
-	want   int
-	lives  *life.Recorder
-	beside *oneByOne
+	clastix client.Client
+	want    int
+	lives   *life.Recorder
+	// deployments are asked for so many replicas each, next is the next to be asked for
+	// more, and others were asked of others before.
+	deployments []client.ObjectKey
+	replicas    []int
+	next        int
+	others      int
 	// flying and there are how many were in flight whenever it was looked, and how many of
 	// them were there.
 	flying, there []int
 }
 
-// enough is how many are in flight after an order: some of them will run before the next.
-func (l *load) enough() int { return l.want + l.want/5 }
-
-// begin orders the Machines.
-func (l *load) begin(ctx context.Context) error {
-	_, _, err := l.order(ctx, l.enough())
+// more has Clastix ask the next MachineDeployment for so many workers more.
+func (l *load) more(ctx context.Context, workers int) error {
+	n := l.next % len(l.deployments)
+	l.next++
+	l.replicas[n] += workers
+	_, err := scale(ctx, l.clastix, l.deployments[n], l.replicas[n])
 	return err
 }
 
-// look takes down how many are in flight.
-func (l *load) look() (flying int) {
-	there, running := 0, 0
+// begin orders the Machines, and some more, which may run before the others are there.
+// Others were ordered of others.
+func (l *load) begin(ctx context.Context, others int) error {
+	l.others = others
+	for range l.deployments {
+		if err := l.more(ctx, (l.want+l.want/5)/len(l.deployments)+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rise waits a while until as many are there as are wanted in flight: they may come to
+// run as fast as Cluster API makes them.
+func (l *load) rise(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, rising)
+	defer cancel()
+	_ = until(ctx, func(context.Context) (bool, error) {
+		there, running := l.count()
+		return there-running >= l.want, nil
+	})
+}
+
+func (l *load) count() (there, running int) {
 	for _, one := range l.lives.Lives() {
 		if one.ControlPlane || one.At[life.Created].IsZero() {
 			continue
@@ -182,7 +229,16 @@ func (l *load) look() (flying int) {
 			running++
 		}
 	}
-	flying = l.ordered + len(l.beside.sent) - running
+	return there, running
+}
+
+// look takes down how many are in flight.
+func (l *load) look() (flying int) {
+	there, running := l.count()
+	flying = l.others - running
+	for _, n := range l.replicas {
+		flying += n
+	}
 	l.flying, l.there = append(l.flying, flying), append(l.there, there-running)
 	return flying
 }
@@ -190,8 +246,7 @@ func (l *load) look() (flying int) {
 // keep orders more before those that are in flight are too few.
 func (l *load) keep(ctx context.Context) error {
 	if flying := l.look(); flying < l.want+l.want/10 {
-		_, _, err := l.order(ctx, l.ordered+l.enough()-flying)
-		return err
+		return l.more(ctx, l.want+l.want/5-flying)
 	}
 	return nil
 }

@@ -21,8 +21,10 @@ type workers struct {
 	*suite.Cluster
 	clastix client.Client
 	ordered int
-	// manifest is that of the cluster without workers.
+	// manifest is that of the cluster without workers, and more how many further
+	// MachineDeployments there are.
 	manifest []unstructured.Unstructured
+	more     int
 }
 
 // workers makes a cluster without any. It is deleted when the part has ended, and
@@ -73,12 +75,13 @@ func (w *workers) order(ctx context.Context, workers int) (order, span, error) {
 // another has Clastix ask for another MachineDeployment like the first one.
 func (w *workers) another(ctx context.Context) client.ObjectKey {
 	GinkgoHelper()
-	key := deployment(w.Key, 1)
+	w.more++
+	key := deployment(w.Key, w.more)
 	for _, o := range w.manifest {
 		if o.GetKind() == "MachineDeployment" {
-			second := o.DeepCopy()
-			second.SetName(key.Name)
-			Expect(suite.Apply(ctx, w.clastix, suite.Clastix, []unstructured.Unstructured{*second})).To(Succeed())
+			next := o.DeepCopy()
+			next.SetName(key.Name)
+			Expect(suite.Apply(ctx, w.clastix, suite.Clastix, []unstructured.Unstructured{*next})).To(Succeed())
 		}
 	}
 	return key
