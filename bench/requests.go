@@ -30,7 +30,7 @@ const (
 	// which the Machines come to be, and rising for how long these are waited for first.
 	pace, rising = time.Second, 45 * time.Second
 	// seeing is how often it is looked what there is.
-	seeing = 20 * time.Millisecond
+	seeing = 100 * time.Millisecond
 )
 
 // requests answers P1: how long the API takes to answer Clastix, at rest and while many
@@ -211,12 +211,16 @@ func (l *load) begin(ctx context.Context, others int) error {
 // rise waits a while until as many are there as are wanted in flight: they may come to
 // run as fast as Cluster API makes them.
 func (l *load) rise(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, rising)
-	defer cancel()
-	_ = until(ctx, func(context.Context) (bool, error) {
-		there, running := l.count()
-		return there-running >= l.want, nil
-	})
+	turn := time.NewTicker(pace)
+	defer turn.Stop()
+	end := time.Now().Add(rising)
+	for there, running := l.count(); there-running < l.want && time.Now().Before(end); there, running = l.count() {
+		select {
+		case <-turn.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (l *load) count() (there, running int) {
