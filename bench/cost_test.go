@@ -1,0 +1,26 @@
+package main
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+)
+
+func TestACostIsThatOfItsSpan(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	before := cost{at: start, calls: 100, processes: map[string]float64{world.ElementoProvider: 1, world.DaemonProcess(1): 2, world.Etcd: 50}}
+	after := cost{at: start.Add(10 * time.Second), calls: 140, processes: map[string]float64{world.ElementoProvider: 1.3, world.DaemonProcess(1): 2.2, world.Etcd: 70}}
+	used := after.less(before)
+	if used.took != 10*time.Second || used.rate(used.calls) != 4 {
+		t.Errorf("in %s there were %g calls a second, want 4 in 10s", used.took, used.rate(used.calls))
+	}
+	if got := used.elemento(); math.Abs(got-.5) > 1e-9 {
+		t.Errorf("manager and daemon have used %g s, want 0.5 s", got)
+	}
+	if before.processes[world.Etcd] != 50 || after.processes[world.Etcd] != 70 {
+		t.Error("what was measured is changed by taking the difference")
+	}
+}

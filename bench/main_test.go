@@ -1,0 +1,24 @@
+package main
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestPartsRunInTheirOrderAndBringWhatTheyNeed(t *testing.T) {
+	t.Parallel()
+	for only, want := range map[string][]string{
+		"stages,requests": {"requests", "stages"},
+		"rest":            {"growth", "rest", "removal"},
+		"growth":          {"growth", "removal"},
+		"layers":          {"layers"},
+	} {
+		b := &bench{}
+		if err := b.choose(only); err != nil || !slices.Equal(names(b.parts), want) {
+			t.Errorf("--only %s runs %q (%v), want %q", only, names(b.parts), err, want)
+		}
+	}
+	if err := (&bench{}).choose("requests,nothing"); err == nil {
+		t.Error("a part that there is not is run")
+	}
+}
