@@ -11,6 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	clusterctlv1 "sigs.k8s.io/cluster-api/cmd/clusterctl/api/v1alpha3"
 	upstream "sigs.k8s.io/cluster-api/test/e2e"
 	"sigs.k8s.io/cluster-api/test/framework"
 	"sigs.k8s.io/cluster-api/test/framework/clusterctl"
@@ -31,8 +34,7 @@ func selfHosted(s *suite.Site) {
 	BeforeEach(func(ctx SpecContext) {
 		repository = s.Artifact("self-hosted-repository")
 		layOut(ctx, s, repository)
-		// With it upstream asks what clusterctl has installed on the first cluster.
-		s.Kubectl(ctx, "apply", "--server-side", "--filename="+filepath.Join(source(ctx), "cmd", "clusterctl", "config", "crd", "bases"))
+		takeStock(ctx, s)
 	})
 	upstream.SelfHostedSpec(context.Background(), func() upstream.SelfHostedSpecInput {
 		c := config(s)
@@ -57,6 +59,35 @@ func selfHosted(s *suite.Site) {
 			},
 		}
 	})
+}
+
+// takeStock has the first cluster tell what is installed on it as clusterctl would, which
+// has not installed it: what it is told is not there it moves nothing to.
+func takeStock(ctx context.Context, s *suite.Site) {
+	GinkgoHelper()
+	s.Kubectl(ctx, "apply", "--server-side", "--filename="+filepath.Join(source(ctx), "cmd", "clusterctl", "config", "crd", "bases"))
+	version, err := binaries.Version(ctx, binaries.ClusterAPICore)
+	Expect(err).NotTo(HaveOccurred())
+	installed := []unstructured.Unstructured{entry("infrastructure-elemento", "elemento", "InfrastructureProvider", world.ReleaseVersion, s.World.Manager(world.ElementoProvider).Namespace)}
+	for _, m := range managers {
+		installed = append(installed, entry(m.label, m.name, m.kind, version, s.World.Manager(m.program).Namespace))
+	}
+	Expect(suite.Apply(ctx, s.Admin, "clusterctl", installed)).To(Succeed())
+	DeferCleanup(func(ctx SpecContext) {
+		for i := range installed {
+			Expect(s.Admin.Delete(ctx, &installed[i])).To(Succeed())
+		}
+	})
+}
+
+// entry is a provider in clusterctl's inventory.
+func entry(label, name, kind, version, namespace string) unstructured.Unstructured {
+	o := unstructured.Unstructured{Object: map[string]any{"providerName": name, "type": kind, "version": version}}
+	o.SetGroupVersionKind(clusterctlv1.GroupVersion.WithKind("Provider"))
+	o.SetNamespace(namespace)
+	o.SetName(label)
+	o.SetLabels(map[string]string{clusterctlv1.ClusterctlLabel: "", clusterv1.ProviderNameLabel: label, clusterctlv1.ClusterctlCoreLabel: clusterctlv1.ClusterctlCoreLabelInventoryValue})
+	return o
 }
 
 // source is the directory of Cluster API's module.
