@@ -1,6 +1,11 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +25,7 @@ func TestEveryAlertIsBroughtAboutOrItIsSaidWhyNot(t *testing.T) {
 	t.Parallel()
 	brought := map[string]string{}
 	for _, s := range all() {
-		for _, alert := range append(append([]string{}, s.alerts...), s.later...) {
+		for _, alert := range s.fires() {
 			brought[alert] = s.name
 		}
 	}
@@ -74,5 +79,39 @@ func TestAlertsOfWhatWasLatelyOutlastTheirCause(t *testing.T) {
 		if r.remembers(alert) != want {
 			t.Errorf("%s: %v, want %v", alert, !want, want)
 		}
+	}
+}
+
+func TestEveryScenarioHasARecordingInWhichItsAlertsFire(t *testing.T) {
+	t.Parallel()
+	wanted := map[string][]string{"quiet": nil}
+	for _, s := range all() {
+		wanted[s.name] = s.fires()
+	}
+	files, err := filepath.Glob("../../../provider/config/prometheus/tests/recorded/*.test.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimSuffix(filepath.Base(file), ".test.yaml")
+		alerts, known := wanted[name]
+		if !known {
+			t.Errorf("%s is of no scenario", file)
+		}
+		delete(wanted, name)
+		var fires []string
+		for _, found := range regexp.MustCompile(`alertname="(\w+)"`).FindAllSubmatch(text, -1) {
+			fires = append(fires, string(found[1]))
+		}
+		if !slices.Equal(fires, alerts) {
+			t.Errorf("in %s %q fire, want %q: make watch-record ARGS='--scenarios %s'", file, fires, alerts, name)
+		}
+	}
+	for name := range wanted {
+		t.Errorf("of %s there is no recording: make watch-record ARGS='--scenarios %s'", name, name)
 	}
 }
