@@ -77,7 +77,7 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 
 	p1.Step(fmt.Sprintf("requests while %d Machines are in flight", load.want), func() {
 		Expect(load.begin(ctx, b.sizes.requests/2)).To(Succeed())
-		load.rise(ctx)
+		Expect(load.rise(ctx)).To(Succeed())
 		turn := time.NewTicker(pace)
 		defer turn.Stop()
 		for n := range (b.sizes.requests + 1) / 2 {
@@ -209,8 +209,8 @@ func (l *load) begin(ctx context.Context, others int) error {
 }
 
 // rise waits a while until as many are there as are wanted in flight: they may come to
-// run as fast as Cluster API makes them.
-func (l *load) rise(ctx context.Context) {
+// run as fast as Cluster API makes them. What it has seen is forgotten.
+func (l *load) rise(ctx context.Context) error {
 	turn := time.NewTicker(pace)
 	defer turn.Stop()
 	end := time.Now().Add(rising)
@@ -218,9 +218,14 @@ func (l *load) rise(ctx context.Context) {
 		select {
 		case <-turn.C:
 		case <-ctx.Done():
-			return
+			return ctx.Err()
+		}
+		if err := l.keep(ctx); err != nil {
+			return err
 		}
 	}
+	l.flying, l.there = nil, nil
+	return nil
 }
 
 func (l *load) count() (there, running int) {
