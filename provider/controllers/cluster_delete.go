@@ -130,9 +130,7 @@ func (r *ClusterReconciler) cannotRemove(s *clusterScope, what string, p problem
 
 // release lets the object go.
 func (r *ClusterReconciler) release(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
-	if _, err := r.store.persist(ctx, r.Client, s.object, func(c *infrav1.ElementoCluster) {
-		controllerutil.RemoveFinalizer(c, infrav1.ClusterFinalizer)
-	}); err != nil {
+	if err := r.store.release(ctx, r.Client, s.object, infrav1.ClusterFinalizer); err != nil {
 		return nil, err
 	}
 	s.gone = true

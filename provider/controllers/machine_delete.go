@@ -88,9 +88,7 @@ func (r *MachineReconciler) leave(ctx context.Context, s *machineScope) (*ctrl.R
 // release lets the object go.
 func (r *MachineReconciler) release(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
 	if controllerutil.ContainsFinalizer(s.object, infrav1.MachineFinalizer) {
-		if _, err := r.store.persist(ctx, r.Client, s.object, func(m *infrav1.ElementoMachine) {
-			controllerutil.RemoveFinalizer(m, infrav1.MachineFinalizer)
-		}); err != nil {
+		if err := r.store.release(ctx, r.Client, s.object, infrav1.MachineFinalizer); err != nil {
 			return nil, err
 		}
 		outcome := outcomeRemoved

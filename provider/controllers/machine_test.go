@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
@@ -193,6 +194,49 @@ func (c oldCache) Get(ctx context.Context, key client.ObjectKey, object client.O
 		return nil
 	}
 	return c.Client.Get(ctx, key, object, options...)
+}
+
+func TestAManagerWithAnOldCacheDoesNotDeleteAMachineOnceMore(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	_, m := s.provisionedMachine(cluster)
+	s.stopManager()
+	must(0, s.Delete(s.ctx(), m))
+
+	f := s.newFleet()
+	cached := &infrav1.ElementoMachine{}
+	r := &controllers.MachineReconciler{
+		Client: oldCache{s.Client, cached}, Live: s.Client, Fleet: f, Identities: &controllers.Identities{Secrets: s.Client, Fleet: f},
+		Events: events.NewFakeRecorder(100), StopTimeout: time.Minute,
+	}
+	key := client.ObjectKeyFromObject(m)
+	s.await("the machine is gone", func() bool {
+		if err := s.Get(s.ctx(), key, cached); apierrors.IsNotFound(err) {
+			return true
+		}
+		cached.DeepCopyInto(m)
+		must(r.Reconcile(s.ctx(), ctrl.Request{NamespacedName: key}))
+		return false
+	}, func() string { return describe(m) })
+	m.DeepCopyInto(cached) // as it was last, with our finalizer
+	asked := func() (calls int64) {
+		for _, host := range s.fake.Calls() {
+			for call, n := range host {
+				if strings.Contains(call, "storage/") { // what a deletion asks for, and no poll
+					calls += n
+				}
+			}
+		}
+		return calls
+	}
+	before := asked()
+	if result := must(r.Reconcile(s.ctx(), ctrl.Request{NamespacedName: key})); !result.IsZero() {
+		t.Errorf("it comes back: %+v", result)
+	}
+	if after := asked(); after != before {
+		t.Errorf("its VM was deleted once more, by %d calls", after-before)
+	}
 }
 
 func TestAGuestThatNeverHasAnAddressKeepsNobodyWaiting(t *testing.T) {

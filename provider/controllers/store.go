@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 )
 
 // store reads the objects of one kind from the cache and writes them. It
@@ -17,12 +18,14 @@ import (
 // mended.
 type store[T client.Object] struct {
 	mu sync.Mutex
-	// written holds resource versions that the cache may not show yet.
-	written map[client.ObjectKey]string
+	// written holds resource versions that the cache may not show yet, and released the
+	// objects that were let go and that it may show still.
+	written  map[client.ObjectKey]string
+	released map[client.ObjectKey]types.UID
 }
 
 // get reads an object into object. It is not there, or not to be worked on yet,
-// if found or current is false.
+// if found or current is false; one that was released is not there for us.
 func (s *store[T]) get(ctx context.Context, c client.Reader, key client.ObjectKey, object T) (found, current bool, err error) {
 	err = c.Get(ctx, key, object)
 	s.mu.Lock()
@@ -30,8 +33,15 @@ func (s *store[T]) get(ctx context.Context, c client.Reader, key client.ObjectKe
 	if err != nil {
 		if apierrors.IsNotFound(err) {
 			delete(s.written, key)
+			delete(s.released, key)
 		}
 		return false, false, client.IgnoreNotFound(err)
+	}
+	if uid, ok := s.released[key]; ok {
+		if uid == object.GetUID() {
+			return false, false, nil
+		}
+		delete(s.released, key)
 	}
 	if written, ok := s.written[key]; ok {
 		if order, err := resourceversion.CompareResourceVersion(object.GetResourceVersion(), written); err == nil && order < 0 {
@@ -60,6 +70,22 @@ func (s *store[T]) persist(ctx context.Context, c client.Client, object T, chang
 		s.wrote(stored)
 	}
 	return stored, err
+}
+
+// release lets an object go that is being deleted: it takes our finalizer away, which is
+// the last that we do with it. The resource version does not tell a cache that is behind
+// by it: the API server answers with the one from before.
+func (s *store[T]) release(ctx context.Context, c client.Client, object T, finalizer string) error {
+	if _, err := persist(ctx, c, object, func(o T) { controllerutil.RemoveFinalizer(o, finalizer) }); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.released == nil {
+		s.released = map[client.ObjectKey]types.UID{}
+	}
+	s.released[client.ObjectKeyFromObject(object)] = object.GetUID()
+	return nil
 }
 
 // persist writes a change of object's metadata or spec, in one patch that fails
