@@ -72,7 +72,8 @@ func takeStock(ctx context.Context, s *suite.Site) {
 	for _, m := range managers {
 		installed = append(installed, entry(m.label, m.name, m.kind, version, s.World.Manager(m.program).Namespace))
 	}
-	Expect(suite.Apply(ctx, s.Admin, "clusterctl", installed)).To(Succeed())
+	// The API server serves a new kind a moment after it has stored it.
+	Eventually(func() error { return suite.Apply(ctx, s.Admin, "clusterctl", installed) }, suite.Long, suite.Often).WithContext(ctx).Should(Succeed())
 	DeferCleanup(func(ctx SpecContext) {
 		for i := range installed {
 			Expect(s.Admin.Delete(ctx, &installed[i])).To(Succeed())
