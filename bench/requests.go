@@ -25,10 +25,12 @@ const (
 	// turns are the MachineDeployments that are scaled by one, by turns: each of them has
 	// been left alone for a while. loads are those by which Machines are in flight; more
 	// of them make more Machines at the same time.
-	turns, loads = 6, 12
+	turns, loads = 6, 4
 	// pace is that of the requests under load, so that they are spread over the time in
-	// which the Machines come to be, and rising for how long these are waited for first.
-	pace, rising = time.Second, 45 * time.Second
+	// which the Machines come to be, rising for how long these are waited for first, hold
+	// for how long requests are measured at most, and late how long the last Machines are
+	// waited for.
+	pace, rising, hold, late = time.Second, 15 * time.Second, time.Minute, 20 * time.Second
 	// seeing is how often it is looked what there is.
 	seeing = 100 * time.Millisecond
 )
@@ -80,7 +82,8 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 		Expect(load.rise(ctx)).To(Succeed())
 		turn := time.NewTicker(pace)
 		defer turn.Stop()
-		for n := range (b.sizes.requests + 1) / 2 {
+		end := time.Now().Add(hold)
+		for n := 0; n < (b.sizes.requests+1)/2 && time.Now().Before(end); n++ {
 			select {
 			case <-turn.C:
 			case <-ctx.Done():
@@ -91,9 +94,7 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 			Expect(r.ask(ctx)).To(Succeed())
 		}
 		load.look()
-		for _, one := range singles {
-			one.await(ctx)
-		}
+		load.linger(ctx, singles)
 	})
 	underLoad := r.take()
 	for _, one := range singles {
@@ -226,6 +227,21 @@ func (l *load) rise(ctx context.Context) error {
 	}
 	l.flying, l.there = nil, nil
 	return nil
+}
+
+// linger waits a while for the last Machines that were ordered one by one.
+func (l *load) linger(ctx context.Context, singles []*oneByOne) {
+	ctx, cancel := context.WithTimeout(ctx, late)
+	defer cancel()
+	turn := time.NewTicker(pace)
+	defer turn.Stop()
+	for slices.ContainsFunc(singles, func(o *oneByOne) bool { return len(o.there()) < len(o.sent) }) {
+		select {
+		case <-turn.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (l *load) count() (there, running int) {
