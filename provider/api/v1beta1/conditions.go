@@ -40,9 +40,10 @@ const (
 	VMMatchesSpecCondition = "VMMatchesSpec"
 
 	// HostAvailableCondition (machine, cleanup): the host that is written down takes
-	// VMs; of a cleanup, that it answers. Not part of a machine's Ready. False is a host in maintenance, from which the machine is to be
-	// moved; Unknown is one that cannot be asked, since the condition's
-	// lastTransitionTime, from which the graces of the manager count.
+	// VMs; of a cleanup, that it answers. Not part of a machine's Ready. False is a host
+	// in maintenance, from which the machine is to be moved; Unknown is one that cannot
+	// be asked, since the condition's lastTransitionTime, from which the graces of the
+	// manager count.
 	HostAvailableCondition = "HostAvailable"
 	// HostsAvailableCondition (cluster): all hosts of the cluster's domains take VMs.
 	// Not part of Ready. While the cluster is deleted it is about the hosts that hold
