@@ -15,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	runtimecatalog "sigs.k8s.io/cluster-api/api/runtime/catalog"
 	runtimehooksv1 "sigs.k8s.io/cluster-api/api/runtime/hooks/v1alpha1"
 	runtimev1 "sigs.k8s.io/cluster-api/api/runtime/v1beta2"
@@ -74,6 +76,9 @@ func annotateTemplates(s *suite.Site, namespace string) {
 	extension, err := server.New(server.Options{Catalog: catalog, Host: host, Port: port, CertDir: dir})
 	Expect(err).NotTo(HaveOccurred())
 	Expect(extension.AddExtensionHandler(server.ExtensionHandler{
+		Hook: runtimehooksv1.DiscoverVariables, Name: "variables", HandlerFunc: variables,
+	})).To(Succeed())
+	Expect(extension.AddExtensionHandler(server.ExtensionHandler{
 		Hook: runtimehooksv1.GeneratePatches, Name: "annotate", HandlerFunc: annotate,
 	})).To(Succeed())
 
@@ -97,6 +102,22 @@ func annotateTemplates(s *suite.Site, namespace string) {
 	DeferCleanup(func(ctx SpecContext) { Expect(s.Admin.Delete(ctx, config)).To(Succeed()) })
 }
 
+// wantedAnnotations is the variable that names the annotations.
+const wantedAnnotations = "kubeadmConfigTemplateAnnotations"
+
+// variables defines that variable: Cluster API tells a patch only of those that are
+// defined where it comes from.
+func variables(_ context.Context, _ *runtimehooksv1.DiscoverVariablesRequest, response *runtimehooksv1.DiscoverVariablesResponse) {
+	response.SetStatus(runtimehooksv1.ResponseStatusSuccess)
+	response.Variables = []clusterv1.ClusterClassVariable{{
+		Name: wantedAnnotations, Required: ptr.To(false),
+		Schema: clusterv1.VariableSchema{OpenAPIV3Schema: clusterv1.JSONSchemaProps{
+			Type: "object", Description: "Annotations of the workers' KubeadmConfigTemplate.",
+			AdditionalProperties: &clusterv1.JSONSchemaProps{Type: "string"},
+		}},
+	}}
+}
+
 // annotate adds the annotations to the templates of workers' configurations.
 func annotate(ctx context.Context, request *runtimehooksv1.GeneratePatchesRequest, response *runtimehooksv1.GeneratePatchesResponse) {
 	response.SetStatus(runtimehooksv1.ResponseStatusSuccess)
@@ -107,7 +128,7 @@ func annotate(ctx context.Context, request *runtimehooksv1.GeneratePatchesReques
 				return nil
 			}
 			var wanted map[string]string
-			err := topologymutation.GetObjectVariableInto(variables, "kubeadmConfigTemplateAnnotations", &wanted)
+			err := topologymutation.GetObjectVariableInto(variables, wantedAnnotations, &wanted)
 			if err != nil && !topologymutation.IsNotFoundError(err) {
 				return fmt.Errorf("reading what annotations are wanted: %w", err)
 			}
