@@ -121,7 +121,7 @@ func table() []spec {
 		{"ClusterClassRollout", "", "with Cluster API's gate MachineTaintPropagation", []example{{"", clusterClassRollout, simulated, needs{}}}},
 		{"ClusterDeletion", "", "", []example{{"", clusterDeletion, simulated, needs{}}}},
 		{"NodeDrainTimeout", "", "on simulated guests the Pods that are drained have places and budgets, and no containers", []example{{"", nodeDrain, both, needs{}}}},
-		{"SelfHosted", "", "without its upgrade, whose nodes would have to pull the images of the managers; with the cert-manager that is built from its Go module", []example{{"", selfHosted, nil, inContainers}}},
+		{"SelfHosted", "", "without its upgrade, whose nodes would have to pull the images of the managers; with the cert-manager that is built from its Go module", []example{{"", selfHosted, containers, inContainers}}},
 		{"ClusterctlUpgrade", doesNotApply, "it begins with an earlier release of the provider, which there is none of", nil},
 		{"K8SConformance", "", "kubetest, with a part of conformance, on 6 nodes; all of it is C1's, by sonobuoy", []example{{"", conformance, containers, inContainers}}},
 		{"KCPAdoption", "", "", []example{{"", adoption, simulated, needs{}}}},
