@@ -33,9 +33,9 @@ import (
 // oldNodes is what the class of joinOldNodes calls its extension.
 const oldNodes = "old-nodes"
 
-// joinOldNodes has a worker of an old version join a control plane of a new one. The
-// spec looks for what ran in the worker by Docker, where the containers of guests are
-// called as their nodes are.
+// joinOldNodes has a worker of an old version join a control plane of a new one, which it
+// does. The spec then looks by Docker for what ran in the worker, in a container that is
+// called like the Machine: that of the guest is called like its VM, and is not found.
 func joinOldNodes(s *suite.Site) {
 	upstream.KubeadmJoinOldNodesSpec(context.Background(), func() upstream.KubeadmJoinOldNodesSpecInput {
 		return upstream.KubeadmJoinOldNodesSpecInput{

@@ -126,7 +126,7 @@ func table() []spec {
 		{"K8SConformance", "", "kubetest, with a part of conformance, on 6 nodes; all of it is C1's, by sonobuoy", []example{{"", conformance, containers, inContainers}}},
 		{"KCPAdoption", "", "", []example{{"", adoption, simulated, needs{}}}},
 		{"KCPInfraAdoption", "", "a patch of the ClusterClass hands on to the new ElementoCluster what the first one had on the hosts", []example{{"", infraAdoption, simulated, needs{}}}},
-		{"KubeadmJoinOldNodes", "", "an old worker joins a newer patch of its minor version; an extension of ours annotates its template, since upstream's refuses those of other providers", []example{{"", joinOldNodes, nil, inContainers}}},
+		{"KubeadmJoinOldNodes", "", "an old worker joins a newer patch of its minor version, by an extension of ours, since upstream's refuses templates of other providers; at its end the spec looks into the container that is called like the Machine, and those of guests are called like their VMs", []example{{"", joinOldNodes, nil, inContainers}}},
 		{"Autoscaler", notYet, "the autoscaler that it tests is a program of its own, which is not to be had as a Go module", nil},
 		{"Scale", "", "4 clusters of 1 control plane and 1 worker, 2 at a time, upgraded too", []example{{"", scale, simulated, needs{}}}},
 	}
