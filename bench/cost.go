@@ -228,22 +228,8 @@ func (b *bench) memory(ctx context.Context) map[string]memory {
 func (b *bench) during(ctx context.Context, d time.Duration) cost {
 	GinkgoHelper()
 	before := b.cost(ctx)
-	b.pass(ctx, d)
+	b.site.Pass(ctx, d)
 	return b.cost(ctx).less(before)
-}
-
-// pass lets time pass.
-func (b *bench) pass(ctx context.Context, d time.Duration) {
-	GinkgoHelper()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-b.site.World.Failed():
-	case <-ctx.Done():
-	}
-	Expect(b.site.World.Err()).NotTo(HaveOccurred())
-	Expect(ctx.Err()).NotTo(HaveOccurred())
 }
 
 // quiet waits until our manager has worked on nothing for a while, and says whether
@@ -258,7 +244,7 @@ func (b *bench) quiet(ctx context.Context) bool {
 	}
 	for begin := time.Now(); time.Since(begin) < patience; {
 		before := loops()
-		b.pass(ctx, still)
+		b.site.Pass(ctx, still)
 		if loops() == before {
 			return true
 		}

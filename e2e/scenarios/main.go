@@ -11,9 +11,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path"
-	"slices"
-	"strings"
 	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
@@ -75,17 +72,9 @@ func site() world.AtomOS {
 // choose returns the scenarios whose names match one of the patterns, each of which
 // must match one.
 func choose(patterns string) ([]scenario, error) {
-	wanted := map[string]bool{}
-	for p := range strings.SplitSeq(patterns, ",") {
-		found := false
-		for _, s := range all() {
-			if hit, err := path.Match(strings.TrimSpace(p), s.name); hit && err == nil {
-				wanted[s.name], found = true, true
-			}
-		}
-		if !found {
-			return nil, fmt.Errorf("--name: no scenario is named %q; --list lists them", p)
-		}
+	chosen, err := suite.Matching(patterns, all(), func(s scenario) string { return s.name })
+	if err != nil {
+		return nil, fmt.Errorf("--name: %w", err)
 	}
-	return slices.DeleteFunc(all(), func(s scenario) bool { return !wanted[s.name] }), nil
+	return chosen, nil
 }

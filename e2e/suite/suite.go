@@ -488,6 +488,20 @@ func (s *Site) stands() {
 	}
 }
 
+// Pass lets time pass while the world stands.
+func (s *Site) Pass(ctx context.Context, d time.Duration) {
+	GinkgoHelper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.World.Failed():
+	case <-ctx.Done():
+	}
+	Expect(s.World.Err()).NotTo(HaveOccurred())
+	Expect(ctx.Err()).NotTo(HaveOccurred())
+}
+
 // Guests are what runs in the VMs.
 func (s *Site) Guests() world.Guests { return s.options.World.Elemento.AtomOS.Guests }
 

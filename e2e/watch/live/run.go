@@ -183,7 +183,7 @@ func (r *run) play(ctx SpecContext, s scenario) {
 	r.Report.Step(s.does, func() {
 		r.settled(ctx)
 		from := time.Now()
-		r.pass(ctx, lead)
+		r.Pass(ctx, lead)
 		defer r.mend(ctx)
 		began := time.Now()
 		Expect(s.breaks(ctx, r)).To(Succeed())
@@ -195,24 +195,12 @@ func (r *run) play(ctx SpecContext, s scenario) {
 			}
 		}, patience, interval).WithContext(ctx).Should(Succeed())
 		fmt.Fprintf(r.Progress(), "%s after %s\n", strings.Join(s.alerts, ", "), time.Since(began).Round(time.Second))
-		r.pass(ctx, rest)
+		r.Pass(ctx, rest)
 		r.keep(ctx, watch.Recording{
 			Name: s.name, Does: upper(s.does) + ".",
 			Span: watch.Span{From: from, To: time.Now(), Step: interval}, Fault: began, Hold: s.hold, Fires: s.fires(),
 		}, s.buckets)
 	})
-}
-
-// pass lets a part of what is recorded pass.
-func (r *run) pass(ctx context.Context, span time.Duration) {
-	GinkgoHelper()
-	until := time.NewTimer(span)
-	defer until.Stop()
-	select {
-	case <-until.C:
-	case <-ctx.Done():
-		Expect(ctx.Err()).NotTo(HaveOccurred())
-	}
 }
 
 func upper(sentence string) string { return strings.ToUpper(sentence[:1]) + sentence[1:] }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -14,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
@@ -96,23 +95,11 @@ func all() []scenario {
 // choose returns the scenarios whose names match one of the patterns, each of which must
 // match one.
 func choose(patterns string) ([]scenario, error) {
-	wanted := map[string]bool{}
-	for p := range strings.SplitSeq(patterns, ",") {
-		found := false
-		for _, s := range all() {
-			if hit, err := path.Match(strings.TrimSpace(p), s.name); hit && err == nil {
-				wanted[s.name], found = true, true
-			}
-		}
-		if !found {
-			var names []string
-			for _, s := range all() {
-				names = append(names, s.name)
-			}
-			return nil, fmt.Errorf("--scenarios: none is named %q; there are %s", p, strings.Join(names, ", "))
-		}
+	chosen, err := suite.Matching(patterns, all(), func(s scenario) string { return s.name })
+	if err != nil {
+		return nil, fmt.Errorf("--scenarios: %w", err)
 	}
-	return slices.DeleteFunc(all(), func(s scenario) bool { return !wanted[s.name] }), nil
+	return chosen, nil
 }
 
 // vm is that of a worker.
