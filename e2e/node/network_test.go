@@ -1,7 +1,9 @@
 package node
 
 import (
+	"os"
 	"regexp"
+	"strings"
 	"testing"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
@@ -20,6 +22,23 @@ func TestThePodNetworkIsOfTheVersionThatTheImageHolds(t *testing.T) {
 	for _, image := range named {
 		if image[1] != pinned {
 			t.Errorf("cni.yaml runs %s, and e2e/binaries/flannel pins %s", image[0], pinned)
+		}
+	}
+}
+
+func TestThePodNetworkHasTheAddressesOfTheTemplates(t *testing.T) {
+	t.Parallel()
+	template, err := os.ReadFile("../../provider/templates/cluster-template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for variable, said := range map[string]string{"POD_CIDR": `"Network": "%"`, "SERVICE_CIDR": `{name: SERVICES, value: %}`} {
+		found := regexp.MustCompile(`\$\{` + variable + `:=([^}]+)\}`).FindSubmatch(template)
+		if found == nil {
+			t.Fatalf("the template has no default of %s", variable)
+		}
+		if said := strings.ReplaceAll(said, "%", string(found[1])); !strings.Contains(Network, said) {
+			t.Errorf("cni.yaml does not say %s, the template's default of %s", said, variable)
 		}
 	}
 }

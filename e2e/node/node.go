@@ -14,7 +14,7 @@ import (
 )
 
 // Network is the manifest of a pod network whose images are in the node image. Its
-// Network is that of the templates' default, 192.168.0.0/16.
+// addresses of pods and of services are the templates' defaults.
 //
 //go:embed cni.yaml
 var Network string
