@@ -32,7 +32,7 @@ func TestThePodNetworkHasTheAddressesOfTheTemplates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for variable, said := range map[string]string{"POD_CIDR": `"Network": "%"`, "SERVICE_CIDR": `{name: SERVICES, value: %}`} {
+	for variable, said := range map[string]string{"POD_CIDR": `"Network": "%"`, "SERVICE_CIDR": `--destination, %,`} {
 		found := regexp.MustCompile(`\$\{` + variable + `:=([^}]+)\}`).FindSubmatch(template)
 		if found == nil {
 			t.Fatalf("the template has no default of %s", variable)
