@@ -27,14 +27,17 @@ type part struct {
 	name string
 	// criterion is the one that examine answers; without, run answers none.
 	criterion string
-	examine   func(*bench, context.Context, *reports.Examination)
-	run       func(*bench, SpecContext)
+	// ordering says that the part has Clastix order workers of a cluster, which it shares
+	// with the others that do.
+	ordering bool
+	examine  func(*bench, context.Context, *reports.Examination)
+	run      func(*bench, SpecContext)
 }
 
 // parts are all of them, in their order.
 var parts = []part{
-	{name: "requests", criterion: "P1", examine: (*bench).requests},
-	{name: "stages", criterion: "P2", examine: (*bench).stages},
+	{name: "stages", criterion: "P2", ordering: true, examine: (*bench).stages},
+	{name: "requests", criterion: "P1", ordering: true, examine: (*bench).requests},
 	{name: "layers", run: (*bench).layers},
 	{name: "growth", run: (*bench).growth},
 	{name: "rest", run: (*bench).rest},
@@ -53,7 +56,7 @@ func main() {
 				b.plan, err = parsePlan(text)
 				return err
 			})
-			flags.DurationVar(&b.resting, "rest", 5*time.Minute, "how long nothing happens while hosts are asked every second; two fifths of it while they are asked every 5 seconds")
+			flags.DurationVar(&b.resting, "rest", 5*time.Minute, "how long nothing happens while hosts are asked every second; a fifth of it while they are asked every 5 seconds")
 			flags.DurationVar(&b.patience, "patience", 20*time.Minute, "give up when the Machines of a size are not Running, or not gone, by then")
 			flags.BoolVar(&b.profiling, "profile", false, "leave profiles of our manager and the daemons, of the last size of the growth and of the rest, beside the report")
 		},
@@ -61,7 +64,19 @@ func main() {
 		Describe: func(site *suite.Site) {
 			b.site = site
 			Describe("Bench", Ordered, ContinueOnFailure, func() {
-				for _, p := range b.parts {
+				rest := slices.IndexFunc(b.parts, func(p part) bool { return !p.ordering })
+				if rest < 0 {
+					rest = len(b.parts)
+				}
+				if rest > 0 {
+					Describe("orders", Ordered, ContinueOnFailure, func() {
+						for _, p := range b.parts[:rest] {
+							b.describe(p)
+						}
+						AfterAll(b.endWorkers)
+					})
+				}
+				for _, p := range b.parts[rest:] {
 					b.describe(p)
 				}
 				AfterAll(b.tidy)
@@ -84,8 +99,10 @@ type bench struct {
 	plan              plan
 	resting, patience time.Duration
 	profiling         bool
-	// settings are those of the daemons now, and grown is what the growth has made.
+	// settings are those of the daemons now, ordered is the cluster of which workers are
+	// ordered, and grown is what the growth has made.
 	settings world.DaemonSettings
+	ordered  *workers
 	grown    *grown
 }
 

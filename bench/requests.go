@@ -23,11 +23,11 @@ import (
 
 const (
 	// turns are the MachineDeployments that are scaled by one, by turns: each of them has
-	// been left alone for a while. loads are those by which Machines are in flight; more
+	// been left alone for a while, and has its Machine. loads are those by which Machines are in flight; more
 	// of them make more Machines at the same time.
 	turns, loads = 6, 4
-	// pace is that of the requests under load, so that they are spread over the time in
-	// which the Machines come to be, rising for how long these are waited for first, hold
+	// pace is that of the scaling by one, and of the requests under load, which are so
+	// spread over the time in which the Machines come to be, rising for how long these are waited for first, hold
 	// for how long requests are measured at most, and late how long the last Machines are
 	// waited for.
 	pace, rising, hold, late = time.Second, 15 * time.Second, time.Minute, 20 * time.Second
@@ -40,7 +40,7 @@ const (
 // when Cluster API has stored them.
 func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	var w *workers
-	p1.Step("a cluster of one control plane", func() { w = b.workers(ctx, "requests") })
+	p1.Step("a cluster of one control plane", func() { w = b.workers(ctx) })
 	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	c, err := dynamic.NewForConfig(b.site.World.Config())
@@ -66,9 +66,19 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 		}
 	})
 	p1.Step("workers, one by one", func() {
+		turn := time.NewTicker(pace)
+		defer turn.Stop()
 		for n := range b.sizes.requests / 2 {
 			one := singles[n%turns]
+			one.await(ctx) // the one before
 			Expect(one.order(ctx)).To(Succeed())
+			select {
+			case <-turn.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		for _, one := range singles {
 			one.await(ctx)
 		}
 	})
@@ -100,11 +110,8 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	for _, one := range singles {
 		underLoad.machines = append(underLoad.machines, one.take()...)
 	}
-	p1.Step("all that was asked for deleted", func() {
-		for n := range 1 + turns + loads {
-			_, err := scale(ctx, w.clastix, deployment(w.Key, n), 0)
-			Expect(err).NotTo(HaveOccurred())
-		}
+	p1.Step("what was asked for deleted", func() {
+		Expect(w.AskDeletion(ctx)).To(Succeed())
 		r.remove(ctx)
 	})
 	cancel()

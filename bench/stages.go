@@ -31,7 +31,7 @@ func (b *bench) stages(ctx context.Context, p2 *reports.Examination) {
 		p2.Doubt("--quick lifts Cluster API's pace: these figures are not comparable")
 	}
 	var w *workers
-	p2.Step("a cluster of one control plane", func() { w = b.workers(ctx, "stages") })
+	p2.Step("a cluster of one control plane", func() { w = b.workers(ctx) })
 	if b.bootTime == 0 {
 		b.setBootTime(ctx, bootTime)
 		DeferCleanup(func(ctx SpecContext) { b.setBootTime(ctx, 0) })

@@ -13,6 +13,7 @@ import (
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/inventory"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 )
 
@@ -20,6 +21,8 @@ import (
 type workers struct {
 	*suite.Cluster
 	clastix client.Client
+	// before is what there was on AtomOS.
+	before  inventory.Inventory
 	ordered int
 	// manifest is that of the cluster without workers, and more how many further
 	// MachineDeployments there are.
@@ -27,23 +30,33 @@ type workers struct {
 	more     int
 }
 
-// workers makes a cluster without any. It is deleted when the part has ended, and
-// nothing of it may be left on AtomOS then.
-func (b *bench) workers(ctx context.Context, name string) *workers {
+// workers makes a cluster without any, where no part has made it yet.
+func (b *bench) workers(ctx context.Context) *workers {
 	GinkgoHelper()
+	if b.ordered != nil {
+		return b.ordered
+	}
 	before, err := b.site.Hosts.Take(ctx)
 	Expect(err).NotTo(HaveOccurred())
-	w := &workers{Cluster: b.site.NewCluster(ctx, name, 1), clastix: b.site.Clastix(ctx)}
-	DeferCleanup(func(ctx SpecContext) {
-		b.site.Report.Step("the cluster deleted, and nothing left on AtomOS", func() {
-			w.Delete(ctx, b.site.Admin)
-			b.site.Unchanged(ctx, before)
-		})
-	})
+	w := &workers{Cluster: b.site.NewCluster(ctx, "orders", 1), clastix: b.site.Clastix(ctx), before: before}
+	b.ordered = w
 	w.manifest = w.Generate(ctx, 0)
 	Expect(suite.Apply(ctx, w.clastix, suite.Clastix, w.manifest)).To(Succeed())
 	w.Await(ctx, 0)
 	return w
+}
+
+// endWorkers deletes that cluster, of which nothing may be left on AtomOS then.
+func (b *bench) endWorkers(ctx SpecContext) {
+	w := b.ordered
+	if w == nil {
+		return
+	}
+	b.ordered = nil
+	b.site.Report.Step("the cluster deleted, and nothing left on AtomOS", func() {
+		w.Delete(ctx, b.site.Admin)
+		b.site.Unchanged(ctx, w.before)
+	})
 }
 
 // deployment is the name of a cluster's n-th MachineDeployment; the shipped templates
