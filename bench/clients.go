@@ -53,12 +53,12 @@ func (b *bench) moreClients(ctx context.Context, s size) {
 func (b *bench) watchClients(ctx context.Context) (wait func() error) {
 	GinkgoHelper()
 	group := &errgroup.Group{}
-	for n := range b.site.World.Endpoints() {
-		d, err := dial(b.site.World, n)
+	for n := range b.daemons() {
+		conn, err := b.site.World.DialDaemon(n + 1)
 		Expect(err).NotTo(HaveOccurred())
-		streams := &errgroup.Group{}
+		streams, vms := &errgroup.Group{}, rpc.NewVMServiceClient(conn)
 		for _, uid := range further {
-			stream, err := d.vms.WatchVMs(ctx, &rpc.WatchVMsRequest{ClientUid: uid})
+			stream, err := vms.WatchVMs(ctx, &rpc.WatchVMsRequest{ClientUid: uid})
 			Expect(err).NotTo(HaveOccurred())
 			_, err = stream.Recv()
 			Expect(err).NotTo(HaveOccurred(), "watching the client UUID %s", uid)
@@ -71,7 +71,7 @@ func (b *bench) watchClients(ctx context.Context) (wait func() error) {
 			})
 		}
 		group.Go(func() error {
-			defer d.Close()
+			defer conn.Close()
 			return streams.Wait()
 		})
 	}
