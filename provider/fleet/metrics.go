@@ -58,8 +58,8 @@ func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	type stream struct{ endpoint, clientUID string }
-	up, silence := map[stream]float64{}, map[stream]float64{}
-	vms := map[string]map[string]bool{} // by client UUID
+	up, silence := map[stream]float64{}, map[stream]float64{} // by whichever identity
+	vms := map[string]map[string]bool{}                       // by client UUID
 	type place struct{ clientUID, domain string }
 	power := map[place]map[rpc.PowerState]int{}
 	counted := map[[2]string]bool{} // client UUID and host: several identities may act for a client
@@ -93,7 +93,10 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 				up[s] = 1
 			}
 			if !d.heard.IsZero() {
-				silence[s] = time.Since(d.heard).Seconds()
+				since := time.Since(d.heard).Seconds()
+				if least, known := silence[s]; !known || since < least {
+					silence[s] = since
+				}
 			}
 		}
 		m.mu.Unlock()
