@@ -67,6 +67,10 @@ func (d *daemon) view(host *rpc.Host) *view {
 	return v
 }
 
+// maxMessage bounds, in bytes, what a daemon may tell at once. A snapshot has all VMs of
+// a client, a few hundred bytes each, and gRPC's own 4 MiB end at some ten thousand.
+const maxMessage = 64 << 20
+
 func newMember(f *Fleet, identity *Identity) (*Member, error) {
 	ctx, stop := context.WithCancel(f.ctx)
 	m := &Member{
@@ -79,6 +83,7 @@ func newMember(f *Fleet, identity *Identity) (*Member, error) {
 			grpc.WithTransportCredentials(trust),
 			grpc.WithStatsHandler(sentHandler{}),
 			grpc.WithIdleTimeout(0), // the stream holds it open
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 			grpc.WithConnectParams(grpc.ConnectParams{
 				Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
