@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/metricspage"
 )
 
 func TestDashboardsAskForMetricsThatAreDocumented(t *testing.T) {
@@ -22,6 +24,39 @@ func TestDashboardsAskForMetricsThatAreDocumented(t *testing.T) {
 						t.Errorf("%s: %q asks for %s, of which docs/metrics.md has nothing", d.Name, p.Title, metric)
 					}
 				}
+			}
+		}
+	}
+}
+
+func TestOfOthersMetricsThoseAreDocumentedThatAreAskedFor(t *testing.T) {
+	t.Parallel()
+	asked := map[string]bool{}
+	ask := func(query string) {
+		for _, metric := range Metrics(query) {
+			asked[metric] = true
+		}
+	}
+	eachFile(t, func(_ string, rules []Rule) {
+		for _, r := range rules {
+			ask(r.Expr)
+		}
+	})
+	for _, d := range must(Dashboards(filepath.Join(shipped, "dashboards"))) {
+		for _, p := range d.Panels {
+			for _, target := range p.Targets {
+				ask(target.Expr)
+			}
+		}
+	}
+	page := must(metricspage.Page())
+	for _, section := range []string{"Of controller-runtime", "Of others"} {
+		if len(page[section]) == 0 {
+			t.Errorf("docs/metrics.md has no section %q", section)
+		}
+		for _, m := range page[section] {
+			if !asked[m.Name] {
+				t.Errorf("docs/metrics.md has %s under %q, for which no rule and no dashboard asks", m.Name, section)
 			}
 		}
 	}
