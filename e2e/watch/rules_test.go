@@ -156,3 +156,50 @@ func TestTheObjectsOfTheOperatorAreMadeOfTheRules(t *testing.T) {
 		t.Error("operator/rules.yaml is out of date: make generate")
 	}
 }
+
+// What the Prometheus Operator is told to scrape is what prometheus.yaml has scraped,
+// under the names by which rules know it.
+func TestTheOperatorHasTheJobsOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	var config struct {
+		Jobs []struct {
+			Name string `json:"job_name"`
+		} `json:"scrape_configs"`
+	}
+	must(0, yaml.Unmarshal(must(os.ReadFile(filepath.Join(shipped, "prometheus.yaml"))), &config))
+	var want, has []string
+	for _, job := range config.Jobs {
+		want = append(want, job.Name)
+	}
+	type relabeling struct {
+		Label       string `json:"targetLabel"`
+		Replacement string `json:"replacement"`
+	}
+	for _, file := range []string{"pod_monitors.yaml", "scrape_config.yaml"} {
+		for object := range bytes.SplitSeq(must(os.ReadFile(filepath.Join(shipped, "operator", file))), []byte("\n---\n")) {
+			var o struct {
+				Spec struct {
+					Endpoints []struct {
+						Relabelings []relabeling `json:"relabelings"`
+					} `json:"podMetricsEndpoints"`
+					Relabelings []relabeling `json:"relabelings"`
+				} `json:"spec"`
+			}
+			must(0, yaml.Unmarshal(object, &o))
+			all := o.Spec.Relabelings
+			for _, e := range o.Spec.Endpoints {
+				all = append(all, e.Relabelings...)
+			}
+			for _, r := range all {
+				if r.Label == "job" {
+					has = append(has, r.Replacement)
+				}
+			}
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(has)
+	if len(want) == 0 || !slices.Equal(has, want) {
+		t.Errorf("the Operator has the jobs %q, prometheus.yaml has %q", has, want)
+	}
+}
