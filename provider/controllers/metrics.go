@@ -34,6 +34,12 @@ const (
 	stageRunning       = "running"
 )
 
+// What a machine is for, which are the values of the label role.
+const (
+	roleControlPlane = "control_plane"
+	roleWorker       = "worker"
+)
+
 // How a deletion ended, which are the values of the label outcome.
 const (
 	outcomeRemoved = "removed"
@@ -67,12 +73,17 @@ var (
 )
 
 func init() {
-	// 0 is a value too.
+	// 0 is a value too: without it Prometheus would not see the first one come.
 	for _, kind := range []string{driftGone, driftOff, driftChanged, driftUnexpected} {
 		driftFound.WithLabelValues(kind)
 	}
 	for _, outcome := range []string{outcomeRemoved, outcomeLeft} {
 		machineDeletion.WithLabelValues(outcome)
+	}
+	for _, stage := range []string{stageBootstrapData, stageVM, stageRunning} {
+		for _, role := range []string{roleControlPlane, roleWorker} {
+			machineProvision.WithLabelValues(stage, role)
+		}
 	}
 	metrics.Registry.MustRegister(driftFound, machineProvision, machineDeletion, clusterProvision)
 }
@@ -83,9 +94,9 @@ func observeWay(machine *clusterv1.Machine, before, now *infrav1.ElementoMachine
 	if machine == nil || machine.Spec.ProviderID != "" || ptr.Deref(before.Status.Initialization.Provisioned, false) {
 		return
 	}
-	role := "worker"
+	role := roleWorker
 	if util.IsControlPlaneMachine(machine) {
-		role = "control_plane"
+		role = roleControlPlane
 	}
 	reached := func(condition string) bool {
 		return !conditions.IsTrue(before, condition) && conditions.IsTrue(now, condition)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"k8s.io/apimachinery/pkg/runtime"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,6 +24,19 @@ func TestEveryMetricOfTheManagerIsDocumented(t *testing.T) {
 	metricspage.Check(t, "The manager", ctrlmetrics.Registry.(prometheus.Collector),
 		&fleet.Collector{Fleet: fleet.New(logr.Discard())},
 		&controllers.Collector{Client: must(client.New(api, client.Options{Scheme: scheme}))})
+}
+
+func TestWhatHasNotHappenedYetIsShown(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]int{
+		"elemento_machine_provision_duration_seconds": 6, // three stages of two roles
+		"elemento_machine_deletion_duration_seconds":  2,
+		"elemento_drift_found_total":                  4,
+	} {
+		if series := must(testutil.GatherAndCount(ctrlmetrics.Registry, name)); series != want {
+			t.Errorf("%s has %d series, want %d", name, series, want)
+		}
+	}
 }
 
 // sum adds up the values of a gauge, or the counts of a histogram, over the series that
