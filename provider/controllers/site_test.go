@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,6 +65,9 @@ type site struct {
 	identityAge time.Duration
 	// defaultIdentity is that of the next manager, which has none if it is zero.
 	defaultIdentity client.ObjectKey
+	// watchFilter is that of the next manager, and watchLabel what its objects have: the
+	// label is put on all that is created.
+	watchFilter, watchLabel string
 	// grace is how long the next manager waits for hosts that are silent.
 	grace       time.Duration
 	stopManager func()
@@ -201,16 +205,16 @@ func (s *site) startManager() {
 	options := controller.Options{MaxConcurrentReconciles: 10}
 	must(0, (&controllers.ClusterReconciler{
 		Client: mgr.GetClient(), Fleet: s.fleet, Identities: identities, Events: mgr.GetEventRecorder("elementocluster"),
-		UnreachableGrace: s.grace, Cleanups: cleanups,
+		WatchFilter: s.watchFilter, UnreachableGrace: s.grace, Cleanups: cleanups,
 	}).SetupWithManager(ctx, mgr, options))
 	must(0, (&controllers.MachineReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: s.fleet, Identities: identities,
-		Events: mgr.GetEventRecorder("elementomachine"), StopTimeout: time.Minute,
+		Events: mgr.GetEventRecorder("elementomachine"), WatchFilter: s.watchFilter, StopTimeout: time.Minute,
 		UnreachableGrace: s.grace, FencingGrace: s.grace, Cleanups: cleanups,
 	}).SetupWithManager(ctx, mgr, options))
 	must(0, (&controllers.CleanupReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Fleet: s.fleet, Identities: identities, Cleanups: cleanups,
-		Events: mgr.GetEventRecorder("elementocleanup"),
+		Events: mgr.GetEventRecorder("elementocleanup"), WatchFilter: s.watchFilter,
 	}).SetupWithManager(mgr, options))
 	must(0, mgr.Add(&controllers.Strangers{Client: mgr.GetClient(), Fleet: s.fleet, Events: mgr.GetEventRecorder("elementocluster"), Every: time.Second}))
 	must(0, (&controllers.TemplateReconciler{Client: mgr.GetClient()}).SetupWithManager(mgr, options))
@@ -241,6 +245,14 @@ func (s *site) ctx() context.Context {
 
 func (s *site) create(object client.Object) {
 	s.t.Helper()
+	if s.watchLabel != "" {
+		labels := maps.Clone(object.GetLabels())
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		labels[clusterv1.WatchLabel] = s.watchLabel
+		object.SetLabels(labels)
+	}
 	if err := s.Create(s.ctx(), object); err != nil {
 		s.t.Fatal(err)
 	}

@@ -143,7 +143,7 @@ func (r *CleanupReconciler) concerned(ctx context.Context, change fleet.Change) 
 // of are the cleanups that an option of a list finds.
 func (r *CleanupReconciler) of(ctx context.Context, by client.ListOption) (requests []reconcile.Request) {
 	cleanups := &infrav1.ElementoCleanupList{}
-	if err := r.Client.List(ctx, cleanups, by, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, cleanups, by, watched(r.WatchFilter), client.UnsafeDisableDeepCopy); err != nil {
 		return nil // the manager is stopping
 	}
 	for _, c := range cleanups.Items {
@@ -165,6 +165,16 @@ func told(f *fleet.Fleet, concerned func(context.Context, fleet.Change) []reconc
 	})
 }
 
+// watched finds what the watch filter lets through. It lets events through by the label
+// of what they are about; streams tell of hosts and VMs, which have none, and another
+// manager's machines may be on the same hosts.
+func watched(filter string) client.ListOption {
+	if filter == "" {
+		return client.MatchingLabels{}
+	}
+	return client.MatchingLabels{clusterv1.WatchLabel: filter}
+}
+
 // concerned are the machines whose VM has changed, or whose host's health has.
 func (r *MachineReconciler) concerned(ctx context.Context, change fleet.Change) []reconcile.Request {
 	var by client.MatchingFields
@@ -177,7 +187,7 @@ func (r *MachineReconciler) concerned(ctx context.Context, change fleet.Change) 
 		return nil // the VMs are as they were
 	}
 	machines := &infrav1.ElementoMachineList{}
-	if err := r.Client.List(ctx, machines, by, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, machines, by, watched(r.WatchFilter), client.UnsafeDisableDeepCopy); err != nil {
 		return nil // the manager is stopping
 	}
 	requests := make([]reconcile.Request, 0, len(machines.Items))
@@ -200,7 +210,7 @@ func (r *ClusterReconciler) concerned(ctx context.Context, change fleet.Change) 
 		return requests
 	}
 	machines := &infrav1.ElementoMachineList{}
-	if err := r.Client.List(ctx, machines, client.MatchingFields{vmNameIndex: change.VM}, client.HasLabels{clusterv1.MachineControlPlaneLabel}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, machines, client.MatchingFields{vmNameIndex: change.VM}, client.HasLabels{clusterv1.MachineControlPlaneLabel}, watched(r.WatchFilter), client.UnsafeDisableDeepCopy); err != nil {
 		return nil // the manager is stopping
 	}
 	for i := range machines.Items {
