@@ -32,30 +32,59 @@ func Metrics(query string) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// Scraped are the metrics that rules are made of in the end: those that they ask for,
-// and for records what these ask for.
+// Scraped are the metrics that alerts are made of in the end: those that they ask for, and
+// for records what these ask for.
 func Scraped(rules []Rule) []string {
+	found := map[string]bool{}
+	records := recordsOf(rules)
+	for _, r := range rules {
+		if r.Alert == "" {
+			continue
+		}
+		for _, query := range queries(r.Expr, records) {
+			for _, name := range Metrics(query) {
+				if _, recorded := records[name]; !recorded {
+					found[name] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// LooksBack tells whether an alert is of what was lately, and so outlasts its cause: it, or
+// a record that it asks for, is of a range of time.
+func LooksBack(alert string, rules []Rule) bool {
+	records := recordsOf(rules)
+	for _, r := range rules {
+		if r.Alert == alert && slices.ContainsFunc(queries(r.Expr, records), func(query string) bool {
+			return strings.Contains(inQuotes.ReplaceAllString(query, ""), "[")
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// recordsOf are the queries of records, by name.
+func recordsOf(rules []Rule) map[string]string {
 	records := map[string]string{}
 	for _, r := range rules {
 		if r.Record != "" {
 			records[r.Record] = r.Expr
 		}
 	}
-	found := map[string]bool{}
-	var follow func(query string)
-	follow = func(query string) {
-		for _, name := range Metrics(query) {
-			if expr, recorded := records[name]; recorded {
-				follow(expr)
-			} else {
-				found[name] = true
-			}
+	return records
+}
+
+// queries are those that a query is made of: itself, and those of the records that it asks
+// for.
+func queries(query string, records map[string]string) []string {
+	all := []string{query}
+	for _, name := range Metrics(query) {
+		if expr, recorded := records[name]; recorded {
+			all = append(all, queries(expr, records)...)
 		}
 	}
-	for _, r := range rules {
-		if r.Alert != "" {
-			follow(r.Expr)
-		}
-	}
-	return slices.Sorted(maps.Keys(found))
+	return all
 }

@@ -150,6 +150,20 @@ func TestTheNamesOfMetricsAreFoundInAQuery(t *testing.T) {
 	}
 }
 
+func TestAlertsOfWhatWasLatelyLookBack(t *testing.T) {
+	t.Parallel()
+	var all []Rule
+	eachFile(t, func(_ string, rules []Rule) { all = append(all, rules...) })
+	for alert, want := range map[string]bool{
+		"ElementoHostUnreachable": false, "ElementoDaemonDown": false, "ElementoDriftedVMs": false, "ElementoDomainNearlyFull": false,
+		"ElementoHostFails": true, "ElementoHostSlow": true, "ElementoDaemonRestarts": true, "ElementoVMsGone": true, "ElementoReconcileErrors": true, "ElementoVMOperationsFail": true,
+	} {
+		if LooksBack(alert, all) != want {
+			t.Errorf("%s: %v, want %v", alert, !want, want)
+		}
+	}
+}
+
 func TestTheObjectsOfTheOperatorAreMadeOfTheRules(t *testing.T) {
 	t.Parallel()
 	if !bytes.Equal(must(PrometheusRules(shipped)), must(os.ReadFile(filepath.Join(shipped, "operator", "rules.yaml")))) {

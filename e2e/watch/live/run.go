@@ -118,9 +118,13 @@ func (r *run) quiet(ctx SpecContext) {
 			g.Expect(time.Since(from)).To(BeNumerically(">", 2*time.Minute))
 		}, patience, interval).WithContext(ctx).Should(Succeed())
 		Expect(seen).To(BeEmpty(), "alerts while nothing is wrong")
+		all := watch.Span{From: from, To: time.Now(), Step: interval}
+		fired, err := r.prometheus.Range(ctx, fmt.Sprintf(`ALERTS{boundary="%s", alertstate="firing"}`, boundary), all)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(fired).To(BeEmpty(), "alerts that fired since the cluster was asked for")
 		r.keep(ctx, watch.Recording{
 			Name: "quiet", Does: "A cluster is made, scaled up and scaled down, and nothing is wrong: no alert fires.",
-			Span: watch.Span{From: from, To: time.Now(), Step: interval}, Hold: time.Hour,
+			Span: all, Hold: time.Hour,
 		}, true)
 	})
 }
@@ -157,22 +161,12 @@ func (r *run) active(ctx context.Context) map[string]string {
 	return active
 }
 
-// remembers tells whether an alert is one of what was lately, which outlasts its cause.
-func (r *run) remembers(alert string) bool {
-	for _, rule := range r.rules {
-		if rule.Alert == alert {
-			return strings.Contains(rule.Expr, "[") || strings.Contains(rule.Expr, "rate5m") || strings.Contains(rule.Expr, "_5m") || strings.Contains(rule.Expr, "_30m") || strings.Contains(rule.Expr, "increase10m")
-		}
-	}
-	return false
-}
-
 // settled waits until all is well, as far as alerts tell what is now.
 func (r *run) settled(ctx context.Context) {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
 		g.Expect(r.World.Err()).NotTo(HaveOccurred())
-		g.Expect(slices.DeleteFunc(slices.Sorted(maps.Keys(r.active(ctx))), r.remembers)).To(BeEmpty(), "alerts of what is now")
+		g.Expect(slices.DeleteFunc(slices.Sorted(maps.Keys(r.active(ctx))), func(alert string) bool { return watch.LooksBack(alert, r.rules) })).To(BeEmpty(), "alerts of what is now")
 		g.Expect(r.cluster.Has(workers)(ctx)).To(Succeed())
 	}, patience/2, interval).WithContext(ctx).Should(Succeed())
 }

@@ -69,19 +69,6 @@ func TestScenariosAreChosenByName(t *testing.T) {
 	}
 }
 
-func TestAlertsOfWhatWasLatelyOutlastTheirCause(t *testing.T) {
-	t.Parallel()
-	r := &run{rules: rules(t)}
-	for alert, want := range map[string]bool{
-		"ElementoHostUnreachable": false, "ElementoDaemonDown": false, "ElementoDriftedVMs": false, "ElementoDomainNearlyFull": false,
-		"ElementoHostFails": true, "ElementoHostSlow": true, "ElementoDaemonRestarts": true, "ElementoVMsGone": true, "ElementoReconcileErrors": true, "ElementoVMOperationsFail": true,
-	} {
-		if r.remembers(alert) != want {
-			t.Errorf("%s: %v, want %v", alert, !want, want)
-		}
-	}
-}
-
 func TestEveryScenarioHasARecordingInWhichItsAlertsFire(t *testing.T) {
 	t.Parallel()
 	wanted := map[string][]string{"quiet": nil}
