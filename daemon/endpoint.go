@@ -213,6 +213,10 @@ func (s *service) ReserveEndpoint(ctx context.Context, req *rpc.ReserveEndpointR
 	forwards := make([][]c4.Forward, len(hosts))
 	errs := make([]error, len(hosts))
 	each(hosts, func(i int, h *host) {
+		if !h.worthAsking() { // callers wait for each other's endpoints
+			errs[i] = silent(h)
+			return
+		}
 		if forwards[i], errs[i] = h.lookForwards(ctx); errs[i] == nil && !h.fresh() {
 			_, errs[i] = h.info.get(ctx) // maintenance
 		}

@@ -128,6 +128,11 @@ func (h *host) lookFailed(what string, err error) error {
 	return h.failed(what, err, reason, explanation)
 }
 
+// silent is the failure of who would ask a host that has just failed to answer.
+func silent(h *host) error {
+	return failf(rpc.Reason_REASON_HOST_UNREACHABLE, h.ID, "host %s does not answer", h.ID)
+}
+
 // failed shows the caller what the host said, but neither its address nor the
 // words of the transport, which name it.
 func (h *host) failed(what string, err error, reason rpc.Reason, explanation string) error {

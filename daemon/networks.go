@@ -261,7 +261,13 @@ func (s *service) EnsureNetwork(ctx context.Context, req *rpc.EnsureNetworkReque
 		return nil, err
 	}
 	errs := make([]error, len(hosts))
-	each(hosts, func(i int, h *host) { _, errs[i] = h.ensureNetwork(ctx, req.ClientUid, req.Network) })
+	each(hosts, func(i int, h *host) {
+		if !h.worthAsking() { // it gets the network when a VM needs it there
+			errs[i] = silent(h)
+			return
+		}
+		_, errs[i] = h.ensureNetwork(ctx, req.ClientUid, req.Network)
+	})
 	res := &rpc.EnsureNetworkResponse{}
 	for i, err := range errs {
 		switch {

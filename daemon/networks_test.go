@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/daemon"
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
 )
@@ -497,4 +498,35 @@ func TestForwardThatIsBeingPointedElsewhereDoesNotGoWithItsVM(t *testing.T) {
 	if n := s.forwards(); n != 1 {
 		t.Errorf("%d forwards, want 1", n)
 	}
+}
+
+func TestHostThatIsKnownToBeSilentHoldsUpNoOtherCluster(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 2)
+	s.config.Interval = daemon.Duration{Duration: 10 * time.Second} // so long does the daemon know it
+	p := s.daemon().provider()
+	s.fault(fakeatomos.Fault{Host: "host-2", Effect: fakeatomos.Hang})
+	eventually(t, "the daemon knows that host-2 is silent", func() bool {
+		res := must(p.ListDomains(within(t, soon), &rpc.ListDomainsRequest{ClientUid: owner}))
+		return res.Domains[0].Hosts[1].Health == rpc.HostHealth_HOST_HEALTH_UNREACHABLE
+	})
+	quickly := func(what string, call func()) {
+		t.Helper()
+		began := time.Now()
+		if call(); time.Since(began) > 4*time.Second { // it takes 5 to find that out once more
+			t.Errorf("%s took %s", what, time.Since(began))
+		}
+	}
+	quickly("reserving an endpoint", func() {
+		res, err := p.ReserveEndpoint(within(t, soon), &rpc.ReserveEndpointRequest{ClientUid: owner, Domains: []string{"d1"}, Port: 6443})
+		if err != nil || res.Endpoint.Host != "host-1" {
+			t.Errorf("got %v, %v", res, err)
+		}
+	})
+	quickly("making a network", func() {
+		res, err := p.EnsureNetwork(within(t, soon), &rpc.EnsureNetworkRequest{ClientUid: owner, Network: bridged("cluster"), Domains: []string{"d1"}})
+		if err != nil || !slices.Equal(res.MissingHosts, []string{"host-2"}) {
+			t.Errorf("got %v, %v", res, err)
+		}
+	})
 }
