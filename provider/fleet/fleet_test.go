@@ -227,6 +227,28 @@ func seen(health rpc.HostHealth, second int, vms ...string) *rpc.HostObservation
 	return o
 }
 
+func TestADaemonThatNeverTellsAnythingIsNotWaitedForAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1) // it takes connections and says nothing
+	m := s.member()
+	joined := time.Now()
+	for time.Since(joined) < 6*time.Second {
+		if m.Sync(t.Context()) {
+			t.Fatal("it has told something")
+		}
+	}
+	// As many as a manager has to work on, by a few at a time.
+	began := time.Now()
+	for range 10 {
+		m.Sync(t.Context())
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("ten machines were held up for %s", took)
+	}
+	s.daemons[0].tell(seen(up, 1))
+	s.eventually("it has told something", func() bool { return m.Sync(t.Context()) })
+}
+
 func TestCallsStayWithOneDaemonWhileItAnswers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 2)

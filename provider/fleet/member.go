@@ -25,8 +25,10 @@ type Member struct {
 	clientUID   string
 	daemons     []*daemon
 
-	// synced is closed when the first daemon has told all it knows.
+	// synced is closed when the first daemon has told all it knows, and waited for until
+	// syncBy.
 	synced chan struct{}
+	syncBy time.Time
 
 	// stop ends the streams, which outlive any call.
 	stop context.CancelFunc
@@ -75,7 +77,7 @@ func newMember(f *Fleet, identity *Identity) (*Member, error) {
 	ctx, stop := context.WithCancel(f.ctx)
 	m := &Member{
 		fleet: f, fingerprint: identity.fingerprint, clientUID: identity.ClientUID,
-		synced: make(chan struct{}), stop: stop, merged: map[string]*merged{},
+		synced: make(chan struct{}), syncBy: time.Now().Add(syncLongest), stop: stop, merged: map[string]*merged{},
 	}
 	for _, endpoint := range identity.Endpoints {
 		trust := newTrust(identity)
@@ -111,10 +113,16 @@ func newMember(f *Fleet, identity *Identity) (*Member, error) {
 func (m *Member) ClientUID() string { return m.clientUID }
 
 // Sync waits until a daemon has told what its hosts have, and says whether one
-// has; it gives up after a while, or when ctx ends.
+// has; it gives up after a while, or when ctx ends. Daemons that have long been silent
+// are not waited for at all: those who act through others would wait with us.
 func (m *Member) Sync(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, syncPatience)
+	ctx, cancel := context.WithTimeout(ctx, min(syncPatience, time.Until(m.syncBy)))
 	defer cancel()
+	select {
+	case <-m.synced:
+		return true
+	default:
+	}
 	select {
 	case <-m.synced:
 		return true
@@ -123,9 +131,13 @@ func (m *Member) Sync(ctx context.Context) bool {
 	}
 }
 
-// syncPatience is long beside a daemon's first answer and short beside a
-// reconcile.
-const syncPatience = 2 * time.Second
+const (
+	// syncPatience is long beside a daemon's first answer and short beside a
+	// reconcile.
+	syncPatience = 2 * time.Second
+	// syncLongest is how long after it was made a member's first answer is waited for.
+	syncLongest = 5 * time.Second
+)
 
 // Connected tells that at least one daemon's stream is up.
 func (m *Member) Connected() bool {
