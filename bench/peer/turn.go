@@ -19,63 +19,52 @@ import (
 // owner is who applies the manifests.
 const owner = "bench-peer"
 
-// turn has one side do what is planned, in a namespace of its own, and returns what it
-// took. Nothing is left of the cluster then.
-func (c *comparison) turn(ctx SpecContext, round int, s side, p plan) []sample {
+// turn is what one side does of a plan, in a namespace of its own.
+type turn struct {
+	*comparison
+	round   int
+	side    side
+	cluster *suite.Cluster
+	lives   *life.Recorder
+	samples []sample
+}
+
+// turn has one side do what is planned, and returns what it took. Nothing is left of the
+// cluster then.
+func (c *comparison) turn(ctx context.Context, round int, s side, p plan) []sample {
+	GinkgoHelper()
 	atomOS, err := c.site.Hosts.Take(ctx)
 	Expect(err).NotTo(HaveOccurred())
-	cluster := &suite.Cluster{
+	t := &turn{comparison: c, round: round, side: s, cluster: &suite.Cluster{
 		Site: c.site, ControlPlanes: p.controlPlanes,
 		Key: client.ObjectKey{Namespace: c.site.Namespace(ctx, "bench"), Name: p.name},
-	}
+	}}
 	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	recorder, wait, err := life.WatchInfrastructure(watching, c.watches, cluster.Key.Namespace, s.machines)
+	lives, wait, err := life.WatchInfrastructure(watching, c.watches, t.cluster.Key.Namespace, s.machines)
 	Expect(err).NotTo(HaveOccurred())
+	t.lives = lives
 
 	var objects []unstructured.Unstructured
-	var samples []sample
-	phase := func(name string, counts bool, do func(), ended func() (time.Time, bool)) {
-		start := time.Now()
-		do()
-		var end time.Time
-		Eventually(func(g Gomega) {
-			if err := c.site.World.Err(); err != nil {
-				StopTrying("a process of the world ended by itself").Wrap(err).Now()
-			}
-			var yes bool
-			end, yes = ended()
-			g.Expect(yes).To(BeTrue())
-		}, c.patience, "50ms").WithContext(ctx).Should(Succeed(), "%s, %s", name, s.name)
-		if !counts {
-			return
-		}
-		for _, t := range append([]sample{{took: end.Sub(start)}}, taken(recorder.Lives(), start)...) {
-			t.round, t.side, t.phase = round, s.name, name
-			samples = append(samples, t)
-		}
-		fmt.Fprintf(c.site.Progress(), "%s: %.1f s\n", name, end.Sub(start).Seconds())
-	}
-
 	for i, workers := range p.workers {
 		name, counts := fmt.Sprintf("create %d+%d", p.controlPlanes, workers), p.whole
 		if i > 0 {
 			name, counts = fmt.Sprintf("%d → %d workers", p.workers[i-1], workers), true
 		}
-		objects = cluster.Generate(ctx, workers)
+		objects = t.cluster.Generate(ctx, workers)
 		Expect(s.manifest(objects)).To(Succeed())
-		phase(name, counts, func() {
-			Expect(suite.Apply(ctx, c.site.Admin, owner, objects)).To(Succeed())
+		t.phase(ctx, name, counts, func() error {
+			return suite.Apply(ctx, c.site.Admin, owner, objects)
 		}, func() (time.Time, bool) {
-			return settled(recorder.Lives(), p.controlPlanes, workers)
+			return settled(lives.Lives(), p.controlPlanes, workers)
 		})
 	}
-	phase(fmt.Sprintf("delete %d+%d", p.controlPlanes, p.workers[len(p.workers)-1]), p.whole, func() {
+	t.phase(ctx, fmt.Sprintf("delete %d+%d", p.controlPlanes, p.workers[len(p.workers)-1]), p.whole, func() error {
 		there := &clusterv1.Cluster{}
-		there.Namespace, there.Name = cluster.Key.Namespace, cluster.Key.Name
-		Expect(c.site.Admin.Delete(ctx, there)).To(Succeed())
+		there.Namespace, there.Name = t.cluster.Key.Namespace, t.cluster.Key.Name
+		return c.site.Admin.Delete(ctx, there)
 	}, func() (time.Time, bool) {
-		err := c.site.Admin.Get(ctx, cluster.Key, &clusterv1.Cluster{})
+		err := c.site.Admin.Get(ctx, t.cluster.Key, &clusterv1.Cluster{})
 		return time.Now(), apierrors.IsNotFound(err)
 	})
 	for _, o := range objects {
@@ -84,7 +73,32 @@ func (c *comparison) turn(ctx SpecContext, round int, s side, p plan) []sample {
 	cancel()
 	Expect(wait()).To(Succeed())
 	c.site.Unchanged(ctx, atomOS)
-	return samples
+	return t.samples
+}
+
+// phase does something and waits until it has ended, which ended tells, and when. If it
+// counts, it takes down how long it took, and the stages of Machines that began in it.
+func (t *turn) phase(ctx context.Context, name string, counts bool, do func() error, ended func() (time.Time, bool)) {
+	GinkgoHelper()
+	start := time.Now()
+	Expect(do()).To(Succeed(), "%s, %s", name, t.side.name)
+	var end time.Time
+	Eventually(func(g Gomega) {
+		if err := t.site.World.Err(); err != nil {
+			StopTrying("a process of the world ended by itself").Wrap(err).Now()
+		}
+		var yes bool
+		end, yes = ended()
+		g.Expect(yes).To(BeTrue())
+	}, t.patience, "50ms").WithContext(ctx).Should(Succeed(), "%s, %s", name, t.side.name)
+	if !counts {
+		return
+	}
+	for _, took := range append([]sample{{took: end.Sub(start)}}, taken(t.lives.Lives(), start)...) {
+		took.round, took.side, took.phase = t.round, t.side.name, name
+		t.samples = append(t.samples, took)
+	}
+	fmt.Fprintf(t.site.Progress(), "%s: %.1f s\n", name, end.Sub(start).Seconds())
 }
 
 // settled tells whether there are so many Machines, all of them Running and none being
