@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -45,14 +46,18 @@ type Kubeconfigs struct {
 	Client client.Client
 }
 
-// SetupWithManager has the manager run it whenever a Cluster comes or goes.
+// SetupWithManager has the manager run it whenever a Cluster comes or goes, and at each
+// resync: a Role that somebody changed or removed is not watched.
 func (k *Kubeconfigs) SetupWithManager(mgr ctrl.Manager, options controller.Options) error {
 	namespace := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, cluster client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: cluster.GetNamespace()}}}
 	})
+	relevant := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || e.ObjectOld.GetResourceVersion() == e.ObjectNew.GetResourceVersion()
+	}}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("kubeconfig-reader").
-		Watches(&clusterv1.Cluster{}, namespace, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&clusterv1.Cluster{}, namespace, builder.WithPredicates(relevant)).
 		WithOptions(options).
 		Complete(k)
 }

@@ -5,14 +5,22 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/apitest"
@@ -20,12 +28,17 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/provider/tenancy"
 )
 
-// api is a real API server that has Clusters, and nothing that reconciles.
-var api client.Client
+// api is a real API server that has Clusters, and nothing that reconciles; config
+// reaches it.
+var (
+	api    client.Client
+	config *rest.Config
+)
 
 func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
 	os.Exit(apitest.Run(m, "../config", func(_ context.Context, s *apitest.Server) (func() error, error) {
-		api = s.Client
+		api, config = s.Client, s.Config
 		return nil, nil
 	}, "clusters"))
 }
@@ -79,6 +92,45 @@ func TestANamespaceThatIsDeletedIsNoError(t *testing.T) {
 		t.Fatal(err)
 	}
 	reconcileIn(t, ns)
+}
+
+func TestARoleThatSomebodyRemovedComesBackWithTheNextResync(t *testing.T) {
+	t.Parallel()
+	ns := namespace(t)
+	makeCluster(t, ns, "only", "ElementoCluster", infrav1.GroupVersion.Group)
+	resync := 500 * time.Millisecond
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: apitest.Scheme, Metrics: metricsserver.Options{BindAddress: "0"},
+		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{ns: {}}, SyncPeriod: &resync},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&tenancy.Kubeconfigs{Client: mgr.GetClient()}).SetupWithManager(mgr, controller.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: tenancy.KubeconfigReader}}
+	for range 2 {
+		if err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+			err := api.Get(ctx, client.ObjectKeyFromObject(role), role)
+			return err == nil, client.IgnoreNotFound(err)
+		}); err != nil {
+			t.Fatalf("waiting for the Role: %v", err)
+		}
+		if err := api.Delete(t.Context(), role); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func namespace(t *testing.T) string {
