@@ -9,11 +9,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-func TestADaemonIsAsSilentAsToTheIdentityThatHeardItLast(t *testing.T) {
+// Several identities act for one client.
+func TestADaemonIsAsSilentAsToTheIdentityThatHeardItLastAndTheFirstCertificateToEndIsTold(t *testing.T) {
 	t.Parallel()
 	f := New(logr.Discard())
+	now := time.Now()
 	heard := func(ago time.Duration, alive bool) *Member {
-		return &Member{clientUID: "client", daemons: []*daemon{{endpoint: "daemon-1", heard: time.Now().Add(-ago), alive: alive}}}
+		return &Member{clientUID: "client", expires: now.Add(ago), daemons: []*daemon{{endpoint: "daemon-1", heard: now.Add(-ago), alive: alive}}}
 	}
 	f.members = map[string]*Member{"a": heard(time.Hour, false), "b": heard(time.Minute, true), "c": heard(2*time.Hour, false)}
 	registry := prometheus.NewRegistry()
@@ -31,6 +33,9 @@ func TestADaemonIsAsSilentAsToTheIdentityThatHeardItLast(t *testing.T) {
 		}
 		if up, silence := shown["elemento_daemon_stream_up"], shown["elemento_daemon_stream_silence_seconds"]; up != 1 || silence < 60 || silence > 600 {
 			t.Fatalf("the stream is up: %v, and the daemon was heard %v s ago, want 1 and a minute", up, silence)
+		}
+		if ends, want := shown["elemento_identity_certificate_expiry_timestamp_seconds"], float64(now.Add(time.Minute).Unix()); ends != want {
+			t.Fatalf("the first certificate ends at %v, want %v", ends, want)
 		}
 	}
 }

@@ -23,7 +23,9 @@ type Member struct {
 	fleet       *Fleet
 	fingerprint string
 	clientUID   string
-	daemons     []*daemon
+	// expires is when the identity's certificate ends.
+	expires time.Time
+	daemons []*daemon
 
 	// synced is closed when the first daemon has told all it knows, and waited for until
 	// syncBy.
@@ -76,7 +78,7 @@ const maxMessage = 64 << 20
 func newMember(f *Fleet, identity *Identity) (*Member, error) {
 	ctx, stop := context.WithCancel(f.ctx)
 	m := &Member{
-		fleet: f, fingerprint: identity.fingerprint, clientUID: identity.ClientUID,
+		fleet: f, fingerprint: identity.fingerprint, clientUID: identity.ClientUID, expires: identity.certificate.Leaf.NotAfter,
 		synced: make(chan struct{}), syncBy: time.Now().Add(syncLongest), stop: stop, merged: map[string]*merged{},
 	}
 	for _, endpoint := range identity.Endpoints {

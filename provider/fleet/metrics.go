@@ -41,6 +41,8 @@ var (
 		"Whether the stream from a daemon is up.", []string{"endpoint", "client_uid"}, nil)
 	streamSilence = prometheus.NewDesc("elemento_daemon_stream_silence_seconds",
 		"How long ago a daemon was last heard.", []string{"endpoint", "client_uid"}, nil)
+	identityExpiry = prometheus.NewDesc("elemento_identity_certificate_expiry_timestamp_seconds",
+		"When the certificate ends with which the manager comes to the daemons for a client UUID; the first to end, where there are several.", []string{"client_uid"}, nil)
 	unexpectedVMs = prometheus.NewDesc("elemento_unexpected_vms",
 		"VMs of the client UUID that no ElementoMachine or ElementoCleanup that this manager sees is about.", []string{"client_uid"}, nil)
 	vmsDesc = prometheus.NewDesc("elemento_vms",
@@ -51,76 +53,113 @@ var (
 func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	to <- streamUp
 	to <- streamSilence
+	to <- identityExpiry
 	to <- unexpectedVMs
 	to <- vmsDesc
 }
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(to chan<- prometheus.Metric) {
-	type stream struct{ endpoint, clientUID string }
-	up, silence := map[stream]float64{}, map[stream]float64{} // by whichever identity
-	vms := map[string]map[string]bool{}                       // by client UUID
-	type place struct{ clientUID, domain string }
-	power := map[place]map[rpc.PowerState]int{}
-	counted := map[[2]string]bool{} // client UUID and host: several identities may act for a client
-	c.Fleet.mu.Lock()
-	for _, m := range c.Fleet.members {
-		if vms[m.clientUID] == nil {
-			vms[m.clientUID] = map[string]bool{}
-		}
-		for name := range m.vmHosts() {
-			vms[m.clientUID][name] = true
-		}
-		m.mu.Lock()
-		for id, known := range m.merged {
-			one := [2]string{m.clientUID, id}
-			if counted[one] || !reachable(known.view.host) {
-				continue
-			}
-			counted[one] = true
-			p := place{m.clientUID, known.view.host.GetDomain()}
-			if power[p] == nil {
-				power[p] = map[rpc.PowerState]int{}
-			}
-			for _, vm := range known.view.vms {
-				power[p][vm.GetPowerState()]++
-			}
-		}
-		for _, d := range m.daemons {
-			s := stream{d.endpoint, m.clientUID}
-			up[s] += 0
-			if d.alive {
-				up[s] = 1
-			}
-			if !d.heard.IsZero() {
-				since := time.Since(d.heard).Seconds()
-				if least, known := silence[s]; !known || since < least {
-					silence[s] = since
-				}
-			}
-		}
-		m.mu.Unlock()
+	show := func(desc *prometheus.Desc, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
-	c.Fleet.mu.Unlock()
-
-	for s, value := range up {
-		to <- prometheus.MustNewConstMetric(streamUp, prometheus.GaugeValue, value, s.endpoint, s.clientUID)
+	all := c.Fleet.census()
+	for s, up := range all.up {
+		show(streamUp, up, s.endpoint, s.clientUID)
 	}
-	for s, value := range silence {
-		to <- prometheus.MustNewConstMetric(streamSilence, prometheus.GaugeValue, value, s.endpoint, s.clientUID)
+	for s, silence := range all.silence {
+		show(streamSilence, silence.Seconds(), s.endpoint, s.clientUID)
 	}
-	for clientUID, names := range vms {
+	for clientUID, ends := range all.expires {
+		show(identityExpiry, float64(ends.Unix()), clientUID)
+	}
+	for clientUID, names := range all.vms {
 		unexpected := 0
 		for name := range names {
 			if !c.Expected(context.Background(), name) {
 				unexpected++
 			}
 		}
-		to <- prometheus.MustNewConstMetric(unexpectedVMs, prometheus.GaugeValue, float64(unexpected), clientUID)
+		show(unexpectedVMs, float64(unexpected), clientUID)
 	}
-	for p, count := range power {
+	for p, count := range all.power {
 		for of, name := range powerStateNames {
-			to <- prometheus.MustNewConstMetric(vmsDesc, prometheus.GaugeValue, float64(count[of]), p.clientUID, p.domain, name)
+			show(vmsDesc, float64(count[of]), p.clientUID, p.domain, name)
+		}
+	}
+}
+
+// stream is that of a daemon for a client UUID, and place a domain with the client's VMs.
+type (
+	stream struct{ endpoint, clientUID string }
+	place  struct{ clientUID, domain string }
+)
+
+// census is what there is at a moment. Several identities may act for a client: a stream
+// is up, and a daemon heard, by whichever; the certificate is the first to end.
+type census struct {
+	up      map[stream]float64
+	silence map[stream]time.Duration
+	// By client UUID: when the certificate ends, and the names of VMs.
+	expires map[string]time.Time
+	vms     map[string]map[string]bool
+	power   map[place]map[rpc.PowerState]int
+}
+
+func (f *Fleet) census() census {
+	all := census{
+		up: map[stream]float64{}, silence: map[stream]time.Duration{},
+		expires: map[string]time.Time{}, vms: map[string]map[string]bool{}, power: map[place]map[rpc.PowerState]int{},
+	}
+	counted := map[[2]string]bool{} // client UUID and host
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, m := range f.members {
+		if first, known := all.expires[m.clientUID]; !known || m.expires.Before(first) {
+			all.expires[m.clientUID] = m.expires
+		}
+		if all.vms[m.clientUID] == nil {
+			all.vms[m.clientUID] = map[string]bool{}
+		}
+		for name := range m.vmHosts() {
+			all.vms[m.clientUID][name] = true
+		}
+		all.count(m, counted)
+	}
+	return all
+}
+
+// count adds the streams of a member, and what they tell of hosts that were not counted
+// yet.
+func (all census) count(m *Member, counted map[[2]string]bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, known := range m.merged {
+		one := [2]string{m.clientUID, id}
+		if counted[one] || !reachable(known.view.host) {
+			continue
+		}
+		counted[one] = true
+		p := place{m.clientUID, known.view.host.GetDomain()}
+		if all.power[p] == nil {
+			all.power[p] = map[rpc.PowerState]int{}
+		}
+		for _, vm := range known.view.vms {
+			all.power[p][vm.GetPowerState()]++
+		}
+	}
+	for _, d := range m.daemons {
+		s := stream{d.endpoint, m.clientUID}
+		all.up[s] += 0
+		if d.alive {
+			all.up[s] = 1
+		}
+		if d.heard.IsZero() {
+			continue
+		}
+		silence := time.Since(d.heard)
+		if least, known := all.silence[s]; !known || silence < least {
+			all.silence[s] = silence
 		}
 	}
 }

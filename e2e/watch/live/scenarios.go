@@ -363,8 +363,9 @@ func noRoom(ctx context.Context, r *run) error {
 // synthetic are the alerts that no scenario brings about, and why: they are tested on
 // synthetic series alone (provider/config/prometheus/tests/elemento.test.yaml).
 var synthetic = map[string]string{
-	"ElementoNoLeader":         "two managers of which none gets the Lease: there is one here, which needs none",
-	"ElementoReconcilePanics":  "the manager has to be wrong",
-	"ElementoProvisioningSlow": "a Machine has to take more than 10 minutes, of which nothing shows before",
-	"ElementoQueueGrows":       "more than 100 objects have to wait for a quarter of an hour",
+	"ElementoIdentityCertificateExpires": "the one identity of the world would have to be replaced",
+	"ElementoNoLeader":                   "two managers of which none gets the Lease: there is one here, which needs none",
+	"ElementoReconcilePanics":            "the manager has to be wrong",
+	"ElementoProvisioningSlow":           "a Machine has to take more than 10 minutes, of which nothing shows before",
+	"ElementoQueueGrows":                 "more than 100 objects have to wait for a quarter of an hour",
 }
