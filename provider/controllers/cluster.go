@@ -9,6 +9,7 @@ import (
 	apitypes "k8s.io/apimachinery/pkg/types"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/ptr"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util"
 	"sigs.k8s.io/cluster-api/util/annotations"
@@ -58,7 +59,17 @@ type clusterScope struct {
 	member  *fleet.Member
 	// domains of the cluster, and of the whole site; in order.
 	domains, known []*rpc.Domain
-	gone           bool
+	// again is when to look at what is wrong and keeps nothing else from being done;
+	// zero if there is no such thing.
+	again time.Duration
+	gone  bool
+}
+
+// settled tells that machines may stand on the cluster: what comes to be wrong with it
+// then does not keep the endpoint from following them. The status is not moved to another
+// management cluster, the endpoint is.
+func (s *clusterScope) settled() bool {
+	return ptr.Deref(s.object.Status.Initialization.Provisioned, false) || s.object.Spec.EndpointHost != ""
 }
 
 // clusterName is that of the Cluster, which may be gone; empty if there never was one.
@@ -124,7 +135,7 @@ func (r *ClusterReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	if deleting {
 		return run(ctx, s, r.awaitMachines, r.connect, r.removeForward, r.removeNetwork, r.release)
 	}
-	return run(ctx, s, r.claim, r.connect, r.checkDomains, r.lookAtHosts, r.settleNetwork, r.settleEndpoint, r.provisioned, r.pointForward)
+	return run(ctx, s, r.claim, r.connect, r.checkDomains, r.lookAtHosts, r.settleNetwork, r.settleEndpoint, r.provisioned, r.pointForward, r.lookAgain)
 }
 
 // claim adds the finalizer before anything is made.
@@ -178,6 +189,11 @@ func (r *ClusterReconciler) connect(ctx context.Context, s *clusterScope) (*ctrl
 func (r *ClusterReconciler) provisioned(_ context.Context, s *clusterScope) (*ctrl.Result, error) {
 	s.object.Status.Initialization.Provisioned = new(true)
 	return nil, nil
+}
+
+// lookAgain comes back to what was passed over.
+func (r *ClusterReconciler) lookAgain(_ context.Context, s *clusterScope) (*ctrl.Result, error) {
+	return stop(s.again), nil
 }
 
 // persist writes a change of the spec or the metadata before it takes effect.

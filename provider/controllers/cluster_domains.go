@@ -23,19 +23,23 @@ func (r *ClusterReconciler) checkDomains(_ context.Context, s *clusterScope) (*c
 			unknown = append(unknown, name)
 		}
 	}
+	s.domains = s.known
+	if len(s.object.Spec.Domains) > 0 {
+		s.domains = slices.DeleteFunc(slices.Clone(s.known), func(d *rpc.Domain) bool {
+			return !slices.Contains(s.object.Spec.Domains, d.GetName())
+		})
+	}
 	if len(unknown) > 0 || len(s.known) == 0 {
 		message := fmt.Sprintf("spec.domains: no daemon knows %s; the daemons know %s", strings.Join(unknown, ", "), names(s.known))
 		if len(unknown) == 0 {
 			message = "The daemons know no domain; add hosts to their configuration"
 		}
 		setFalse(s.object, infrav1.DomainsAvailableCondition, infrav1.DomainUnknownReason, message)
-		return stop(meanings[rpc.Reason_REASON_DOMAIN_UNKNOWN].again), nil
-	}
-	s.domains = s.known
-	if len(s.object.Spec.Domains) > 0 {
-		s.domains = slices.DeleteFunc(slices.Clone(s.known), func(d *rpc.Domain) bool {
-			return !slices.Contains(s.object.Spec.Domains, d.GetName())
-		})
+		s.again = meanings[rpc.Reason_REASON_DOMAIN_UNKNOWN].again
+		if !s.settled() || len(s.domains) == 0 {
+			return stop(s.again), nil
+		}
+		return nil, nil // the failure domains stay as they were
 	}
 	s.object.Status.FailureDomains = nil
 	for _, domain := range s.domains {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/cluster-api/util/conditions"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -49,8 +48,7 @@ func (r *ClusterReconciler) settleNetwork(ctx context.Context, s *clusterScope) 
 		setFalse(s.object, infrav1.NetworkReadyCondition, infrav1.NATSpansHostsReason, fmt.Sprintf(
 			"spec.network.managed.mode NAT needs domains with one host in all, and %s have %d: guests of a NAT network are reachable from their own host only; use mode Bridged, or name a domain of one host in spec.domains",
 			names(s.domains), hosts))
-		// The status is not moved to another management cluster, the endpoint is.
-		if !ptr.Deref(s.object.Status.Initialization.Provisioned, false) && s.object.Spec.EndpointHost == "" {
+		if !s.settled() {
 			return stop(meanings[rpc.Reason_REASON_DOMAIN_UNKNOWN].again), nil
 		}
 		return nil, nil // its machines live on, where they are
@@ -71,7 +69,10 @@ func (r *ClusterReconciler) settleNetwork(ctx context.Context, s *clusterScope) 
 	case err != nil:
 		p := explain(err)
 		setProblem(s.object, infrav1.NetworkReadyCondition, p)
-		return stop(p.again), nil
+		if !s.settled() {
+			return stop(p.again), nil
+		}
+		s.again = p.again
 	case len(missing) > 0:
 		setTrue(s.object, infrav1.NetworkReadyCondition, infrav1.HostsMissingReason,
 			fmt.Sprintf("Hosts that do not answer lack the network, and get it when it is first needed there: %s", strings.Join(missing, ", ")))

@@ -85,6 +85,47 @@ func TestTheForwardFollowsTheControlPlane(t *testing.T) {
 	s.wantNothingLeft()
 }
 
+func TestTheForwardFollowsTheControlPlaneThoughAHostTakesNoNetwork(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 3})
+	third := must(s.fake.Host("host-3"))
+	third.Down() // so that the network is still to be made there
+	cluster, infra := s.provisionedCluster()
+	firstMachine, first := s.provisionedMachine(cluster, controlPlane)
+	s.joined(firstMachine)
+	secondMachine, second := s.provisionedMachine(cluster, controlPlane)
+	s.joined(secondMachine)
+	s.await("the forward leads to the first control plane", func() bool { return s.forwardTarget() == first.Spec.VMName }, func() string { return describe(infra) })
+
+	broken := s.fault(fakeatomos.Fault{Host: "host-3", Call: "POST network/create", Effect: fakeatomos.Refuse, Status: 500})
+	must(0, third.Up())
+	awaitCondition(s, infra, infrav1.NetworkReadyCondition, infrav1.HostFailedReason)
+	s.destroyByHand(first)
+	s.await("the forward leads to the second control plane", func() bool { return s.forwardTarget() == second.Spec.VMName }, func() string { return describe(infra) })
+	s.fake.RemoveFaults(broken)
+	awaitCondition(s, infra, infrav1.NetworkReadyCondition, infrav1.ProvisionedReason)
+}
+
+func TestTheForwardFollowsTheControlPlaneThoughADomainIsUnknown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 2})
+	cluster, infra := s.provisionedCluster()
+	firstMachine, first := s.provisionedMachine(cluster, controlPlane)
+	s.joined(firstMachine)
+	secondMachine, second := s.provisionedMachine(cluster, controlPlane)
+	s.joined(secondMachine)
+	s.await("the forward leads to the first control plane", func() bool { return s.forwardTarget() == first.Spec.VMName }, func() string { return describe(infra) })
+
+	edit(s, infra, func(c *infrav1.ElementoCluster) { c.Spec.Domains = []string{"d1", "d9"} })
+	awaitCondition(s, infra, infrav1.DomainsAvailableCondition, infrav1.DomainUnknownReason)
+	s.destroyByHand(first)
+	s.await("the forward leads to the second control plane", func() bool { return s.forwardTarget() == second.Spec.VMName }, func() string { return describe(infra) })
+	awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.DomainUnknownReason)
+	if len(infra.Status.FailureDomains) != 1 {
+		t.Errorf("the failure domains are %v, want them as they were", infra.Status.FailureDomains)
+	}
+}
+
 func TestTheForwardLeavesAControlPlaneWhoseMachineGoes(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1})
