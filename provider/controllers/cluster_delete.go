@@ -114,7 +114,7 @@ func (r *ClusterReconciler) leave(ctx context.Context, s *clusterScope, what str
 			setTrue(s.object, infrav1.DeletingCondition, wrong.reason, wrong.message)
 			return stop(wrong.again), nil
 		}
-		r.Events.Eventf(s.object, c, corev1.EventTypeWarning, LeftBehindReason, "Delete", "ElementoCleanup %s takes over what may be left on host %s: %s", c.Name, c.Spec.Host, what)
+		r.Events.Eventf(s.object, c, corev1.EventTypeWarning, LeftBehindReason, "Delete", "ElementoCleanup %s takes over what may be left on host %s: %s", c.Name, c.Spec.Host, clip(what, longestNote/2))
 	}
 	return nil, nil
 }

@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -249,6 +250,21 @@ func TestAClusterThatCannotBeSaysWhy(t *testing.T) {
 		})
 	}
 	s.wantNothingLeft()
+}
+
+func TestAnEventIsWrittenThoughThereIsMuchToSay(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	_, infra := s.cluster(func(c *infrav1.ElementoCluster) {
+		for i := range 40 {
+			c.Spec.Domains = append(c.Spec.Domains, fmt.Sprintf("building-%02d.floor-%02d.room-with-a-long-name", i, i))
+		}
+	})
+	c := awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.DomainUnknownReason)
+	if !strings.Contains(c.Message, "building-39") {
+		t.Errorf("the condition has room for all of them: %s", c.Message)
+	}
+	s.awaitEvent(infra, infrav1.DomainUnknownReason)
 }
 
 func TestAnIdentityThatIsMendedIsUsed(t *testing.T) {

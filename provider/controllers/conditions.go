@@ -21,19 +21,40 @@ import (
 
 // setTrue and setFalse set a condition; message may be empty.
 func setTrue(object conditions.Setter, condition, reason, message string) {
-	conditions.Set(object, metav1.Condition{Type: condition, Status: metav1.ConditionTrue, Reason: reason, Message: message})
+	set(object, metav1.Condition{Type: condition, Status: metav1.ConditionTrue, Reason: reason, Message: message})
 }
 
 func setFalse(object conditions.Setter, condition, reason, message string) {
-	conditions.Set(object, metav1.Condition{Type: condition, Status: metav1.ConditionFalse, Reason: reason, Message: message})
+	set(object, metav1.Condition{Type: condition, Status: metav1.ConditionFalse, Reason: reason, Message: message})
 }
 
 func setUnknown(object conditions.Setter, condition, reason, message string) {
-	conditions.Set(object, metav1.Condition{Type: condition, Status: metav1.ConditionUnknown, Reason: reason, Message: message})
+	set(object, metav1.Condition{Type: condition, Status: metav1.ConditionUnknown, Reason: reason, Message: message})
 }
 
 func setProblem(object conditions.Setter, condition string, p problem) {
-	conditions.Set(object, metav1.Condition{Type: condition, Status: p.status, Reason: p.reason, Message: p.message})
+	set(object, metav1.Condition{Type: condition, Status: p.status, Reason: p.reason, Message: p.message})
+}
+
+// What messages may hold, in bytes: the API server refuses a status with a longer one, of
+// which it takes 32 KiB, and an event. Hosts can be many, and some messages list them.
+const (
+	longestMessage = 8 << 10
+	longestNote    = 1000
+)
+
+func set(object conditions.Setter, c metav1.Condition) {
+	c.Message = clip(c.Message, longestMessage)
+	conditions.Set(object, c)
+}
+
+// clip leaves the beginning of a text that is too long.
+func clip(text string, longest int) string {
+	const more = " …"
+	if len(text) <= longest {
+		return text
+	}
+	return strings.ToValidUTF8(text[:longest-len(more)], "") + more
 }
 
 // initial is what a condition says before its step has been reached.
@@ -62,7 +83,7 @@ func summarize(object conditions.Setter, inOrder []initial, deleting bool) {
 			ready.Reason, ready.Message = c.Reason, strings.TrimSuffix(fmt.Sprintf("%s: %s", c.Type, c.Message), ": ")
 		}
 	}
-	conditions.Set(object, ready)
+	set(object, ready)
 }
 
 // isPaused tells whether an object is to be left alone, and makes it say so.
@@ -120,6 +141,6 @@ func tell(ctx context.Context, recorder events.EventRecorder, object interface {
 	case now.Status == metav1.ConditionTrue:
 		recorder.Eventf(object, nil, corev1.EventTypeNormal, now.Reason, "Reconcile", "Everything is in place")
 	case !waitingReasons[now.Reason]:
-		recorder.Eventf(object, nil, corev1.EventTypeWarning, now.Reason, "Reconcile", "%s", now.Message)
+		recorder.Eventf(object, nil, corev1.EventTypeWarning, now.Reason, "Reconcile", "%s", clip(now.Message, longestNote))
 	}
 }
