@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
@@ -116,6 +117,25 @@ func TestSlotsAreNotPromisedTwice(t *testing.T) {
 	req.Spec.Slots, req.Spec.MaxOverprovision = 4, 1
 	_, err := p.PlaceVM(within(t, soon), req)
 	wantReason(t, err, rpc.Reason_REASON_NO_CAPACITY)
+}
+
+func TestRoomThatAVMWaitsForWhileItIsMadeIsNotPromisedToAnother(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 2, func(o *fakeatomos.Options) { o.Hosts[0].MemoryMiB, o.Hosts[1].MemoryMiB = 800, 65536 })
+	p := s.daemon().provider() // host-1 was proposed by another one, or long ago
+	s.fault(fakeatomos.Fault{Call: "POST storage/cloudinit/create", Times: 1, Effect: fakeatomos.DelayBefore, Delay: 5 * time.Second})
+	made := make(chan error, 1)
+	go func() {
+		_, err := p.EnsureVM(within(t, soon), ensure("host-1", "first"))
+		made <- err
+	}()
+	eventually(t, "the first VM is being made", func() bool { return len(s.fake.Inventory().Hosts[0].Networks) > 0 })
+	if host := p.proposal(t, place("second", rpc.Role_ROLE_WORKER)); host != "host-2" {
+		t.Errorf("the second VM goes to %s, where the first one will take all room", host)
+	}
+	if err := <-made; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestHardwareThatNoHostHasIsTold(t *testing.T) {

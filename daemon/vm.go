@@ -68,6 +68,8 @@ func (s *service) EnsureVM(ctx context.Context, req *rpc.EnsureVMRequest) (*rpc.
 		return nil, err
 	}
 	defer unlock()
+	// The host tells of what it takes when it is made; an image may be copied until then.
+	s.reservations.put(vmKey{req.ClientUid, req.VmName}, req.Host, req.Spec)
 	vm, err := (&ensuring{tenant: t, req: req, name: req.VmName, imageURL: s.imageURL}).run(ctx)
 	if err != nil {
 		return nil, err
