@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
 	"elemento.cloud/cluster-api-provider-elemento/daemon"
@@ -79,10 +83,10 @@ func daemonDoor(t *testing.T, fake *fakeatomos.Fake) door {
 			t.Fatal(err)
 		}
 	}
-	through := &throughDaemon{spec: specOf(image, network)}
+	var domains []string
 	for _, h := range fake.Hosts() {
 		config.Hosts = append(config.Hosts, daemon.Host{ID: h.Name(), Domain: h.Domain(), URL: h.URL(), Fingerprint: h.Fingerprint()})
-		through.domains = append(through.domains, h.Domain())
+		domains = append(domains, h.Domain())
 	}
 	d := must(daemon.New(config, slog.New(slog.DiscardHandler)))
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -95,9 +99,13 @@ func daemonDoor(t *testing.T, fake *fakeatomos.Fake) door {
 		}
 	})
 	pair := must(authority.Client("bench"))
-	through.daemonClient = must(reach(d.Addr().String(), map[string][]byte{"tls.crt": pair.Cert, "tls.key": pair.Key, "ca.crt": authority.PEM, "clientUID": []byte(owner)}))
-	t.Cleanup(func() { _ = through.Close() })
-	return through
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority.PEM)
+	conn := must(grpc.NewClient(d.Addr().String(), grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
+		MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{must(tls.X509KeyPair(pair.Cert, pair.Key))},
+	}))))
+	t.Cleanup(func() { _ = conn.Close() })
+	return newThroughDaemon(conn, owner, domains, specOf(image, network))
 }
 
 func TestEveryDoorMakesVMsAndLeavesNothing(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -122,8 +124,11 @@ func lines(path string, each func([]byte) error) error {
 	reader := bufio.NewReaderSize(file, 1<<16)
 	for {
 		text, err := reader.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return nil // text, if there is any, is a line that is still being written
+		}
 		if err != nil {
-			return nil // its end, or a line that is still being written
+			return err
 		}
 		if err := each(text); err != nil {
 			return err

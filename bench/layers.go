@@ -60,7 +60,7 @@ func (b *bench) layers(ctx SpecContext) {
 		b.site.Unchanged(ctx, before)
 	})
 	report.Step("a cluster of Machines that we make ourselves", func() { m.create(ctx) })
-	daemon, err := dial(b.site.World, 0)
+	daemon, err := b.site.World.DialDaemon(1)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(daemon.Close)
 	direct, err := b.newDirect(ctx, m.network)
@@ -70,7 +70,7 @@ func (b *bench) layers(ctx SpecContext) {
 	var all []throughput
 	for _, e := range []entrance{
 		{"C4", direct, b.sizes.vms, b.sizes.vms},
-		{"daemon", &throughDaemon{daemonClient: daemon, domains: b.domains(), spec: specOf(world.ImageName(b.site.KubernetesVersion), m.network)}, b.sizes.vms, b.sizes.vms},
+		{"daemon", newThroughDaemon(daemon, b.site.World.ClientUID(), b.domains(), specOf(world.ImageName(b.site.KubernetesVersion), m.network)), b.sizes.vms, b.sizes.vms},
 		{"ElementoMachine", &throughManager{m}, b.sizes.vms / 2, b.sizes.vms},
 		{"Machine", &throughClusterAPI{m}, b.sizes.vms / 20, b.sizes.vms / 3}, // the pace is Cluster API's
 	} {

@@ -8,7 +8,7 @@ import (
 func TestPartsRunInTheirOrderAndBringWhatTheyNeed(t *testing.T) {
 	t.Parallel()
 	for only, want := range map[string][]string{
-		"stages,requests": {"requests", "stages"},
+		"requests,stages": {"stages", "requests"},
 		"rest":            {"growth", "rest", "removal"},
 		"growth":          {"growth", "removal"},
 		"layers":          {"layers"},

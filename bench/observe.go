@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -11,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -148,67 +145,34 @@ func shown(of *unstructured.Unstructured) map[string]any {
 
 // stream writes down what a daemon tells, as our manager is told.
 func (o *observer) stream(ctx context.Context, w *world.World, n int) error {
-	d, err := dial(w, n)
+	conn, err := w.DialDaemon(n + 1)
 	if err != nil {
 		return err
 	}
-	stream, err := d.vms.WatchVMs(ctx, &rpc.WatchVMsRequest{ClientUid: d.clientUID}, grpc.WaitForReady(true))
+	endpoint := w.Endpoints()[n]
+	stream, err := rpc.NewVMServiceClient(conn).WatchVMs(ctx, &rpc.WatchVMsRequest{ClientUid: w.ClientUID()}, grpc.WaitForReady(true))
 	if err != nil {
-		return fmt.Errorf("watching daemon %s: %w", d.endpoint, err)
+		_ = conn.Close()
+		return fmt.Errorf("watching daemon %s: %w", endpoint, err)
 	}
 	o.running.Go(func() {
-		defer d.Close()
+		defer conn.Close()
 		for {
 			m, err := stream.Recv()
 			if err != nil {
 				if ctx.Err() == nil {
-					o.fail(fmt.Errorf("watching daemon %s: %w", d.endpoint, err))
+					o.fail(fmt.Errorf("watching daemon %s: %w", endpoint, err))
 				}
 				return
 			}
 			now := time.Now()
 			for _, vm := range m.GetChange().GetChanged() {
 				o.more.Add(history.Event{
-					Time: now, Kind: fakehistory.RPC, Name: streamed, End: "harness", Peer: d.endpoint, Host: vm.GetHost(), VM: vm.GetName(), UID: vm.GetUid(),
+					Time: now, Kind: fakehistory.RPC, Name: streamed, End: "harness", Peer: endpoint, Host: vm.GetHost(), VM: vm.GetName(), UID: vm.GetUid(),
 					Code: "OK", Detail: fakehistory.Detail(history.Result{Power: vm.GetPowerState().String(), UID: vm.GetUid()}),
 				})
 			}
 		}
 	})
 	return nil
-}
-
-// daemonClient is asked as our manager asks.
-type daemonClient struct {
-	*grpc.ClientConn
-	endpoint  string
-	clientUID string
-	domains   rpc.DomainServiceClient
-	vms       rpc.VMServiceClient
-	networks  rpc.NetworkServiceClient
-}
-
-// dial connects to the n-th daemon of a world, from 0.
-func dial(w *world.World, n int) (*daemonClient, error) {
-	return reach(w.Endpoints()[n], w.IdentitySecret("", "").Data)
-}
-
-// reach connects to a daemon with what is in an identity.
-func reach(endpoint string, identity map[string][]byte) (*daemonClient, error) {
-	pair, err := tls.X509KeyPair(identity[corev1.TLSCertKey], identity[corev1.TLSPrivateKeyKey])
-	if err != nil {
-		return nil, fmt.Errorf("reading the identity: %w", err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(identity["ca.crt"])
-	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
-		MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair},
-	})))
-	if err != nil {
-		return nil, fmt.Errorf("connecting to daemon %s: %w", endpoint, err)
-	}
-	return &daemonClient{
-		ClientConn: conn, endpoint: endpoint, clientUID: string(identity["clientUID"]),
-		domains: rpc.NewDomainServiceClient(conn), vms: rpc.NewVMServiceClient(conn), networks: rpc.NewNetworkServiceClient(conn),
-	}, nil
 }

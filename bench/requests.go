@@ -23,13 +23,13 @@ import (
 
 const (
 	// turns are the MachineDeployments that are scaled by one, by turns: each of them has
-	// been left alone for a while, and has its Machine. loads are those by which Machines are in flight; more
-	// of them make more Machines at the same time.
+	// been left alone for a while, and has its Machine. loads are those by which Machines
+	// are in flight; more of them make more Machines at the same time.
 	turns, loads = 6, 4
 	// pace is that of the scaling by one, and of the requests under load, which are so
-	// spread over the time in which the Machines come to be, rising for how long these are waited for first, hold
-	// for how long requests are measured at most, and late how long the last Machines are
-	// waited for.
+	// spread over the time in which the Machines come to be. Rising is for how long these
+	// are waited for first, hold for how long requests are measured at most, and late for
+	// how long the last Machines are waited for.
 	pace, rising, hold, late = time.Second, 15 * time.Second, time.Minute, 20 * time.Second
 	// seeing is how often it is looked what there is.
 	seeing = 100 * time.Millisecond
@@ -84,7 +84,7 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	})
 	atRest := r.take()
 	for _, one := range singles {
-		atRest.machines = append(atRest.machines, one.take()...)
+		atRest.add(one.take())
 	}
 
 	p1.Step(fmt.Sprintf("requests while %d Machines are in flight", load.want), func() {
@@ -108,7 +108,7 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	})
 	underLoad := r.take()
 	for _, one := range singles {
-		underLoad.machines = append(underLoad.machines, one.take()...)
+		underLoad.add(one.take())
 	}
 	p1.Step("what was asked for deleted", func() {
 		Expect(w.AskDeletion(ctx)).To(Succeed())
@@ -127,8 +127,10 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	tell(", under load", underLoad)
 	slices.Sort(load.there)
 	b.figure(p1,
+		reports.Figure{Name: "Machines ordered one by one that were not there " + late.String() + " after the last order", Value: float64(underLoad.missing)},
 		reports.Figure{Name: "requests of each kind under load", Value: float64(len(underLoad.scaled))},
 		reports.Figure{Name: "Machines asked for and not Running meanwhile, least", Value: float64(slices.Min(load.flying))},
+		reports.Figure{Name: "of these there, least", Value: float64(load.there[0])},
 		reports.Figure{Name: "of these there, median", Value: float64(load.there[len(load.there)/2])},
 		reports.Figure{Name: "of these there, most", Value: float64(slices.Max(load.there))},
 	)
@@ -150,10 +152,12 @@ func (o *oneByOne) order(ctx context.Context) error {
 	return err
 }
 
-// there are the moments at which the Machines were, in order.
+// there are the moments at which the Machines were, in order, without those that Cluster
+// API has made too many, and deleted.
 func (o *oneByOne) there() (moments []time.Time) {
 	for _, l := range o.lives.Lives() {
-		if at, is := l.At[life.Created]; is && strings.HasPrefix(l.Machine, o.deployment.Name+"-") {
+		at, is := l.At[life.Created]
+		if _, leaves := l.At[life.Deleted]; is && !leaves && strings.HasPrefix(l.Machine, o.deployment.Name+"-") {
 			moments = append(moments, at)
 		}
 	}
@@ -161,21 +165,22 @@ func (o *oneByOne) there() (moments []time.Time) {
 	return moments
 }
 
-// await waits until all Machines that were ordered are there. Cluster API may make one
-// too many, which it deletes again.
+// await waits until all Machines that were ordered are there.
 func (o *oneByOne) await(ctx context.Context) {
 	GinkgoHelper()
 	Eventually(func() int { return len(o.there()) }, suite.Long, seeing).WithContext(ctx).Should(BeNumerically(">=", len(o.sent)), "Machines of %s", o.deployment.Name)
 }
 
-// take is how long it took from each order since the last take to its Machine.
-func (o *oneByOne) take() (took []time.Duration) {
+// take is how long it took from each order since the last take to its Machine, and how
+// many of these Machines are not there.
+func (o *oneByOne) take() (took []time.Duration, missing int) {
 	there := o.there()
 	for n := o.told; n < min(len(o.sent), len(there)); n++ {
 		took = append(took, there[n].Sub(o.sent[n]))
 	}
+	missing = len(o.sent) - o.told - len(took)
 	o.told = len(o.sent)
-	return took
+	return took, missing
 }
 
 // load keeps many Machines in flight: asked for and not Running. It orders as many more
@@ -298,8 +303,16 @@ type asking struct {
 type answers struct {
 	objects                  int
 	applied, cluster, scaled []time.Duration
-	// machines are how long it took until a Machine was there.
+	// machines are how long it took until a Machine was there, and missing how many were
+	// not there in time.
 	machines []time.Duration
+	missing  int
+}
+
+// add adds Machines that were ordered one by one.
+func (a *answers) add(machines []time.Duration, missing int) {
+	a.machines = append(a.machines, machines...)
+	a.missing += missing
 }
 
 // pattern is in the place of a cluster's name.

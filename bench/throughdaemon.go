@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
@@ -21,14 +22,24 @@ const (
 
 // throughDaemon makes VMs by a daemon, as our manager does.
 type throughDaemon struct {
-	*daemonClient
+	placing   rpc.DomainServiceClient
+	vms       rpc.VMServiceClient
+	clientUID string
 	// domains are those that VMs are placed in, by turns.
 	domains []string
 	spec    *rpc.VMSpec
 
 	mu   sync.Mutex
 	next int
-	on   map[string]string
+	// on are the hosts of VMs.
+	on map[string]string
+}
+
+func newThroughDaemon(conn *grpc.ClientConn, clientUID string, domains []string, spec *rpc.VMSpec) *throughDaemon {
+	return &throughDaemon{
+		placing: rpc.NewDomainServiceClient(conn), vms: rpc.NewVMServiceClient(conn), clientUID: clientUID,
+		domains: domains, spec: spec, on: map[string]string{},
+	}
 }
 
 // specOf is that of the VMs, in a network that is there.
@@ -49,7 +60,7 @@ func (d *throughDaemon) domain() string {
 func (d *throughDaemon) make(ctx context.Context, name string) error {
 	call, cancel := context.WithTimeout(ctx, aCall)
 	defer cancel()
-	placed, err := d.daemonClient.domains.PlaceVM(call, &rpc.PlaceVMRequest{
+	placed, err := d.placing.PlaceVM(call, &rpc.PlaceVMRequest{
 		ClientUid: d.clientUID, Domain: d.domain(), VmName: name, Spec: d.spec, Role: rpc.Role_ROLE_WORKER,
 	})
 	if err != nil {
@@ -57,9 +68,6 @@ func (d *throughDaemon) make(ctx context.Context, name string) error {
 	}
 	host := placed.GetHost()
 	d.mu.Lock()
-	if d.on == nil {
-		d.on = map[string]string{}
-	}
 	d.on[name] = host
 	d.mu.Unlock()
 	call, cancel = context.WithTimeout(ctx, aCall)

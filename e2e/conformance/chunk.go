@@ -54,7 +54,7 @@ func cut(names []string, skip string) ([]chunk, error) {
 	for _, name := range names {
 		sig := sigOf.FindStringSubmatch(name)
 		if sig == nil {
-			return nil, fmt.Errorf("the test %q is of no group, and so of no chunk: run the tests as a whole (--whole)", name)
+			return nil, fmt.Errorf("the test %q is of no group, and so of no chunk: leave out --chunks", name)
 		}
 		found[sig[1]] = true
 	}

@@ -5,10 +5,10 @@
 //	go run ./e2e/conformance --out out/conformance
 //	go run ./e2e/conformance --out out/conformance-focus --focus '\[sig-node\].*\[Conformance\]'
 //
-// All tests take hours: without a focus they are run in chunks, by interest group, each by
-// a run of sonobuoy of its own. What a chunk came to is written down when it ends, and the
-// suite goes on at the first that is not done when it is started again. What several runs
-// came to is merged, and says so; C1 is passed by a single one (--whole).
+// Where that outlasts a sitting, --chunks runs them by interest group, each by a run of
+// sonobuoy of its own. What a chunk came to is written down when it ends, and the suite goes
+// on at the first that is not done when it is started again. What several runs came to is
+// merged, and says so; C1 is passed by a single one.
 package main
 
 import (
@@ -36,7 +36,7 @@ func main() {
 		Flags: func(f *flag.FlagSet) {
 			f.StringVar(&s.focus, "focus", "", "regular `expression` of the names of the tests to run; all of conformance when empty")
 			f.StringVar(&s.skip, "skip", "", "regular `expression` of the names of tests not to run")
-			f.BoolVar(&s.whole, "whole", false, "run all tests by a single run of sonobuoy, which C1 asks for, and not in chunks")
+			f.BoolVar(&s.inChunks, "chunks", false, "run the tests in chunks, of which those are taken that an earlier run has done, and not by a single run of sonobuoy, which C1 asks for")
 			f.IntVar(&s.procs, "procs", min(6, 3*runtime.NumCPU()), "how many tests run at a time, but for those that must be alone")
 			f.DurationVar(&s.deadline, "deadline", 3*time.Hour, "how long the tests of one run of sonobuoy may take; what has not ended then has failed")
 		},
@@ -63,7 +63,7 @@ func main() {
 type scenario struct {
 	// What the flags say.
 	focus, skip string
-	whole       bool
+	inChunks    bool
 	procs       int
 	deadline    time.Duration
 
@@ -88,20 +88,21 @@ func (s *scenario) plan(ctx context.Context) error {
 	if s.tests, err = conformanceTests(kubernetes); err != nil {
 		return err
 	}
+	if s.focus == "" && !s.inChunks {
+		s.chunks = []chunk{{Name: "whole", Focus: all, Skip: s.skip}}
+		return nil
+	}
 	s.chunks, err = cut(s.tests, s.skip)
-	switch {
-	case s.focus != "":
+	if s.focus != "" {
 		s.chunks = []chunk{focused(s.chunks, s.focus, s.skip)}
 		_, err = s.chunks[0].matching(s.tests)
-	case s.whole:
-		s.chunks, err = []chunk{{Name: "whole", Focus: all, Skip: s.skip}}, nil
 	}
 	return err
 }
 
 // resumable tells whether what was done before is taken: a focus is what a person looks
 // at, and runs anew.
-func (s *scenario) resumable() bool { return s.focus == "" && !s.whole }
+func (s *scenario) resumable() bool { return s.focus == "" && s.inChunks }
 
 // dir is where a chunk leaves its results. It outlasts the run.
 func (s *scenario) dir(c chunk) string { return filepath.Join(s.site.Dir, "chunks", c.Name) }
