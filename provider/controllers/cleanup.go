@@ -245,17 +245,26 @@ func (r *CleanupReconciler) finish(ctx context.Context, s *cleanupScope) (*ctrl.
 	if err := r.Cleanups.letGo(ctx, s.object); err != nil {
 		return nil, err
 	}
+	if !s.object.DeletionTimestamp.IsZero() {
+		if err := r.store.release(ctx, r.Client, s.object, infrav1.CleanupFinalizer); err != nil {
+			return nil, err
+		}
+		r.done(s)
+		return nil, nil
+	}
 	stored, err := r.store.persist(ctx, r.Client, s.object, func(c *infrav1.ElementoCleanup) {
 		controllerutil.RemoveFinalizer(c, infrav1.CleanupFinalizer)
 	})
 	if err != nil {
 		return nil, err
 	}
+	r.done(s)
+	return nil, client.IgnoreNotFound(r.Client.Delete(ctx, stored, client.Preconditions{UID: &stored.UID}))
+}
+
+// done says so, and that nobody acts for the cleanup any more.
+func (r *CleanupReconciler) done(s *cleanupScope) {
 	s.gone = true
 	r.Events.Eventf(s.object, nil, corev1.EventTypeNormal, "CleanedUp", "Remove", "Nothing is left on host %s", s.object.Spec.Host)
 	r.Fleet.Leave(cleanupUser(client.ObjectKeyFromObject(s.object)))
-	if !stored.DeletionTimestamp.IsZero() {
-		return nil, nil
-	}
-	return nil, client.IgnoreNotFound(r.Client.Delete(ctx, stored, client.Preconditions{UID: &stored.UID}))
 }

@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -10,14 +11,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	clusterctlv1 "sigs.k8s.io/cluster-api/cmd/clusterctl/api/v1alpha3"
 	"sigs.k8s.io/cluster-api/util/conditions"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	"elemento.cloud/cluster-api-provider-elemento/provider/controllers"
 )
 
 // impatientSite is a site whose manager waits a moment only for silent hosts.
@@ -477,4 +481,61 @@ func TestAClockThatWentBackDoesNotProlongTheGrace(t *testing.T) {
 	s.startManager()
 	s.remove(m)
 	s.remove(infra)
+}
+
+func TestAManagerWithAnOldCacheKeepsNoIdentityForACleanupThatIsDone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	s.stopManager()
+	done := &infrav1.ElementoCleanup{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "done", Finalizers: []string{infrav1.CleanupFinalizer}},
+		Spec: infrav1.ElementoCleanupSpec{
+			IdentityRef: infrav1.IdentityReference{Name: "elemento-identity"}, ClientUID: s.clientUID,
+			Host: "host-1", Domain: "d1", NetworkName: "left", Owner: infrav1.CleanupOwner{Kind: "ElementoCluster", Name: "before"},
+		},
+	}
+	s.create(done)
+	must(0, s.Delete(s.ctx(), done)) // it is worked off all the same
+
+	f, cached, key := s.newFleet(), &infrav1.ElementoCleanup{}, client.ObjectKeyFromObject(done)
+	r := &controllers.CleanupReconciler{
+		Client: oldCleanup{s.Client, cached}, Live: s.Client, Fleet: f, Identities: &controllers.Identities{Secrets: s.Client, Fleet: f},
+		Cleanups: &controllers.Cleanups{Client: s.Client, Live: s.Client}, Events: events.NewFakeRecorder(100),
+	}
+	s.await("the cleanup is done", func() bool {
+		if err := s.Get(s.ctx(), key, cached); apierrors.IsNotFound(err) {
+			return true
+		}
+		cached.DeepCopyInto(done)
+		must(r.Reconcile(s.ctx(), ctrl.Request{NamespacedName: key}))
+		return false
+	}, func() string { return describe(done) })
+
+	done.DeepCopyInto(cached) // as it was last, with our finalizer
+	must(s.fake.Host("host-1")).Down()
+	if result := must(r.Reconcile(s.ctx(), ctrl.Request{NamespacedName: key})); !result.IsZero() {
+		t.Errorf("it comes back: %+v", result)
+	}
+	identity := &corev1.Secret{}
+	must(0, s.Get(s.ctx(), client.ObjectKey{Namespace: s.namespace, Name: "elemento-identity"}, identity))
+	if len(identity.Finalizers) > 0 || len(identity.Labels) > 0 {
+		t.Errorf("nobody will let the identity go: it has the finalizers %v and the labels %v", identity.Finalizers, identity.Labels)
+	}
+	if users := f.Users(s.clientUID); len(users) > 0 {
+		t.Errorf("the fleet acts for %v", users)
+	}
+}
+
+// oldCleanup is a client to which one cleanup's changes have not come yet.
+type oldCleanup struct {
+	client.Client
+	cleanup *infrav1.ElementoCleanup
+}
+
+func (c oldCleanup) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	if cleanup, ok := object.(*infrav1.ElementoCleanup); ok {
+		c.cleanup.DeepCopyInto(cleanup)
+		return nil
+	}
+	return c.Client.Get(ctx, key, object, options...)
 }
