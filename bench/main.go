@@ -69,7 +69,7 @@ func main() {
 					rest = len(b.parts)
 				}
 				if rest > 0 {
-					Describe("orders", Ordered, ContinueOnFailure, func() {
+					Describe("orders", Ordered, func() {
 						for _, p := range b.parts[:rest] {
 							b.describe(p)
 						}

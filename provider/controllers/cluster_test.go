@@ -337,6 +337,23 @@ func TestAnExternallyManagedClusterIsLeftAlone(t *testing.T) {
 	s.awaitGone(managed)
 }
 
+func TestNobodyActsForAnExternallyManagedClusterThatIsGone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, managed := s.cluster(func(c *infrav1.ElementoCluster) {
+		c.Annotations = map[string]string{clusterv1.ManagedByAnnotation: "somebody"}
+		c.Spec.Network.Name = "of-somebody"
+	})
+	editStatus(s, cluster, func(c *clusterv1.Cluster) { c.Status.Initialization.InfrastructureProvisioned = new(true) })
+	_, m := s.provisionedMachine(cluster, func(_ *clusterv1.Machine, m *infrav1.ElementoMachine) { m.Spec.Domain = "d1" })
+	if len(s.fleet.Users(s.clientUID)) != 1 {
+		t.Fatal("nobody acts for the cluster of the machine")
+	}
+	s.remove(m)
+	s.remove(managed)
+	s.await("nobody acts for it", func() bool { return len(s.fleet.Users(s.clientUID)) == 0 }, func() string { return fmt.Sprint(s.fleet.Users(s.clientUID)) })
+}
+
 func TestAPausedClusterIsLeftAloneUntilItIsNot(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1})

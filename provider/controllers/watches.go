@@ -79,7 +79,8 @@ func (r *ClusterReconciler) SetupWithManager(ctx context.Context, mgr manager.Ma
 	log := mgr.GetLogger().WithValues("controller", "elementocluster")
 	kind := infrav1.GroupVersion.WithKind("ElementoCluster")
 	return ctrl.NewControllerManagedBy(mgr).
-		For(&infrav1.ElementoCluster{}, builder.WithPredicates(notStatusOnly(), predicates.ResourceIsNotExternallyManaged(mgr.GetScheme(), log))).
+		// Also what others manage: when it goes nobody acts for it any more.
+		For(&infrav1.ElementoCluster{}, builder.WithPredicates(notStatusOnly())).
 		WithOptions(options).
 		WithEventFilter(predicates.ResourceHasFilterLabel(mgr.GetScheme(), log, r.WatchFilter)).
 		Watches(&clusterv1.Cluster{},
