@@ -60,8 +60,9 @@ func (r *ClusterReconciler) settleNetwork(ctx context.Context, s *clusterScope) 
 			return nil, err
 		}
 	}
-	// EnsureVM makes up for hosts that come later, so that once is enough.
-	if c := conditions.Get(s.object, infrav1.NetworkReadyCondition); c != nil && c.Reason == infrav1.ProvisionedReason {
+	// EnsureVM makes up for hosts that come later, so that once is enough while the
+	// cluster says the same.
+	if c := conditions.Get(s.object, infrav1.NetworkReadyCondition); c != nil && c.Reason == infrav1.ProvisionedReason && c.ObservedGeneration == s.object.Generation {
 		return nil, nil
 	}
 	missing, err := s.member.EnsureNetwork(ctx, clusterNetwork(s.object), domainNames(s.domains))

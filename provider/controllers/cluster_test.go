@@ -252,6 +252,24 @@ func TestAClusterThatCannotBeSaysWhy(t *testing.T) {
 	s.wantNothingLeft()
 }
 
+func TestANetworkThatIsNotAsTheClusterSaysByNowIsToldOfBeforeThereAreMachines(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	host := must(s.fake.Host("host-1"))
+	host.SetMaintenance(true) // so that there is a network and no endpoint
+	_, infra := s.cluster()
+	awaitCondition(s, infra, infrav1.EndpointReadyCondition, infrav1.NoCapacityReason)
+	cidr := infra.Spec.Network.Managed.CIDR
+	edit(s, infra, func(c *infrav1.ElementoCluster) { c.Spec.Network.Managed.CIDR = "127.89.0.0/16" })
+	c := awaitCondition(s, infra, infrav1.NetworkReadyCondition, infrav1.InvalidRequestReason)
+	if !strings.Contains(c.Message, cidr) || !strings.Contains(c.Message, "127.89.0.0/16") {
+		t.Errorf("message is %q", c.Message)
+	}
+	edit(s, infra, func(c *infrav1.ElementoCluster) { c.Spec.Network.Managed.CIDR = cidr })
+	host.SetMaintenance(false)
+	eventually(s, infra, "the cluster is provisioned", func() bool { return infra.Status.Initialization.Provisioned != nil })
+}
+
 func TestAnEventIsWrittenThoughThereIsMuchToSay(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1})
