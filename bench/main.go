@@ -128,6 +128,7 @@ func (b *bench) prepare(o *suite.Options) (err error) {
 		return err
 	}
 	b.bootTime = o.World.Elemento.AtomOS.BootTime
+	o.World.ClusterAPIQPS = suite.UnhinderedQPS
 	if b.parts == nil {
 		b.parts = parts
 	}

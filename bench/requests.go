@@ -111,8 +111,12 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 		underLoad.add(one.take())
 	}
 	p1.Step("what was asked for deleted", func() {
-		Expect(w.AskDeletion(ctx)).To(Succeed())
+		for n := range 1 + turns + loads {
+			_, err := scale(ctx, w.clastix, deployment(w.Key, n), 0)
+			Expect(err).NotTo(HaveOccurred())
+		}
 		r.remove(ctx)
+		w.Await(ctx, 0)
 	})
 	cancel()
 	Expect(wait()).To(Succeed())

@@ -91,6 +91,7 @@ func (c *comparison) prepare(o *suite.Options) (err error) {
 		return errors.New("machines in memory are measured beside VMs that take no time: leave out --atomos (E2E_ATOMOS)")
 	}
 	c.quick = o.World.QuickReconciles
+	o.World.ClusterAPIQPS = suite.UnhinderedQPS
 	c.limits, err = readLimits(limitsFile)
 	return err
 }

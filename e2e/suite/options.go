@@ -292,6 +292,10 @@ func Trial() world.AtomOS {
 		Model: fakeatomos.HostOptions{Cores: 64, MemoryMiB: 1 << 20}}
 }
 
+// UnhinderedQPS is what a suite that measures what is ours lets Cluster API's managers ask
+// for in a second: more than they can. See [world.Options.ClusterAPIQPS].
+const UnhinderedQPS = 1000
+
 // Instant is the AtomOS of a suite that measures what is ours: VMs start and
 // stop in no time, and there is room for a great many.
 func Instant() world.AtomOS {

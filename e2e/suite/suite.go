@@ -418,6 +418,9 @@ func (s *Site) environment(ctx context.Context) reports.Environment {
 		e.Settings = append(e.Settings,
 			reports.Setting{Name: "Cluster API's reconcile limit", Value: limit},
 			reports.Setting{Name: "Daemons", Value: fmt.Sprint(len(s.World.Endpoints()))})
+		if qps := s.options.World.ClusterAPIQPS; qps > 0 {
+			e.Settings = append(e.Settings, reports.Setting{Name: "Requests a second of each of Cluster API's managers", Value: fmt.Sprintf("at most %d (100 by default)", qps)})
+		}
 		if from := s.options.World.CertManager; from != "" {
 			e.Settings = append(e.Settings, reports.Setting{Name: "cert-manager for webhooks", Value: from})
 		}

@@ -2,6 +2,7 @@ package world
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"strconv"
@@ -29,6 +30,10 @@ func clusterAPIProviders(ctx context.Context, o Options) ([]Provider, error) {
 		"EXP_RECONCILER_RATE_LIMITING": strconv.FormatBool(!o.QuickReconciles),
 	}
 	maps.Copy(variables, o.Features)
+	var args []string
+	if qps := o.ClusterAPIQPS; qps > 0 {
+		args = []string{fmt.Sprintf("--kube-api-qps=%d", qps), fmt.Sprintf("--kube-api-burst=%d", 2*qps)}
+	}
 	var providers []Provider
 	for _, name := range []string{binaries.ClusterAPICore, binaries.KubeadmBootstrap, binaries.KubeadmControlPlane} {
 		pinned := name + "@" + version
@@ -47,6 +52,7 @@ func clusterAPIProviders(ctx context.Context, o Options) ([]Provider, error) {
 			Program:       program,
 			Image:         "elemento.cloud/" + name + ":" + version,
 			Variables:     variables,
+			Args:          args,
 		})
 	}
 	return providers, nil

@@ -55,6 +55,11 @@ type Options struct {
 	// each object (its feature gate ReconcilerRateLimiting). Figures that are
 	// reported are taken without it.
 	QuickReconciles bool
+	// ClusterAPIQPS is how many requests a second each of Cluster API's managers may make,
+	// and twice as many for a moment; their own default, 100, when 0. Where some hundred
+	// Machines are made at a time, most of these wait so long at the default that they are
+	// conflicts when they are made, and are made again.
+	ClusterAPIQPS int
 	// Features are values for the variables by which the manifests of Cluster API
 	// take feature gates, such as EXP_MACHINE_TAINT_PROPAGATION.
 	Features map[string]string
