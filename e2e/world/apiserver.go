@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"strconv"
 
 	"k8s.io/client-go/rest"
@@ -124,6 +125,7 @@ func (a *APIServer) startKubeAPIServer(ctx context.Context, etcd string) error {
 	if err := writeKubeconfig(a.Kubeconfig, a.Config); err != nil {
 		return err
 	}
+	inFlight := 10 * runtime.NumCPU()
 	p, err := a.processes.start(Command{
 		Name: KubeAPIServer,
 		Path: path,
@@ -142,6 +144,12 @@ func (a *APIServer) startKubeAPIServer(ctx context.Context, etcd string) error {
 			"--service-account-issuer=https://kubernetes.default.svc",
 			"--service-account-key-file=" + a.state.path("pki/ca.key"),
 			"--service-account-signing-key-file=" + a.state.path("pki/ca.key"),
+			// By default 600 requests are worked on at a time. On few cores each goroutine
+			// waits for its turn then, those that tell watchers what has changed too, and
+			// who writes what was read seconds before writes in vain, and again. Those that
+			// wait here do so before any work is done for them.
+			"--max-requests-inflight=" + strconv.Itoa(inFlight),
+			"--max-mutating-requests-inflight=" + strconv.Itoa(inFlight),
 			"--audit-policy-file=" + a.state.path("audit-policy.yaml"),
 			"--audit-log-path=" + a.AuditLog,
 			"--audit-log-maxsize=100000", // MiB: evidence is not rotated away
