@@ -56,9 +56,8 @@ type Options struct {
 	// reported are taken without it.
 	QuickReconciles bool
 	// ClusterAPIQPS is how many requests a second each of Cluster API's managers may make,
-	// and twice as many for a moment; their own default, 100, when 0. Where some hundred
-	// Machines are made at a time, most of these wait so long at the default that they are
-	// conflicts when they are made, and are made again.
+	// and twice as many for a moment; their own default, 100, when 0. At that a reconcile
+	// that makes a hundred Machines at a time is broken off before they are made.
 	ClusterAPIQPS int
 	// Features are values for the variables by which the manifests of Cluster API
 	// take feature gates, such as EXP_MACHINE_TAINT_PROPAGATION.
