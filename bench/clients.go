@@ -28,11 +28,11 @@ func (b *bench) moreClients(ctx context.Context, s size) {
 	}
 	b.site.Report.Step(fmt.Sprintf("%d client UUIDs more are watched", len(further)), func() {
 		b.setDaemons(ctx, func(s *world.DaemonSettings) { s.ClientUIDs = further })
-		one := b.during(ctx, 2*window)
+		one := b.during(ctx, window)
 		watching, stop := context.WithCancel(ctx)
 		defer stop()
 		ended := b.watchClients(watching)
-		more := b.during(ctx, 2*window)
+		more := b.during(ctx, window)
 		stop()
 		Expect(ended()).To(Succeed())
 		b.setDaemons(ctx, func(s *world.DaemonSettings) { s.ClientUIDs = nil })
