@@ -30,7 +30,7 @@ const (
 	// spread over the time in which the Machines come to be. Rising is for how long these
 	// are waited for first, hold for how long requests are measured at most, and late for
 	// how long the last Machines are waited for.
-	pace, rising, hold, late = time.Second, 15 * time.Second, 40 * time.Second, 20 * time.Second
+	pace, rising, hold, late = time.Second, 5 * time.Second, 40 * time.Second, 20 * time.Second
 	// seeing is how often it is looked what there is.
 	seeing = 100 * time.Millisecond
 )

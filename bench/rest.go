@@ -18,7 +18,7 @@ func (b *bench) rest(ctx SpecContext) {
 		Skip("there is nothing that could rest: the growth has not come to its end")
 	}
 	b.restAt(ctx, time.Second, b.resting)
-	b.restAt(ctx, 5*time.Second, b.resting/5)
+	b.restAt(ctx, 5*time.Second, b.resting/10)
 }
 
 // restAt does so for one interval.
