@@ -6,7 +6,6 @@ import (
 	"iter"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -39,8 +38,10 @@ type cost struct {
 	grpc, messages float64
 	// loops are those of our manager.
 	loops float64
-	// processes have used so much processor time, in seconds.
+	// processes have used so much processor time, in seconds, and elemento is that of our
+	// manager and the daemons together.
 	processes map[string]float64
+	elemento  float64
 }
 
 // less is what has been used and asked for since.
@@ -53,6 +54,7 @@ func (c cost) less(before cost) cost {
 	c.grpc -= before.grpc
 	c.messages -= before.messages
 	c.loops -= before.loops
+	c.elemento -= before.elemento
 	used := map[string]float64{}
 	for name, seconds := range c.processes {
 		used[name] = seconds - before.processes[name]
@@ -63,17 +65,6 @@ func (c cost) less(before cost) cost {
 
 // rate is so much, used in the span, a second.
 func (c cost) rate(used float64) float64 { return used / c.took.Seconds() }
-
-// elemento is the processor time of our manager and the daemons together, in seconds.
-func (c cost) elemento() float64 {
-	sum := 0.0
-	for name, seconds := range c.processes {
-		if name == world.ElementoProvider || strings.HasPrefix(name, "daemon-") {
-			sum += seconds
-		}
-	}
-	return sum
-}
 
 // memory is what a process has in memory, in bytes.
 type memory struct {
@@ -160,6 +151,9 @@ func (b *bench) cost(ctx context.Context) cost {
 		}
 	}
 	c.requests = b.answered(ctx)
+	for _, name := range append(b.daemons(), world.ElementoProvider) {
+		c.elemento += c.processes[name]
+	}
 	own, err := world.OwnUsage()
 	Expect(err).NotTo(HaveOccurred())
 	c.processes[harness] = own.CPU.Seconds()
@@ -232,9 +226,8 @@ func (b *bench) during(ctx context.Context, d time.Duration) cost {
 	return b.cost(ctx).less(before)
 }
 
-// quiet waits until our manager has worked on nothing for a while, and says whether
-// it came to that.
-func (b *bench) quiet(ctx context.Context) bool {
+// quiet waits until our manager has worked on nothing for a while.
+func (b *bench) quiet(ctx context.Context) {
 	GinkgoHelper()
 	const still, patience = 5 * time.Second, time.Minute
 	loops := func() float64 {
@@ -246,9 +239,8 @@ func (b *bench) quiet(ctx context.Context) bool {
 		before := loops()
 		b.site.Pass(ctx, still)
 		if loops() == before {
-			return true
+			return
 		}
 	}
-	fmt.Fprintf(b.site.Progress(), "our manager has not come to rest within %s\n", patience)
-	return false
+	Fail(fmt.Sprintf("our manager has not been at rest for %s within %s, although nothing is asked of it", still, patience))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 
 // How long nothing happens at each size, and how often that is looked at.
 const (
-	windows = 3
+	windows = 2
 	window  = 5 * time.Second
 )
 
@@ -34,6 +35,7 @@ const (
 	ourRequests      = "API requests of our manager for each Machine, at the last size"
 	callsForMachine  = "C4 calls for each Machine, without those that are repeated, at the last size"
 	ourTimeOfMachine = "processor time of manager and daemons for each Machine, at the last size"
+	straightHeap     = "our manager: live heap at rest, R² of its line over the Machines"
 )
 
 // grown is what the growth has made, and what it has measured on the way.
@@ -289,7 +291,7 @@ func (b *bench) tellSize(s size, made float64, used cost, last bool) {
 			reports.Figure{Name: timeForMachine, Value: each, Unit: "s"},
 			reports.Figure{Name: ourRequests, Value: used.ours / made},
 			reports.Figure{Name: callsForMachine, Value: (used.calls - used.repeated) / made},
-			reports.Figure{Name: ourTimeOfMachine, Value: 1000 * used.elemento() / made, Unit: "ms"},
+			reports.Figure{Name: ourTimeOfMachine, Value: 1000 * used.elemento / made, Unit: "ms"},
 		)
 	}
 }
@@ -334,6 +336,11 @@ func (b *bench) tellGrowth() {
 		b.figure(report, reports.Figure{Name: moreCallsAtRest, Value: 1000 * slope, Unit: "1/s", Interval: &in})
 	} else { // of one size
 		b.thresholds.passOver(b.part, moreCallsAtRest)
+	}
+	if straight := reports.Straightness(g.heaps[world.ElementoProvider]); !math.IsNaN(straight) {
+		b.figure(report, reports.Figure{Name: straightHeap, Value: straight})
+	} else { // of one size, or of a manager that does not tell
+		b.thresholds.passOver(b.part, straightHeap)
 	}
 	for _, name := range b.processes() {
 		for _, of := range []struct {

@@ -48,7 +48,7 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	lives, wait, err := life.Watch(watching, c, w.Key.Namespace)
 	Expect(err).NotTo(HaveOccurred())
 	r := b.newAsking(ctx, w)
-	load := &load{clastix: w.clastix, want: b.sizes.inFlight, lives: lives}
+	load := &load{clastix: w.clastix, want: b.sizes.inFlight, lives: lives, replicas: make([]int, loads)}
 	var singles []*oneByOne
 	p1.Step("more MachineDeployments, without workers", func() {
 		for range turns {
@@ -57,7 +57,6 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 		for range loads {
 			load.deployments = append(load.deployments, w.another(ctx))
 		}
-		load.replicas = make([]int, loads)
 	})
 
 	p1.Step("requests at rest", func() {
@@ -65,70 +64,17 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 			Expect(r.ask(ctx)).To(Succeed())
 		}
 	})
-	p1.Step("workers, one by one", func() {
-		turn := time.NewTicker(pace)
-		defer turn.Stop()
-		for n := range b.sizes.requests / 2 {
-			one := singles[n%turns]
-			one.await(ctx) // the one before
-			Expect(one.order(ctx)).To(Succeed())
-			select {
-			case <-turn.C:
-			case <-ctx.Done():
-				return
-			}
-		}
-		for _, one := range singles {
-			one.await(ctx)
-		}
-	})
-	atRest := r.take()
-	for _, one := range singles {
-		atRest.add(one.take())
-	}
-
-	p1.Step(fmt.Sprintf("requests while %d Machines are in flight", load.want), func() {
-		Expect(load.begin(ctx, b.sizes.requests/2)).To(Succeed())
-		Expect(load.rise(ctx)).To(Succeed())
-		turn := time.NewTicker(pace)
-		defer turn.Stop()
-		end := time.Now().Add(hold)
-		for n := 0; n < (b.sizes.requests+1)/2 && time.Now().Before(end); n++ {
-			select {
-			case <-turn.C:
-			case <-ctx.Done():
-				return
-			}
-			Expect(load.keep(ctx)).To(Succeed())
-			Expect(singles[n%turns].order(ctx)).To(Succeed())
-			Expect(r.ask(ctx)).To(Succeed())
-		}
-		load.look()
-		load.linger(ctx, singles)
-	})
-	underLoad := r.take()
-	for _, one := range singles {
-		underLoad.add(one.take())
-	}
-	p1.Step("what was asked for deleted", func() {
-		for n := range 1 + turns + loads {
-			_, err := scale(ctx, w.clastix, deployment(w.Key, n), 0)
-			Expect(err).NotTo(HaveOccurred())
-		}
-		r.remove(ctx)
-		w.Await(ctx, 0)
-	})
+	p1.Step("workers, one by one", func() { inTurn(ctx, singles, b.sizes.orders) })
+	atRest := r.take(singles)
+	p1.Step(fmt.Sprintf("requests while %d Machines are in flight", load.want), func() { b.underLoad(ctx, r, load, singles) })
+	underLoad := r.take(singles)
+	// The workers are deleted with their cluster.
+	p1.Step("what was asked for deleted", func() { r.remove(ctx) })
 	cancel()
 	Expect(wait()).To(Succeed())
 
-	tell := func(when string, of answers) {
-		b.latency(p1, fmt.Sprintf("Clastix applies a cluster, all %d objects%s", of.objects, when), "", of.applied)
-		b.latency(p1, "Clastix applies the Cluster alone"+when, "", of.cluster)
-		b.latency(p1, "Clastix scales a MachineDeployment"+when, "", of.scaled)
-		b.latency(p1, "Clastix scales up by one → its Machine is there"+when, "", of.machines)
-	}
-	tell("", atRest)
-	tell(", under load", underLoad)
+	b.tellRequests(p1, "", atRest)
+	b.tellRequests(p1, ", under load", underLoad)
 	slices.Sort(load.there)
 	b.figure(p1,
 		reports.Figure{Name: "Machines ordered one by one that were not there " + late.String() + " after the last order", Value: float64(underLoad.missing)},
@@ -136,8 +82,59 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 		reports.Figure{Name: "Machines asked for and not Running meanwhile, least", Value: float64(slices.Min(load.flying))},
 		reports.Figure{Name: "of these there, least", Value: float64(load.there[0])},
 		reports.Figure{Name: "of these there, median", Value: float64(load.there[len(load.there)/2])},
-		reports.Figure{Name: "of these there, most", Value: float64(slices.Max(load.there))},
+		reports.Figure{Name: "of these there, most", Value: float64(load.there[len(load.there)-1])},
 	)
+}
+
+// inTurn orders so many workers, one by one, each of the MachineDeployment that was left
+// alone for longest, and waits until they are there.
+func inTurn(ctx context.Context, singles []*oneByOne, orders int) {
+	GinkgoHelper()
+	turn := time.NewTicker(pace)
+	defer turn.Stop()
+	for n := range orders {
+		one := singles[n%len(singles)]
+		one.await(ctx) // the one before
+		Expect(one.order(ctx)).To(Succeed())
+		select {
+		case <-turn.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	for _, one := range singles {
+		one.await(ctx)
+	}
+}
+
+// underLoad asks, and orders workers one by one, while many Machines are in flight.
+func (b *bench) underLoad(ctx context.Context, r *asking, load *load, singles []*oneByOne) {
+	GinkgoHelper()
+	Expect(load.begin(ctx, b.sizes.orders)).To(Succeed())
+	Expect(load.rise(ctx)).To(Succeed())
+	turn := time.NewTicker(pace)
+	defer turn.Stop()
+	end := time.Now().Add(hold)
+	for n := 0; n < (b.sizes.requests+1)/2 && time.Now().Before(end); n++ {
+		select {
+		case <-turn.C:
+		case <-ctx.Done():
+			return
+		}
+		Expect(load.keep(ctx)).To(Succeed())
+		Expect(singles[n%len(singles)].order(ctx)).To(Succeed())
+		Expect(r.ask(ctx)).To(Succeed())
+	}
+	load.look()
+	load.linger(ctx, singles)
+}
+
+// tellRequests tells how long the API took at some time.
+func (b *bench) tellRequests(p1 *reports.Examination, when string, of answers) {
+	b.latency(p1, fmt.Sprintf("Clastix applies a cluster, all %d objects%s", of.objects, when), "", of.applied)
+	b.latency(p1, "Clastix applies the Cluster alone"+when, "", of.cluster)
+	b.latency(p1, "Clastix scales a MachineDeployment"+when, "", of.scaled)
+	b.latency(p1, "Clastix scales up by one → its Machine is there"+when, "", of.machines)
 }
 
 // oneByOne orders workers of a MachineDeployment, one more each time.
@@ -313,12 +310,6 @@ type answers struct {
 	missing  int
 }
 
-// add adds Machines that were ordered one by one.
-func (a *answers) add(machines []time.Duration, missing int) {
-	a.machines = append(a.machines, machines...)
-	a.missing += missing
-}
-
 // pattern is in the place of a cluster's name.
 const pattern = "pattern-of-a-name"
 
@@ -366,9 +357,15 @@ func (a *asking) objectsOf(key client.ObjectKey) (objects []unstructured.Unstruc
 	return objects, json.Unmarshal(bytes.ReplaceAll(a.manifest, []byte(pattern), []byte(key.Name)), &objects)
 }
 
-// take returns the answers so far, and begins anew.
-func (a *asking) take() (taken answers) {
+// take returns the answers so far, with those about Machines that were ordered one by
+// one, and begins anew.
+func (a *asking) take(singles []*oneByOne) (taken answers) {
 	taken, a.answers = a.answers, answers{}
+	for _, one := range singles {
+		took, missing := one.take()
+		taken.machines = append(taken.machines, took...)
+		taken.missing += missing
+	}
 	return taken
 }
 

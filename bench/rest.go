@@ -42,7 +42,7 @@ func (b *bench) restAt(ctx context.Context, interval, d time.Duration) {
 	})
 	named := func(name string) string { return fmt.Sprintf("%s, at rest, interval of %s", name, interval) }
 	b.figure(report,
-		reports.Figure{Name: named("processor time of manager and daemons"), Value: 100 * used.rate(used.elemento()), Unit: "% of a core"},
+		reports.Figure{Name: named("processor time of manager and daemons"), Value: 100 * used.rate(used.elemento), Unit: "% of a core"},
 		reports.Figure{Name: named("API requests of our manager"), Value: used.rate(used.ours), Unit: "1/s"},
 		reports.Figure{Name: named("API requests of all"), Value: used.rate(used.requests), Unit: "1/s"},
 		reports.Figure{Name: named("C4 calls"), Value: used.rate(used.calls), Unit: "1/s"},

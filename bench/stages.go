@@ -64,21 +64,26 @@ func (b *bench) stages(ctx context.Context, p2 *reports.Examination) {
 	})
 	ended = true
 	Expect(observing.end()).To(Succeed())
+	b.tellStages(p2, dir, w.Key.Namespace, since)
+}
 
-	e, err := gather(dir, b.site.World.AuditLogPath(), w.Key.Namespace, since)
+// tellStages tells what the history tells of the Machines of a namespace since a moment.
+func (b *bench) tellStages(p2 *reports.Examination, dir, namespace string, since time.Time) {
+	GinkgoHelper()
+	e, err := gather(dir, b.site.World.AuditLogPath(), namespace, since)
 	Expect(err).NotTo(HaveOccurred())
 	// Cluster API may make a Machine too many, which it deletes before it is Running.
-	journeys := slices.DeleteFunc(e.journeys(w.Key.Namespace, b.writers()), func(j *journey) bool { return j.at[machineRunning].IsZero() })
+	journeys := slices.DeleteFunc(e.journeys(namespace, b.writers()), func(j *journey) bool { return j.at[machineRunning].IsZero() })
 	Expect(journeys).To(HaveLen(b.sizes.machines), "Machines of which the history tells that they were Running")
 	for _, of := range []struct {
-		name, what string
-		from, to   moment
+		what     string
+		from, to moment
 	}{
-		{"creation", "request → VM running", asked, vmRunning},
-		{"creation", "request → provisioned", asked, provisioned},
-		{"creation", "bootstrap data ready → register arrives", dataNamed, registerArrived},
-		{"creation", "VM running → provisioned", vmRunning, provisioned},
-		{"deletion", "ElementoMachine deleted → gone, verified", vmDeleted, vmGone},
+		{"request → VM running", asked, vmRunning},
+		{"request → provisioned", asked, provisioned},
+		{"bootstrap data ready → register arrives", dataNamed, registerArrived},
+		{"VM running → provisioned", vmRunning, provisioned},
+		{"ElementoMachine deleted → gone, verified", vmDeleted, vmGone},
 	} {
 		var took []time.Duration
 		for _, j := range journeys {
