@@ -27,6 +27,10 @@ const (
 	window  = 5 * time.Second
 )
 
+// telling are the Machines from which on a heap tells of them: those of few are lost in
+// what a process has in memory anyway.
+const telling = 300
+
 // The names of figures that thresholds are for.
 const (
 	callsAtRest      = "C4 calls at rest, for each host, client UUID and daemon"
@@ -337,9 +341,10 @@ func (b *bench) tellGrowth() {
 	} else { // of one size
 		b.thresholds.passOver(b.part, moreCallsAtRest)
 	}
-	if straight := reports.Straightness(g.heaps[world.ElementoProvider]); !math.IsNaN(straight) {
+	straight := reports.Straightness(g.heaps[world.ElementoProvider])
+	if b.plan.last().machines >= telling && !math.IsNaN(straight) {
 		b.figure(report, reports.Figure{Name: straightHeap, Value: straight})
-	} else { // of one size, or of a manager that does not tell
+	} else {
 		b.thresholds.passOver(b.part, straightHeap)
 	}
 	for _, name := range b.processes() {
