@@ -71,9 +71,9 @@ func TestScenariosAreChosenByName(t *testing.T) {
 
 func TestEveryScenarioHasARecordingInWhichItsAlertsFire(t *testing.T) {
 	t.Parallel()
-	wanted := map[string][]string{"quiet": nil}
+	wanted, does := map[string][]string{"quiet": nil}, map[string]string{"quiet": quietDoes}
 	for _, s := range all() {
-		wanted[s.name] = s.fires()
+		wanted[s.name], does[s.name] = s.fires(), upper(s.does)+"."
 	}
 	files, err := filepath.Glob("../../../provider/config/prometheus/tests/recorded/*.test.yaml")
 	if err != nil {
@@ -90,6 +90,9 @@ func TestEveryScenarioHasARecordingInWhichItsAlertsFire(t *testing.T) {
 			t.Errorf("%s is of no scenario", file)
 		}
 		delete(wanted, name)
+		if head, _, _ := strings.Cut(string(text), "\n"); head != "# "+does[name] {
+			t.Errorf("%s is of %q, and the scenario is %q: make watch-record ARGS='--scenarios %s'", file, head, does[name], name)
+		}
 		var fires []string
 		for _, found := range regexp.MustCompile(`alertname="(\w+)"`).FindAllSubmatch(text, -1) {
 			fires = append(fires, string(found[1]))
