@@ -4,6 +4,7 @@
 # the Cluster API controllers are built from Go modules once and cached.
 
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 
 # Where suites leave their reports.

@@ -46,8 +46,6 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
-require gonum.org/v1/gonum v0.17.0
-
 require (
 	al.essio.dev/pkg/shellescape v1.5.1 // indirect
 	cel.dev/expr v0.25.3 // indirect

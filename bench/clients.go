@@ -28,6 +28,7 @@ func (b *bench) moreClients(ctx context.Context, s size) {
 	}
 	b.site.Report.Step(fmt.Sprintf("%d client UUIDs more are watched", len(further)), func() {
 		b.setDaemons(ctx, func(s *world.DaemonSettings) { s.ClientUIDs = further })
+		b.quiet(ctx)
 		one := b.during(ctx, window)
 		watching, stop := context.WithCancel(ctx)
 		defer stop()

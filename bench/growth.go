@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"math"
+	"maps"
 	"slices"
 	"time"
 
@@ -39,7 +39,7 @@ const (
 	ourRequests      = "API requests of our manager for each Machine, at the last size"
 	callsForMachine  = "C4 calls for each Machine, without those that are repeated, at the last size"
 	ourTimeOfMachine = "processor time of manager and daemons for each Machine, at the last size"
-	straightHeap     = "our manager: live heap at rest, R² of its line over the Machines"
+	steeperHeap      = "live heap of manager and daemons at rest for each Machine: of the last size's, by that of the sizes before"
 )
 
 // grown is what the growth has made, and what it has measured on the way.
@@ -341,11 +341,10 @@ func (b *bench) tellGrowth() {
 	} else { // of one size
 		b.thresholds.passOver(b.part, moreCallsAtRest)
 	}
-	straight := reports.Straightness(g.heaps[world.ElementoProvider])
-	if b.plan.last().machines >= telling && !math.IsNaN(straight) {
-		b.figure(report, reports.Figure{Name: straightHeap, Value: straight})
+	if steeper, known := steepening(b.heapsAtRest(), telling); known {
+		b.figure(report, reports.Figure{Name: steeperHeap, Value: steeper})
 	} else {
-		b.thresholds.passOver(b.part, straightHeap)
+		b.thresholds.passOver(b.part, steeperHeap)
 	}
 	for _, name := range b.processes() {
 		for _, of := range []struct {
@@ -358,6 +357,34 @@ func (b *bench) tellGrowth() {
 		}
 	}
 	report.Chart(g.time, g.share, g.processor, g.asked, g.resident, g.heap, g.even, g.calls)
+}
+
+// heapsAtRest are the live heaps of our manager and the daemons together, at each look.
+func (b *bench) heapsAtRest() []reports.XY {
+	together := slices.Clone(b.grown.heaps[world.ElementoProvider])
+	for _, name := range b.daemons() {
+		for i, p := range b.grown.heaps[name][:min(len(together), len(b.grown.heaps[name]))] {
+			together[i].Y += p.Y
+		}
+	}
+	return together
+}
+
+// steepening is by how much more Y grows with X between the last two Xs than between the
+// first and the last but one: 1 for a straight line. It says false for less than three Xs,
+// and where the last but one is less than least.
+func steepening(points []reports.XY, least float64) (steeper float64, known bool) {
+	at := map[float64][]reports.XY{}
+	for _, p := range points {
+		at[p.X] = append(at[p.X], p)
+	}
+	xs := slices.Sorted(maps.Keys(at))
+	if len(xs) < 3 || xs[len(xs)-2] < least {
+		return 0, false
+	}
+	slope := func(from, to float64) float64 { return (mean(at[to]) - mean(at[from])) / (to - from) }
+	first, before, last := xs[0], xs[len(xs)-2], xs[len(xs)-1]
+	return slope(before, last) / slope(first, before), true
 }
 
 func mean(of []reports.XY) float64 {

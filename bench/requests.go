@@ -28,9 +28,12 @@ const (
 	turns, loads = 6, 4
 	// pace is that of the scaling by one, and of the requests under load, which are so
 	// spread over the time in which the Machines come to be. Rising is for how long these
-	// are waited for first, hold for how long requests are measured at most, and late for
-	// how long the last Machines are waited for.
-	pace, rising, hold, late = time.Second, 5 * time.Second, 40 * time.Second, 20 * time.Second
+	// are waited for first at most, hold for how long requests are measured at most, and
+	// late for how long the last Machines are waited for.
+	pace, rising, hold, late = time.Second, 2 * time.Minute, 40 * time.Second, 20 * time.Second
+	// slowBoot is that of the VMs of Machines that are to be in flight: they would run as
+	// fast as Cluster API makes them, and there would never be many.
+	slowBoot = 75 * time.Second
 	// seeing is how often it is looked what there is.
 	seeing = 100 * time.Millisecond
 )
@@ -75,11 +78,12 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 
 	b.tellRequests(p1, "", atRest)
 	b.tellRequests(p1, ", under load", underLoad)
+	slices.Sort(load.flying)
 	slices.Sort(load.there)
 	b.figure(p1,
 		reports.Figure{Name: "Machines ordered one by one that were not there " + late.String() + " after the last order", Value: float64(underLoad.missing)},
 		reports.Figure{Name: "requests of each kind under load", Value: float64(len(underLoad.scaled))},
-		reports.Figure{Name: "Machines asked for and not Running meanwhile, least", Value: float64(slices.Min(load.flying))},
+		reports.Figure{Name: "Machines asked for and not Running meanwhile, least", Value: float64(load.flying[0])},
 		reports.Figure{Name: "of these there, least", Value: float64(load.there[0])},
 		reports.Figure{Name: "of these there, median", Value: float64(load.there[len(load.there)/2])},
 		reports.Figure{Name: "of these there, most", Value: float64(load.there[len(load.there)-1])},
@@ -110,6 +114,8 @@ func inTurn(ctx context.Context, singles []*oneByOne, orders int) {
 // underLoad asks, and orders workers one by one, while many Machines are in flight.
 func (b *bench) underLoad(ctx context.Context, r *asking, load *load, singles []*oneByOne) {
 	GinkgoHelper()
+	b.setBootTime(ctx, slowBoot)
+	defer b.setBootTime(ctx, b.bootTime)
 	Expect(load.begin(ctx, b.sizes.orders)).To(Succeed())
 	Expect(load.rise(ctx)).To(Succeed())
 	turn := time.NewTicker(pace)
@@ -222,8 +228,8 @@ func (l *load) begin(ctx context.Context, others int) error {
 	return nil
 }
 
-// rise waits a while until as many are there as are wanted in flight: they may come to
-// run as fast as Cluster API makes them. What it has seen is forgotten.
+// rise waits a while until as many are there as are wanted in flight. What it has seen is
+// forgotten.
 func (l *load) rise(ctx context.Context) error {
 	turn := time.NewTicker(pace)
 	defer turn.Stop()

@@ -3,8 +3,6 @@ package reports
 import (
 	"math"
 	"slices"
-
-	"gonum.org/v1/gonum/stat"
 )
 
 // XY is a value Y that was measured at X, such as memory with so many Machines.
@@ -42,18 +40,6 @@ func Slope(points []XY) (slope float64, in Interval, known bool) {
 		High:       at(math.Ceil((pairs + spread) / 2)),
 		Confidence: 0.95,
 	}, true
-}
-
-// Straightness says how much of the way in which Y differs is told by a straight line
-// over X: the R² of the line of least squares, 1 where all points lie on it. It is no
-// number where there is no line, or nothing that differs.
-func Straightness(points []XY) float64 {
-	var xs, ys []float64
-	for _, p := range points {
-		xs, ys = append(xs, p.X), append(ys, p.Y)
-	}
-	correlation := stat.Correlation(xs, ys, nil)
-	return correlation * correlation
 }
 
 // variance is that of Kendall's S for points in no order. Points of the same Y, of

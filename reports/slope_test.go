@@ -108,18 +108,3 @@ func TestOneSizeTellsNoSlope(t *testing.T) {
 		t.Errorf("it tells %g", slope)
 	}
 }
-
-func TestALineIsToldFromACurve(t *testing.T) {
-	t.Parallel()
-	line := Straightness(overCycles(40, func(n float64) float64 { return 120 + 3*n }))
-	curve := Straightness(overCycles(40, func(n float64) float64 { return 120 + math.Pow(2, n) }))
-	if math.Abs(line-1) > 1e-9 || curve > .5 {
-		t.Errorf("R² of a line is %v, and of a curve %v", line, curve)
-	}
-	if none := Straightness(overCycles(40, func(float64) float64 { return 120 })); !math.IsNaN(none) {
-		t.Errorf("where nothing differs R² is %v", none)
-	}
-	if none := Straightness(nil); !math.IsNaN(none) {
-		t.Errorf("R² of no points is %v", none)
-	}
-}

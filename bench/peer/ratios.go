@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -49,6 +50,9 @@ type sample struct {
 type ratio struct {
 	phase, stage string
 	ours, peers  reports.Latency
+	// oursMid and peersMid are the medians, in ms: of two samples what lies between them,
+	// where the percentiles of a latency are samples always, and of two the quicker.
+	oursMid, peersMid float64
 }
 
 // name is that of its thing.
@@ -60,7 +64,14 @@ func (r ratio) name() string {
 }
 
 // value is our median divided by the peer's.
-func (r ratio) value() float64 { return r.ours.P50 / r.peers.P50 }
+func (r ratio) value() float64 { return r.oursMid / r.peersMid }
+
+// middle is the median, in ms.
+func middle(took []time.Duration) float64 {
+	sorted := slices.Sorted(slices.Values(took))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]).Seconds() / 2 * 1000
+}
 
 // compared are the ratios of all things, in the order in which they were first
 // measured. A thing that was measured of one side only is an error.
@@ -84,6 +95,7 @@ func compared(samples []sample) ([]ratio, error) {
 		if r.ours.Count == 0 || r.peers.Count == 0 {
 			return nil, fmt.Errorf("%s was measured %d times of ours and %d times of the peer's; a ratio needs both", r.name(), r.ours.Count, r.peers.Count)
 		}
+		r.oursMid, r.peersMid = middle(took[t][ours]), middle(took[t][peers])
 		ratios = append(ratios, r)
 	}
 	return ratios, nil
@@ -97,9 +109,9 @@ func figures(ratios []ratio, limits limits, judged bool) []reports.Figure {
 		most := limits.Stages
 		if r.stage == "" {
 			most = limits.Phases
-			for _, l := range []reports.Latency{r.ours, r.peers} {
-				all = append(all, reports.Figure{Name: l.Name, Value: l.P50 / 1000, Unit: "s"})
-			}
+			all = append(all,
+				reports.Figure{Name: r.ours.Name, Value: r.oursMid / 1000, Unit: "s"},
+				reports.Figure{Name: r.peers.Name, Value: r.peersMid / 1000, Unit: "s"})
 		}
 		f := reports.Figure{Name: r.name() + ", ours ÷ the peer's", Value: r.value()}
 		if judged {
@@ -116,7 +128,7 @@ func table(ratios []ratio) string {
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "ours\tthe peer's\tratio\tn\t")
 	for _, r := range ratios {
-		fmt.Fprintf(w, "%.2f s\t%.2f s\t%.2f\t%d, %d\t  %s\n", r.ours.P50/1000, r.peers.P50/1000, r.value(), r.ours.Count, r.peers.Count, r.name())
+		fmt.Fprintf(w, "%.2f s\t%.2f s\t%.2f\t%d, %d\t  %s\n", r.oursMid/1000, r.peersMid/1000, r.value(), r.ours.Count, r.peers.Count, r.name())
 	}
 	_ = w.Flush() // into memory
 	return text.String()

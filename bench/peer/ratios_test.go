@@ -52,6 +52,14 @@ func TestARatioIsOurMedianByThePeers(t *testing.T) {
 	}
 }
 
+func TestOfTwoRoundsNeitherIsPassedOver(t *testing.T) {
+	t.Parallel()
+	ratios, err := compared(samplesOf("create 3+3", "", []int{60, 120}, []int{60, 60}))
+	if err != nil || len(ratios) != 1 || ratios[0].value() != 1.5 {
+		t.Errorf("the ratios are %+v (%v), want 1.5", ratios, err)
+	}
+}
+
 func TestWhatOneSideAloneDidHasNoRatio(t *testing.T) {
 	t.Parallel()
 	if ratios, err := compared(samplesOf("create 3+3", "", []int{1}, nil)); err == nil {

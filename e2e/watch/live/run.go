@@ -20,6 +20,8 @@ import (
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/watch"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
 	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
@@ -129,22 +131,23 @@ func (r *run) quiet(ctx SpecContext) {
 	})
 }
 
-// elsewhere has the workers in another domain than the control plane, which lives on while
-// things go wrong there.
+// elsewhere has the workers in a domain with neither the control plane nor its endpoint,
+// which live on while things go wrong there.
 func (r *run) elsewhere(ctx context.Context, objects []unstructured.Unstructured) []unstructured.Unstructured {
 	GinkgoHelper()
 	controlPlane, err := r.spec(ctx, r.cluster.Machines(ctx, r.Admin).ControlPlane[0])
 	Expect(err).NotTo(HaveOccurred())
-	for _, domain := range r.World.Domains() {
-		if domain == controlPlane.Domain {
-			continue
+	cluster := &infrav1.ElementoCluster{}
+	Expect(r.Admin.Get(ctx, r.cluster.Key, cluster)).To(Succeed())
+	hosts := r.World.Hosts()
+	n := slices.IndexFunc(hosts, func(h world.Host) bool {
+		return h.Domain != controlPlane.Domain && h.ID != cluster.Spec.EndpointHost
+	})
+	Expect(n).To(BeNumerically(">=", 0), "a domain for the workers alone")
+	for _, object := range objects {
+		if object.GetKind() == "MachineDeployment" {
+			Expect(unstructured.SetNestedField(object.Object, hosts[n].Domain, "spec", "template", "spec", "failureDomain")).To(Succeed())
 		}
-		for _, object := range objects {
-			if object.GetKind() == "MachineDeployment" {
-				Expect(unstructured.SetNestedField(object.Object, domain, "spec", "template", "spec", "failureDomain")).To(Succeed())
-			}
-		}
-		break
 	}
 	return objects
 }
@@ -205,8 +208,11 @@ func upper(sentence string) string { return strings.ToUpper(sentence[:1]) + sent
 // ends is told how what has gone wrong ends.
 func (r *run) ends(how func(context.Context) error) { r.mends = append(r.mends, how) }
 
+// mend ends what has gone wrong, also where the time of the scenario is over.
 func (r *run) mend(ctx context.Context) {
 	GinkgoHelper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
 	var errs []error
 	for _, how := range slices.Backward(r.mends) {
 		errs = append(errs, how(ctx))
