@@ -69,7 +69,7 @@ bench-peer: programs ## Measure ours beside Cluster API's own provider in memory
 .PHONY: bench-code
 bench-code: ## Run the benchmarks of the hot paths ten times, into OUT/bench-code.txt for benchstat.
 	@mkdir -p $(OUT)
-	go test -run '^$$' -bench . -benchmem -count 10 ./c4 ./daemon ./provider/fleet | tee $(OUT)/bench-code.txt
+	go test -run '^$$' -bench . -benchmem -count 10 ./c4 ./daemon ./fakeatomos ./provider/fleet | tee $(OUT)/bench-code.txt
 
 .PHONY: scenarios
 scenarios: programs ## Make things go wrong, one at a time, and demand that all comes right.

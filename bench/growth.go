@@ -24,7 +24,7 @@ import (
 // How long nothing happens at each size, and how often that is looked at.
 const (
 	windows = 2
-	window  = 5 * time.Second
+	window  = 4 * time.Second
 )
 
 // telling are the Machines from which on a heap tells of them: those of few are lost in

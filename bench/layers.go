@@ -71,8 +71,8 @@ func (b *bench) layers(ctx SpecContext) {
 	for _, e := range []entrance{
 		{"C4", direct, b.sizes.vms, b.sizes.vms},
 		{"daemon", newThroughDaemon(daemon, b.site.World.ClientUID(), b.domains(), specOf(world.ImageName(b.site.KubernetesVersion), m.network)), b.sizes.vms, b.sizes.vms},
-		{"ElementoMachine", &throughManager{m}, b.sizes.vms / 2, b.sizes.vms},
-		{"Machine", &throughClusterAPI{m}, b.sizes.vms / 24, b.sizes.vms / 5}, // the pace is Cluster API's
+		{"ElementoMachine", &throughManager{m}, b.sizes.vms / 3, b.sizes.vms / 2},
+		{"Machine", &throughClusterAPI{m}, b.sizes.vms / 30, b.sizes.vms / 7}, // the pace is Cluster API's
 	} {
 		for _, together := range slices.Compact([]int{1, b.sizes.together}) {
 			number := e.several

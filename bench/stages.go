@@ -57,9 +57,10 @@ func (b *bench) stages(ctx context.Context, p2 *reports.Examination) {
 			scaleTo(min(w.ordered+b.sizes.atATime, b.sizes.machines))
 		}
 	})
-	p2.Step(fmt.Sprintf("no worker, %d at a time", b.sizes.atATime), func() {
+	less := 2 * b.sizes.atATime
+	p2.Step(fmt.Sprintf("no worker, %d at a time", less), func() {
 		for w.ordered > 0 {
-			scaleTo(max(w.ordered-b.sizes.atATime, 0))
+			scaleTo(max(w.ordered-less, 0))
 		}
 	})
 	ended = true

@@ -28,6 +28,8 @@ type workers struct {
 	// MachineDeployments there are.
 	manifest []unstructured.Unstructured
 	more     int
+	// leaving are other clusters, which are being deleted.
+	leaving []client.ObjectKey
 }
 
 // workers makes a cluster without any, where no part has made it yet.
@@ -46,7 +48,8 @@ func (b *bench) workers(ctx context.Context) *workers {
 	return w
 }
 
-// endWorkers deletes that cluster, of which nothing may be left on AtomOS then.
+// endWorkers deletes that cluster, of which nothing may be left on AtomOS then, and waits
+// until those that are being deleted are gone too.
 func (b *bench) endWorkers(ctx SpecContext) {
 	w := b.ordered
 	if w == nil {
@@ -55,6 +58,10 @@ func (b *bench) endWorkers(ctx SpecContext) {
 	b.ordered = nil
 	b.site.Report.Step("the cluster deleted, and nothing left on AtomOS", func() {
 		w.Delete(ctx, b.site.Admin)
+		for _, key := range w.leaving {
+			other := &suite.Cluster{Site: b.site, Key: key}
+			Eventually(other.Gone, suite.Long, suite.Often).WithContext(ctx).WithArguments(ctx).Should(Succeed())
+		}
 		b.site.Unchanged(ctx, w.before)
 	})
 }

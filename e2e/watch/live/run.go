@@ -164,21 +164,25 @@ func (r *run) active(ctx context.Context) map[string]string {
 	return active
 }
 
-// settled waits until all is well, as far as alerts tell what is now.
-func (r *run) settled(ctx context.Context) {
+// settled waits until all is well, as far as alerts tell what is now, and until the alerts
+// that are to come up next are not there from before.
+func (r *run) settled(ctx context.Context, next []string) {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
 		g.Expect(r.World.Err()).NotTo(HaveOccurred())
-		g.Expect(slices.DeleteFunc(slices.Sorted(maps.Keys(r.active(ctx))), func(alert string) bool { return watch.LooksBack(alert, r.rules) })).To(BeEmpty(), "alerts of what is now")
+		active := slices.Sorted(maps.Keys(r.active(ctx)))
+		g.Expect(slices.DeleteFunc(active, func(alert string) bool {
+			return watch.LooksBack(alert, r.rules) && !slices.Contains(next, alert)
+		})).To(BeEmpty(), "alerts of what is now, and of what is to come")
 		g.Expect(r.cluster.Has(workers)(ctx)).To(Succeed())
-	}, patience/2, interval).WithContext(ctx).Should(Succeed())
+	}, 2*patience, interval).WithContext(ctx).Should(Succeed())
 }
 
 // play makes something go wrong, demands its alerts, keeps what Prometheus had, and mends
 // it again.
 func (r *run) play(ctx SpecContext, s scenario) {
 	r.Report.Step(s.does, func() {
-		r.settled(ctx)
+		r.settled(ctx, s.alerts)
 		from := time.Now()
 		r.Pass(ctx, lead)
 		defer r.mend(ctx)
