@@ -11,6 +11,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
@@ -72,7 +73,7 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	p1.Step(fmt.Sprintf("requests while %d Machines are in flight", load.want), func() { b.underLoad(ctx, r, load, singles) })
 	underLoad := r.take(singles)
 	// The workers are deleted with their cluster.
-	p1.Step("what was asked for is to be deleted", func() { r.remove(ctx) })
+	p1.Step("what was asked for is to be deleted", func() { Expect(r.remove(ctx)).To(Succeed()) })
 	cancel()
 	Expect(wait()).To(Succeed())
 
@@ -375,20 +376,34 @@ func (a *asking) take(singles []*oneByOne) (taken answers) {
 	return taken
 }
 
-// remove has the clusters deleted. Cluster API lets one go that it no longer leaves alone.
-func (a *asking) remove(ctx context.Context) {
-	GinkgoHelper()
+// remove has the clusters deleted, several at a time, since the API is slow while Machines
+// are in flight. Cluster API lets one go that it no longer leaves alone.
+func (a *asking) remove(ctx context.Context) error {
+	const together = 8
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(together)
 	for _, key := range a.made {
-		objects, err := a.objectsOf(key)
-		Expect(err).NotTo(HaveOccurred())
-		for _, o := range objects {
-			Expect(client.IgnoreNotFound(a.Site.Admin.Delete(ctx, &o))).To(Succeed())
-			if o.GetKind() == "Cluster" {
-				unpause := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"paused":false}}`))
-				Expect(client.IgnoreNotFound(a.Site.Admin.Patch(ctx, &o, unpause))).To(Succeed())
+		group.Go(func() error {
+			objects, err := a.objectsOf(key)
+			if err != nil {
+				return err
 			}
-		}
+			for _, o := range objects {
+				if err := client.IgnoreNotFound(a.Site.Admin.Delete(ctx, &o)); err != nil {
+					return err
+				}
+				if o.GetKind() != "Cluster" {
+					continue
+				}
+				unpause := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"paused":false}}`))
+				if err := client.IgnoreNotFound(a.Site.Admin.Patch(ctx, &o, unpause)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
 	a.leaving = append(a.leaving, a.made...)
 	a.made = nil
+	return group.Wait()
 }
