@@ -30,8 +30,10 @@ type part struct {
 	// ordering says that the part has Clastix order workers of a cluster, which it shares
 	// with the others that do.
 	ordering bool
-	examine  func(*bench, context.Context, *reports.Examination)
-	run      func(*bench, SpecContext)
+	// byName says that the part is run only where it is asked for.
+	byName  bool
+	examine func(*bench, context.Context, *reports.Examination)
+	run     func(*bench, SpecContext)
 }
 
 // parts are all of them, in their order.
@@ -41,7 +43,7 @@ var parts = []part{
 	{name: "layers", run: (*bench).layers},
 	{name: "growth", run: (*bench).growth},
 	{name: "rest", run: (*bench).rest},
-	{name: "removal", run: (*bench).removal},
+	{name: "removal", run: (*bench).removal, byName: true},
 }
 
 func main() {
@@ -50,7 +52,7 @@ func main() {
 		Name: "bench", Title: "Latency, throughput and cost", AtomOS: suite.Instant(), NeedsFake: true, Recorded: true,
 		Variables: map[string]string{"only": "ONLY"},
 		Flags: func(flags *flag.FlagSet) {
-			flags.Func("only", "the `parts` to run, separated by commas, of: "+strings.Join(names(parts), ", "), b.choose)
+			flags.Func("only", "the `parts` to run, separated by commas, of: "+strings.Join(names(parts), ", ")+" (all but removal)", b.choose)
 			b.sizes.flags(flags)
 			flags.Func("growth", "the `sizes` to grow to, as machines/hosts/clusters, separated by commas (default "+thePlan+")", func(text string) (err error) {
 				b.plan, err = parsePlan(text)
@@ -99,6 +101,8 @@ type bench struct {
 	plan              plan
 	resting, patience time.Duration
 	profiling         bool
+	// passing says that nothing stays of the world, so that nothing has to be removed.
+	passing bool
 	// settings are those of the daemons now, ordered is the cluster of which workers are
 	// ordered, and grown is what the growth has made.
 	settings world.DaemonSettings
@@ -106,8 +110,8 @@ type bench struct {
 	grown    *grown
 }
 
-// choose takes the names of the parts to run. What grows is removed, and there is
-// nothing at rest or to remove without it.
+// choose takes the names of the parts to run. There is nothing at rest or to remove
+// without growth.
 func (b *bench) choose(only string) error {
 	chosen := map[string]bool{}
 	for _, name := range strings.Split(only, ",") {
@@ -116,9 +120,7 @@ func (b *bench) choose(only string) error {
 		}
 		chosen[name] = true
 	}
-	if chosen["growth"] || chosen["rest"] || chosen["removal"] {
-		chosen["growth"], chosen["removal"] = true, true
-	}
+	chosen["growth"] = chosen["growth"] || chosen["rest"] || chosen["removal"]
 	b.parts = slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return !chosen[p.name] })
 	return nil
 }
@@ -130,8 +132,9 @@ func (b *bench) prepare(o *suite.Options) (err error) {
 	b.bootTime = o.World.Elemento.AtomOS.BootTime
 	o.World.ClusterAPIQPS = suite.UnhinderedQPS
 	if b.parts == nil {
-		b.parts = parts
+		b.parts = slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return p.byName })
 	}
+	b.passing = (o.World.Plane == "" || o.World.Plane == world.PlaneEmbedded) && len(o.World.Elemento.Existing) == 0
 	if err := b.prepareGrowth(o); err != nil {
 		return err
 	}
@@ -162,19 +165,24 @@ func (b *bench) allMeasured() {
 	Expect(b.thresholds.unmeasured(b.part)).To(BeEmpty(), "thresholds.yaml names figures that the part %s does not measure", b.part)
 }
 
-// tidy tells which thresholds nobody looked at, and removes what is left where the
-// removal did not come to its end.
+// tidy tells which thresholds nobody looked at of the parts that run without being named,
+// and removes what is left, where it would stay.
 func (b *bench) tidy(ctx SpecContext) {
 	n := 0
-	for _, name := range names(parts) {
-		for _, figure := range b.thresholds.unmeasured(name) {
-			fmt.Fprintf(b.site.Progress(), "not measured, although there is a threshold: %s: %s\n", name, figure)
+	for _, p := range parts {
+		if p.byName {
+			continue
+		}
+		for _, figure := range b.thresholds.unmeasured(p.name) {
+			fmt.Fprintf(b.site.Progress(), "not measured, although there is a threshold: %s: %s\n", p.name, figure)
 			n++
 		}
 	}
 	b.site.Report.Figure(reports.Figure{Name: "thresholds that were not looked at", Value: float64(n)})
 	if b.grown != nil {
-		b.deleteAll(ctx)
+		if !b.passing {
+			b.deleteAll(ctx)
+		}
 		Expect(b.endGrowth()).To(Succeed())
 	}
 }

@@ -222,7 +222,7 @@ func (l *load) more(ctx context.Context, workers int) error {
 func (l *load) begin(ctx context.Context, others int) error {
 	l.others = others
 	for range l.deployments {
-		if err := l.more(ctx, (l.want+l.want/5)/len(l.deployments)+1); err != nil {
+		if err := l.more(ctx, l.most()/len(l.deployments)+1); err != nil {
 			return err
 		}
 	}
@@ -290,11 +290,15 @@ func (l *load) look() (flying int) {
 
 // keep orders more before those that are in flight are too few.
 func (l *load) keep(ctx context.Context) error {
-	if flying := l.look(); flying < l.want+l.want/10 {
-		return l.more(ctx, l.want+l.want/5-flying)
+	if flying := l.look(); flying < l.want+l.want/3 {
+		return l.more(ctx, l.most()-flying)
 	}
 	return nil
 }
+
+// most are those that are asked for at most: so many more than are wanted in flight that
+// enough of them are there, while others are yet to be made.
+func (l *load) most() int { return l.want + 2*l.want/5 }
 
 // asking asks the API what Clastix asks: for clusters that Cluster API leaves alone, so
 // that it is the API that is measured, and nothing is made of what is asked.
