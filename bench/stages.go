@@ -82,6 +82,7 @@ func (b *bench) tellStages(p2 *reports.Examination, dir, namespace string, since
 	}{
 		{"request → VM running", asked, vmRunning},
 		{"request → provisioned", asked, provisioned},
+		{"request → Node Ready", asked, nodeReady},
 		{"bootstrap data ready → register arrives", dataNamed, registerArrived},
 		{"VM running → provisioned", vmRunning, provisioned},
 		{"ElementoMachine deleted → gone, verified", vmDeleted, vmGone},
