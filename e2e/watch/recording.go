@@ -118,7 +118,7 @@ func paceOf(metric string, wrong int) int {
 	switch {
 	case slices.ContainsFunc([]string{"_total", "_count", "_bucket"}, has):
 		return wrong
-	case has("_age_seconds"):
+	case has("_age_seconds"), has("_silence_seconds"):
 		return 2
 	}
 	return 0
