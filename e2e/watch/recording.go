@@ -118,7 +118,7 @@ func paceOf(metric string, wrong int) int {
 	switch {
 	case slices.ContainsFunc([]string{"_total", "_count", "_bucket"}, has):
 		return wrong
-	case has("_age_seconds"), has("_silence_seconds"):
+	case has("_age_seconds"):
 		return 2
 	}
 	return 0
@@ -177,7 +177,9 @@ func notation(values []float64, hold, pace, wrong int) string {
 		words = append(words, repeated(word, n, 0))
 		i += n
 	}
-	if again := values[len(values)-max(1, wrong):]; hold > 0 && pace == 0 && wavers(again) {
+	if again := values[len(values)-max(1, wrong):]; hold > 0 && pace == 0 && rises(again) {
+		pace = 2 // an age of something
+	} else if hold > 0 && pace == 0 && wavers(again) {
 		for n := 0; n < hold; n += len(again) {
 			words = append(words, notation(again[:min(len(again), hold-n)], 0, 0, 0))
 		}
@@ -198,6 +200,12 @@ func notation(values []float64, hold, pace, wrong int) string {
 		words = append(words, repeated(word, hold, 0))
 	}
 	return strings.Join(words, " ")
+}
+
+// rises tells whether values never fall, and have risen in each of the last two steps.
+func rises(values []float64) bool {
+	n := len(values)
+	return n > 2 && slices.IsSorted(values) && values[n-3] < values[n-2] && values[n-2] < values[n-1]
 }
 
 // wavers tells whether values change more than once.
