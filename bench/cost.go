@@ -229,7 +229,7 @@ func (b *bench) during(ctx context.Context, d time.Duration) cost {
 // quiet waits until our manager has worked on nothing for a while.
 func (b *bench) quiet(ctx context.Context) {
 	GinkgoHelper()
-	const still, patience = 5 * time.Second, time.Minute
+	const still, patience = 5 * time.Second, 2 * time.Minute
 	loops := func() float64 {
 		families, err := b.site.World.Metrics(ctx, world.ElementoProvider)
 		Expect(err).NotTo(HaveOccurred())
