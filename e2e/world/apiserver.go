@@ -155,7 +155,7 @@ func (a *APIServer) startKubeAPIServer(ctx context.Context, etcd string) error {
 			"--audit-log-maxsize=100000", // MiB: evidence is not rotated away
 		},
 		// A third of its processor time was the collection of garbage; memory there is.
-		Env: []string{"GOGC=800", "GOMEMLIMIT=6GiB"},
+		Env: []string{"GOGC=300", "GOMEMLIMIT=6GiB"},
 		Log: a.log(KubeAPIServer),
 		Ready: func(ctx context.Context) error {
 			return healthyAt(ctx, a.Config, a.Config.Host+"/readyz")
