@@ -26,7 +26,7 @@ func main() {
 		Name: "watch-test", Title: "Watched by Prometheus", AtomOS: site(), OwnWorld: true,
 		Flags: func(flags *flag.FlagSet) {
 			flags.StringVar(&names, "scenarios", "*", "scenarios to play, as `patterns` with *, separated by commas")
-			flags.StringVar(&run.record, "record", "", "`directory` for what Prometheus had of each scenario, as tests of promtool; by default recorded, beside the report")
+			flags.StringVar(&run.record, "record", "", "`directory` in which to write what Prometheus had of each scenario, as tests of promtool, once promtool has found them right; they are beside the report in any case")
 		},
 		Prepare: func(o *suite.Options) (err error) {
 			if run.chosen, err = choose(names); err != nil {

@@ -36,12 +36,15 @@ const (
 	patience = 4 * time.Minute
 	// workers of the cluster that stands meanwhile, beside one control plane.
 	workers = 2
+	// recorded is the directory of recordings beside the report.
+	recorded = "recorded"
 )
 
 // run is what the suite does.
 type run struct {
 	*suite.Site
 	chosen []scenario
+	// record is the directory to which recordings go that promtool has found right.
 	record string
 
 	prometheus *watch.Prometheus
@@ -53,8 +56,8 @@ type run struct {
 	began   time.Time
 	// mends are what ends what was made to go wrong, the last first.
 	mends []func(context.Context) error
-	// recordings are the files of tests.
-	recordings []string
+	// recordings are what Prometheus had of each scenario.
+	recordings []watch.Recording
 }
 
 func (r *run) describe(site *suite.Site) {
@@ -87,13 +90,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		}
 		r.rules = append(r.rules, rules...)
 	}
-	if r.record == "" {
-		r.record = filepath.Join(r.Dir, "recorded")
-		r.Report.Evidence(reports.Evidence{Title: "what Prometheus had of each scenario, as tests of promtool", Path: "recorded"})
-	}
-	if err := os.MkdirAll(r.record, 0o755); err != nil {
-		return err
-	}
+	r.Report.Evidence(reports.Evidence{Title: "what Prometheus had of each scenario, as tests of promtool", Path: recorded})
 	r.began = time.Now()
 	r.prometheus, err = watch.Connect(r.World.PrometheusURL())
 	return err
@@ -233,17 +230,35 @@ func (r *run) keep(ctx context.Context, recording watch.Recording, buckets bool)
 	var err error
 	recording.Series, err = r.prometheus.Record(ctx, r.rules, recording.Span, buckets)
 	Expect(err).NotTo(HaveOccurred())
-	var ruleFiles []string
-	for _, name := range []string{"recording", boundary} {
-		from, err := filepath.Abs(r.record)
-		Expect(err).NotTo(HaveOccurred())
-		file, err := filepath.Rel(from, filepath.Join(r.shipped, name+".rules.yaml"))
-		Expect(err).NotTo(HaveOccurred())
-		ruleFiles = append(ruleFiles, file)
+	_, err = r.write(filepath.Join(r.Dir, recorded), recording)
+	Expect(err).NotTo(HaveOccurred())
+	r.recordings = append(r.recordings, recording)
+}
+
+// write writes recordings as tests of promtool below a directory.
+func (r *run) write(directory string, recordings ...watch.Recording) (files []string, err error) {
+	if directory, err = filepath.Abs(directory); err != nil {
+		return nil, err
 	}
-	file := r.recording(recording.Name)
-	Expect(os.WriteFile(file, recording.Test(ruleFiles...), 0o644)).To(Succeed())
-	r.recordings = append(r.recordings, file)
+	if err := os.MkdirAll(directory, 0o755); err != nil {
+		return nil, err
+	}
+	var rules []string
+	for _, name := range []string{"recording", boundary} {
+		file, err := filepath.Rel(directory, filepath.Join(r.shipped, name+".rules.yaml"))
+		if err != nil {
+			return nil, err
+		}
+		rules = append(rules, file)
+	}
+	for _, recording := range recordings {
+		file := filepath.Join(directory, recording.Name+".test.yaml")
+		if err := os.WriteFile(file, recording.Test(rules...), 0o644); err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	return files, nil
 }
 
 // replay has promtool test the rules on what Prometheus had.
@@ -251,17 +266,25 @@ func (r *run) replay(ctx SpecContext) {
 	r.Report.Step("promtool replays what Prometheus had: each alert fires where it must, and no other", func() {
 		promtool, err := binaries.Path(ctx, binaries.Promtool, r.Progress())
 		Expect(err).NotTo(HaveOccurred())
-		out, err := exec.CommandContext(ctx, promtool, append([]string{"test", "rules"}, r.recordings...)...).CombinedOutput()
+		files, err := r.write(filepath.Join(r.Dir, recorded), r.recordings...)
+		Expect(err).NotTo(HaveOccurred())
+		out, err := exec.CommandContext(ctx, promtool, append([]string{"test", "rules"}, files...)...).CombinedOutput()
 		Expect(err).NotTo(HaveOccurred(), string(out))
 	})
+	if r.record != "" {
+		_, err := r.write(r.record, r.recordings...)
+		Expect(err).NotTo(HaveOccurred())
+	}
 	fired, meant, alerts := map[string]bool{}, map[string]bool{}, 0
 	for _, s := range r.chosen {
+		was := slices.ContainsFunc(r.recordings, func(of watch.Recording) bool { return of.Name == s.name })
 		for _, alert := range s.fires() {
 			meant[alert] = true
-			fired[alert] = fired[alert] || slices.Contains(r.recordings, r.recording(s.name))
+			if was {
+				fired[alert] = true
+			}
 		}
 	}
-	maps.DeleteFunc(fired, func(_ string, did bool) bool { return !did })
 	for _, rule := range r.rules {
 		if rule.Alert != "" {
 			alerts++
@@ -270,9 +293,4 @@ func (r *run) replay(ctx SpecContext) {
 	r.Report.Figure(reports.Figure{
 		Name: fmt.Sprintf("alerts, of %d, that were brought about and fired", alerts), Value: float64(len(fired)), AtLeast: ptr.To(float64(len(meant))), Command: "promtool test rules",
 	})
-}
-
-// recording is the file of what Prometheus had of a scenario.
-func (r *run) recording(scenario string) string {
-	return filepath.Join(r.record, scenario+".test.yaml")
 }
