@@ -22,14 +22,19 @@ import (
 // harness is this process among the others.
 const harness = "the bench itself"
 
+// calls are all C4 calls, and repeated those of them by which daemons look again and again
+// how hosts and VMs are.
+type calls struct{ all, repeated float64 }
+
+// once are those that are not repeated.
+func (c calls) once() float64 { return c.all - c.repeated }
+
 // cost is what has been used and asked for until a moment.
 type cost struct {
 	at time.Time
 	// took is since when, where it is that of a span.
-	took time.Duration
-	// calls are all C4 calls, and repeated those of them by which daemons look again
-	// and again how hosts and VMs are.
-	calls, repeated float64
+	took  time.Duration
+	calls calls
 	// requests are those that the API server has answered, and ours those of our
 	// manager among them.
 	requests, ours float64
@@ -47,8 +52,8 @@ type cost struct {
 // less is what has been used and asked for since.
 func (c cost) less(before cost) cost {
 	c.took = c.at.Sub(before.at)
-	c.calls -= before.calls
-	c.repeated -= before.repeated
+	c.calls.all -= before.calls.all
+	c.calls.repeated -= before.calls.repeated
 	c.requests -= before.requests
 	c.ours -= before.ours
 	c.grpc -= before.grpc
@@ -121,17 +126,7 @@ func (b *bench) tells(name string) bool {
 func (b *bench) cost(ctx context.Context) cost {
 	GinkgoHelper()
 	c := cost{processes: map[string]float64{}}
-	counts, err := b.site.Fake.Calls(ctx)
-	Expect(err).NotTo(HaveOccurred())
-	c.at = time.Now() // of what is counted fastest
-	for _, calls := range counts {
-		for call, n := range calls {
-			c.calls += float64(n)
-			if call == "GET matcher/running" || call == "GET matcher/statusjson" {
-				c.repeated += float64(n)
-			}
-		}
-	}
+	c.calls, c.at = b.calls(ctx) // at is of what is counted fastest
 	for _, name := range b.processes() {
 		if !b.tells(name) {
 			usage, err := b.site.World.Process(name).Usage()
@@ -158,6 +153,23 @@ func (b *bench) cost(ctx context.Context) cost {
 	Expect(err).NotTo(HaveOccurred())
 	c.processes[harness] = own.CPU.Seconds()
 	return c
+}
+
+// calls counts the C4 calls that the fake has had, and tells when that was.
+func (b *bench) calls(ctx context.Context) (c calls, at time.Time) {
+	GinkgoHelper()
+	counts, err := b.site.Fake.Calls(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	at = time.Now()
+	for _, of := range counts {
+		for call, n := range of {
+			c.all += float64(n)
+			if call == "GET matcher/running" || call == "GET matcher/statusjson" {
+				c.repeated += float64(n)
+			}
+		}
+	}
+	return c, at
 }
 
 // answered counts the requests that the API server has answered.

@@ -11,11 +11,11 @@ import (
 func TestACostIsThatOfItsSpan(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
-	before := cost{at: start, calls: 100, elemento: 3, processes: map[string]float64{world.ElementoProvider: 1, world.DaemonProcess(1): 2, world.Etcd: 50}}
-	after := cost{at: start.Add(10 * time.Second), calls: 140, elemento: 3.5, processes: map[string]float64{world.ElementoProvider: 1.3, world.DaemonProcess(1): 2.2, world.Etcd: 70}}
+	before := cost{at: start, calls: calls{all: 100}, elemento: 3, processes: map[string]float64{world.ElementoProvider: 1, world.DaemonProcess(1): 2, world.Etcd: 50}}
+	after := cost{at: start.Add(10 * time.Second), calls: calls{all: 140}, elemento: 3.5, processes: map[string]float64{world.ElementoProvider: 1.3, world.DaemonProcess(1): 2.2, world.Etcd: 70}}
 	used := after.less(before)
-	if used.took != 10*time.Second || used.rate(used.calls) != 4 {
-		t.Errorf("in %s there were %g calls a second, want 4 in 10s", used.took, used.rate(used.calls))
+	if used.took != 10*time.Second || used.rate(used.calls.all) != 4 {
+		t.Errorf("in %s there were %g calls a second, want 4 in 10s", used.took, used.rate(used.calls.all))
 	}
 	if got := used.elemento; math.Abs(got-.5) > 1e-9 {
 		t.Errorf("manager and daemon have used %g s, want 0.5 s", got)

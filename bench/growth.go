@@ -39,7 +39,8 @@ const (
 	ourRequests      = "API requests of our manager for each Machine, at the last size"
 	callsForMachine  = "C4 calls for each Machine, without those that are repeated, at the last size"
 	ourTimeOfMachine = "processor time of manager and daemons for each Machine, at the last size"
-	steeperHeap      = "live heap of manager and daemons at rest for each Machine: of the last size's, by that of the sizes before"
+	heapOfMachine    = "live heap of manager and daemons at rest for each Machine"
+	steeperHeap      = "live heap of manager and daemons at rest for each Machine: of the last size's, by that of all sizes"
 )
 
 // grown is what the growth has made, and what it has measured on the way.
@@ -135,6 +136,7 @@ func (b *bench) growth(ctx SpecContext) {
 		b.atRest(ctx, s)
 	}
 	b.moreClients(ctx, b.plan.last())
+	b.fewerDaemons(ctx, b.plan.last())
 	b.tellGrowth()
 	g.whole = true
 }
@@ -244,9 +246,14 @@ func (b *bench) setDaemons(ctx context.Context, change func(*world.DaemonSetting
 		return
 	}
 	Expect(b.site.World.SetDaemons(ctx, b.settings)).To(Succeed())
-	if len(b.grown.clusters) == 0 {
-		return // nothing that our manager would have streams for
+	if len(b.grown.clusters) > 0 { // else there is nothing that our manager would have streams for
+		b.streamsUp(ctx)
 	}
+}
+
+// streamsUp waits until our manager has a stream from each daemon.
+func (b *bench) streamsUp(ctx context.Context) {
+	GinkgoHelper()
 	Eventually(func(g Gomega) {
 		families, err := b.site.World.Metrics(ctx, world.ElementoProvider)
 		g.Expect(err).NotTo(HaveOccurred())
@@ -264,8 +271,8 @@ func (b *bench) tellSize(s size, made float64, used cost, last bool) {
 	}
 	g.asked.Add("API requests, of all", at, used.requests/made)
 	g.asked.Add("API requests, of our manager", at, used.ours/made)
-	g.asked.Add("C4 calls", at, used.calls/made)
-	g.asked.Add("C4 calls that are not repeated", at, (used.calls-used.repeated)/made)
+	g.asked.Add("C4 calls", at, used.calls.all/made)
+	g.asked.Add("C4 calls that are not repeated", at, used.calls.once()/made)
 	g.asked.Add("gRPC calls", at, used.grpc/made)
 
 	var lives []life.Life
@@ -294,7 +301,7 @@ func (b *bench) tellSize(s size, made float64, used cost, last bool) {
 			reports.Figure{Name: "clusters", Value: float64(s.clusters)},
 			reports.Figure{Name: timeForMachine, Value: each, Unit: "s"},
 			reports.Figure{Name: ourRequests, Value: used.ours / made},
-			reports.Figure{Name: callsForMachine, Value: (used.calls - used.repeated) / made},
+			reports.Figure{Name: callsForMachine, Value: used.calls.once() / made},
 			reports.Figure{Name: ourTimeOfMachine, Value: 1000 * used.elemento / made, Unit: "ms"},
 		)
 	}
@@ -315,7 +322,7 @@ func (b *bench) atRest(ctx context.Context, s size) {
 		var rates []reports.XY
 		for range windows {
 			used := b.during(ctx, window)
-			rates = append(rates, reports.XY{X: at, Y: used.rate(used.calls) / pairs})
+			rates = append(rates, reports.XY{X: at, Y: used.rate(used.calls.all) / pairs})
 			for name, m := range b.memory(ctx) {
 				if m.heap > 0 {
 					g.heaps[name] = append(g.heaps[name], reports.XY{X: at, Y: m.heap / 1024})
@@ -340,6 +347,11 @@ func (b *bench) tellGrowth() {
 		b.figure(report, reports.Figure{Name: moreCallsAtRest, Value: 1000 * slope, Unit: "1/s", Interval: &in})
 	} else { // of one size
 		b.thresholds.passOver(b.part, moreCallsAtRest)
+	}
+	if slope, in, known := reports.Slope(b.heapsAtRest()); known {
+		b.figure(report, reports.Figure{Name: heapOfMachine, Value: slope, Unit: "KiB", Interval: &in})
+	} else {
+		b.thresholds.passOver(b.part, heapOfMachine)
 	}
 	if steeper, known := steepening(b.heapsAtRest(), telling); known {
 		b.figure(report, reports.Figure{Name: steeperHeap, Value: steeper})
@@ -371,8 +383,8 @@ func (b *bench) heapsAtRest() []reports.XY {
 }
 
 // steepening is by how much more Y grows with X between the last two Xs than between the
-// first and the last but one: 1 for a straight line. It says false for less than three Xs,
-// and where the last but one is less than least.
+// first and the last: 1 for a straight line. It says false for less than three Xs, where
+// the last but one is less than least, and for what has not grown.
 func steepening(points []reports.XY, least float64) (steeper float64, known bool) {
 	at := map[float64][]reports.XY{}
 	for _, p := range points {
@@ -384,7 +396,8 @@ func steepening(points []reports.XY, least float64) (steeper float64, known bool
 	}
 	slope := func(from, to float64) float64 { return (mean(at[to]) - mean(at[from])) / (to - from) }
 	first, before, last := xs[0], xs[len(xs)-2], xs[len(xs)-1]
-	return slope(before, last) / slope(first, before), true
+	all := slope(first, last)
+	return slope(before, last) / all, all > 0
 }
 
 func mean(of []reports.XY) float64 {

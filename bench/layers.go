@@ -144,7 +144,7 @@ func (b *bench) through(ctx context.Context, e entrance, number, together int) t
 	Expect(group.Wait()).To(Succeed())
 	t.took = time.Since(began)
 	spent := b.cost(ctx).less(before)
-	t.calls = spent.calls - spent.repeated
+	t.calls = spent.calls.once()
 	return t
 }
 

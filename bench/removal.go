@@ -36,7 +36,7 @@ func (b *bench) removal(ctx SpecContext) {
 		reports.Figure{Name: "all deleted after", Value: used.took.Seconds(), Unit: "s"},
 		reports.Figure{Name: timeForRemoval, Value: used.took.Seconds() / each, Unit: "s"},
 		reports.Figure{Name: "API requests of our manager for each Machine that is deleted", Value: used.ours / each},
-		reports.Figure{Name: "C4 calls for each Machine that is deleted, without those that are repeated", Value: (used.calls - used.repeated) / each},
+		reports.Figure{Name: "C4 calls for each Machine that is deleted, without those that are repeated", Value: used.calls.once() / each},
 		reports.Figure{Name: "processor time of manager and daemons for each Machine that is deleted", Value: 1000 * used.elemento / each, Unit: "ms"},
 	)
 	b.latency(report, "ElementoMachine deleted → gone, verified, all clusters at once", "", life.Took(lives, life.Deleted, life.Gone))

@@ -45,7 +45,7 @@ func (b *bench) restAt(ctx context.Context, interval, d time.Duration) {
 		reports.Figure{Name: named("processor time of manager and daemons"), Value: 100 * used.rate(used.elemento), Unit: "% of a core"},
 		reports.Figure{Name: named("API requests of our manager"), Value: used.rate(used.ours), Unit: "1/s"},
 		reports.Figure{Name: named("API requests of all"), Value: used.rate(used.requests), Unit: "1/s"},
-		reports.Figure{Name: named("C4 calls"), Value: used.rate(used.calls), Unit: "1/s"},
+		reports.Figure{Name: named("C4 calls"), Value: used.rate(used.calls.all), Unit: "1/s"},
 		reports.Figure{Name: named("messages of the daemons' streams"), Value: used.rate(used.messages), Unit: "1/s"},
 		reports.Figure{Name: named("gRPC calls"), Value: used.rate(used.grpc), Unit: "1/s"},
 		reports.Figure{Name: named("reconcile loops of our manager"), Value: used.rate(used.loops), Unit: "1/s"},

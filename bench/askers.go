@@ -16,7 +16,11 @@ import (
 // further are client UUIDs that own nothing, and that somebody watches all the same.
 var further = []string{"bench-2", "bench-3"}
 
-const callsOfClient = "C4 calls at rest of a client UUID more, for each host and daemon"
+// The names of figures that thresholds are for.
+const (
+	callsOfClient = "C4 calls at rest of a client UUID more, for each host and daemon"
+	callsOfDaemon = "C4 calls at rest of a daemon more, for each host and client UUID"
+)
 
 // moreClients measures what it takes that there are more client UUIDs.
 func (b *bench) moreClients(ctx context.Context, s size) {
@@ -40,12 +44,41 @@ func (b *bench) moreClients(ctx context.Context, s size) {
 
 		pairs := float64(s.hosts * daemons)
 		clients := float64(1 + len(further))
-		g.calls.Add(fmt.Sprintf("%g client UUIDs", clients), pairs*clients, more.rate(more.calls))
+		g.calls.Add(fmt.Sprintf("%g client UUIDs", clients), pairs*clients, more.rate(more.calls.all))
 		b.figure(b.site.Report, reports.Figure{
 			Name: callsOfClient, Unit: "1/s",
-			Value: (more.rate(more.calls) - one.rate(one.calls)) / pairs / float64(len(further)),
+			Value: (more.rate(more.calls.all) - one.rate(one.calls.all)) / pairs / float64(len(further)),
 		})
 	})
+}
+
+// fewerDaemons measures what the last of the daemons asks of hosts: it is paused, and the
+// others go on.
+func (b *bench) fewerDaemons(ctx context.Context, s size) {
+	daemons := b.daemons()
+	if len(daemons) < 2 || b.site.World.Process(daemons[len(daemons)-1]) == nil {
+		b.thresholds.passOver(b.part, callsOfDaemon)
+		return
+	}
+	last := b.site.World.Process(daemons[len(daemons)-1])
+	rate := func() float64 {
+		before, since := b.calls(ctx)
+		b.site.Pass(ctx, window)
+		after, until := b.calls(ctx)
+		return (after.all - before.all) / until.Sub(since).Seconds()
+	}
+	b.site.Report.Step(fmt.Sprintf("%s asks no more", daemons[len(daemons)-1]), func() {
+		b.quiet(ctx)
+		all := rate()
+		Expect(last.Pause()).To(Succeed())
+		defer func() { Expect(last.Resume()).To(Succeed()) }()
+		fewer := rate()
+
+		pairs := float64(s.hosts * (len(daemons) - 1))
+		b.grown.calls.Add("one daemon fewer", pairs, fewer)
+		b.figure(b.site.Report, reports.Figure{Name: callsOfDaemon, Unit: "1/s", Value: (all - fewer) / float64(s.hosts)})
+	})
+	b.streamsUp(ctx)
 }
 
 // watchClients opens a stream for each of the further client UUIDs from each daemon,
