@@ -2,6 +2,8 @@ package watch
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -40,11 +42,21 @@ func (p *Prometheus) Draw(ctx context.Context, dashboards, out string, from, to 
 		if err != nil {
 			return nil, err
 		}
-		if err := os.WriteFile(filepath.Join(out, d.Name+".svg"), picture, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(out, d.Name+".svg"), append(picture, d.mark()...), 0o644); err != nil {
 			return nil, err
 		}
 	}
 	return unanswered, nil
+}
+
+// mark is what the picture of a dashboard ends with: a comment that tells of what is drawn
+// of the dashboard, its titles, queries and places, and is another one when that changes.
+func (d Dashboard) mark() string {
+	drawn, err := json.Marshal(d)
+	if err != nil {
+		panic(err) // it has nothing that JSON lacks
+	}
+	return fmt.Sprintf("<!-- dashboard %x -->\n", sha256.Sum256(drawn))
 }
 
 // board is a dashboard with what its queries gave.

@@ -1,7 +1,10 @@
 package watch
 
 import (
+	"bytes"
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -45,5 +48,36 @@ func TestADashboardIsDrawnWithItsGaps(t *testing.T) {
 	}
 	if !b.Panels[0].Stat || b.Panels[0].Width == 0 {
 		t.Errorf("the first panel is %+v", b.Panels[0])
+	}
+}
+
+func TestPicturesAreOfTheDashboardsAsTheyAre(t *testing.T) {
+	t.Parallel()
+	for _, d := range must(Dashboards(shipped + "/dashboards")) {
+		picture := must(os.ReadFile(filepath.Join("../../docs/dashboards", d.Name+".svg")))
+		if !bytes.HasSuffix(picture, []byte("</svg>\n"+d.mark())) {
+			t.Errorf("the dashboard %s has changed since docs/dashboards/%s.svg was drawn: make dashboards", d.Name, d.Name)
+		}
+	}
+}
+
+func TestAnotherQueryTitleOrPlaceIsAnotherPicture(t *testing.T) {
+	t.Parallel()
+	marks := map[string]bool{}
+	for _, change := range []func(*Dashboard){
+		func(*Dashboard) {},
+		func(d *Dashboard) { d.Title += "s" },
+		func(d *Dashboard) { d.Panels[0].Title += "s" },
+		func(d *Dashboard) { d.Panels[0].GridPos.X++ },
+		func(d *Dashboard) { d.Panels[0].Targets[0].Expr += " > 0" },
+		func(d *Dashboard) { d.Panels[0].Targets[0].LegendFormat += "{{host}}" },
+		func(d *Dashboard) { d.Panels[0].FieldConfig.Defaults.Custom.Stacking.Mode = "percent" },
+	} {
+		d := must(Dashboards(shipped + "/dashboards"))[0]
+		change(&d)
+		if marks[d.mark()] {
+			t.Errorf("%s is the mark of another one", d.mark())
+		}
+		marks[d.mark()] = true
 	}
 }
