@@ -1,8 +1,13 @@
 package main
 
 import (
+	"context"
+	"io"
 	"slices"
 	"testing"
+	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
 func TestPartsRunInTheirOrderAndBringWhatTheyNeed(t *testing.T) {
@@ -21,5 +26,29 @@ func TestPartsRunInTheirOrderAndBringWhatTheyNeed(t *testing.T) {
 	}
 	if err := (&bench{}).choose("requests,nothing"); err == nil {
 		t.Error("a part that there is not is run")
+	}
+}
+
+func TestNoCriterionIsPassedWithoutItsThresholds(t *testing.T) {
+	t.Parallel()
+	for _, p := range parts {
+		if p.criterion == "" {
+			continue
+		}
+		p.examine = func(_ *bench, _ context.Context, e *reports.Examination) {
+			for _, name := range []string{
+				"Clastix applies the Cluster alone", "Clastix scales a MachineDeployment", "Clastix scales up by one → its Machine is there",
+				"request → VM running", "request → Node Ready",
+			} {
+				e.Latency(reports.Measure(name, slices.Repeat([]time.Duration{time.Hour}, 30)))
+			}
+		}
+		for comparable, want := range map[bool]reports.Verdict{true: reports.Passed, false: reports.Unknown} {
+			e := reports.Record("bench", "", io.Discard).Begin(p.criterion)
+			p.answer(&bench{}, t.Context(), e, comparable)
+			if verdict := e.Conclude(); verdict != want {
+				t.Errorf("%s answers %s with %s where figures are comparable: %t", p.name, p.criterion, verdict, comparable)
+			}
+		}
 	}
 }

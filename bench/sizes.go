@@ -19,12 +19,12 @@ type sizes struct {
 
 func (s *sizes) flags(flags *flag.FlagSet) {
 	flags.IntVar(&s.requests, "requests", 40, "`number` of API requests of each kind to measure at rest; half of it under load")
-	flags.IntVar(&s.orders, "orders", 16, "`number` of Machines to order one by one at rest")
+	flags.IntVar(&s.orders, "orders", 30, "`number` of Machines to order one by one at rest")
 	flags.IntVar(&s.inFlight, "in-flight", 200, "`number` of Machines that are being made while API requests are measured under load")
 	flags.IntVar(&s.machines, "machines", 30, "`number` of Machines to follow through all stages")
 	flags.IntVar(&s.atATime, "at-a-time", 3, "`number` of those to make at a time; twice as many are deleted at a time")
 	flags.IntVar(&s.vms, "vms", 120, "`number` of VMs that each layer makes and removes, several at a time")
-	flags.IntVar(&s.together, "together", 8, "`number` of those at a time")
+	flags.IntVar(&s.together, "together", usual, "`number` of those at a time")
 }
 
 func (s *sizes) check() error {

@@ -27,9 +27,6 @@ const bootTime = 200 * time.Millisecond
 // Running, and to one that is gone, as the history of the run tells. A few Machines at a
 // time, as clusters are scaled.
 func (b *bench) stages(ctx context.Context, p2 *reports.Examination) {
-	if !b.site.Comparable() {
-		p2.Doubt("--quick lifts Cluster API's pace: these figures are not comparable")
-	}
 	var w *workers
 	p2.Step("a cluster of one control plane", func() { w = b.workers(ctx) })
 	if b.bootTime == 0 {

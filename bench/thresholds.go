@@ -23,15 +23,27 @@ type threshold struct {
 	Unit string `json:"unit,omitempty"`
 }
 
-// thresholds are those of all parts, and which of them were looked at.
+// thresholds are those of all parts, and what has become of them, by part and figure.
 type thresholds struct {
-	of       map[string]map[string]threshold
-	measured map[string]map[string]bool
+	of   map[string]map[string]threshold
+	done map[string]map[string]outcome
 }
+
+// outcome is what has become of a threshold.
+type outcome int
+
+const (
+	// unmeasured is one of a figure that nobody has told.
+	unmeasured outcome = iota
+	// judged is one that was looked at.
+	judged
+	// passedOver is one of a figure that could not be measured in this run.
+	passedOver
+)
 
 // readThresholds reads thresholds of the given parts.
 func readThresholds(file []byte, parts []string) (*thresholds, error) {
-	t := &thresholds{measured: map[string]map[string]bool{}}
+	t := &thresholds{done: map[string]map[string]outcome{}}
 	if err := yaml.UnmarshalStrict(file, &t.of); err != nil {
 		return nil, fmt.Errorf("thresholds.yaml: %w", err)
 	}
@@ -39,7 +51,7 @@ func readThresholds(file []byte, parts []string) (*thresholds, error) {
 		if !slices.Contains(parts, part) {
 			return nil, fmt.Errorf("thresholds.yaml: there is no part %q; there are %s", part, strings.Join(parts, ", "))
 		}
-		t.measured[part] = map[string]bool{}
+		t.done[part] = map[string]outcome{}
 		for figure, limit := range of {
 			if limit.AtMost == nil && limit.AtLeast == nil {
 				return nil, fmt.Errorf("thresholds.yaml: %s: %s: say atMost or atLeast", part, figure)
@@ -64,23 +76,27 @@ func (t *thresholds) judge(part string, f reports.Figure) (reports.Figure, error
 	if limit.Unit != f.Unit {
 		return f, fmt.Errorf("thresholds.yaml: %s: %s: the unit is %q, and the figure is measured in %q", part, f.Name, limit.Unit, f.Unit)
 	}
-	t.measured[part][f.Name] = true
+	t.done[part][f.Name] = judged
 	f.AtMost, f.AtLeast = limit.AtMost, limit.AtLeast
 	return f, nil
 }
 
 // passOver leaves out a figure that cannot be measured in this run.
 func (t *thresholds) passOver(part, figure string) {
-	if t.has(part, figure) {
-		t.measured[part][figure] = true
+	if t.has(part, figure) && t.done[part][figure] == unmeasured {
+		t.done[part][figure] = passedOver
 	}
 }
 
-// unmeasured are the figures of a part that have a threshold and were not judged.
-func (t *thresholds) unmeasured(part string) []string {
+// unmeasured are the figures of a part that have a threshold and were neither judged nor
+// passed over, and passedOver those that were.
+func (t *thresholds) unmeasured(part string) []string { return t.which(part, unmeasured) }
+func (t *thresholds) passedOver(part string) []string { return t.which(part, passedOver) }
+
+func (t *thresholds) which(part string, are outcome) []string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(t.of[part])) {
-		if !t.measured[part][name] {
+		if t.done[part][name] == are {
 			names = append(names, name)
 		}
 	}

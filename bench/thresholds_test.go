@@ -89,3 +89,28 @@ func TestThresholdsThatSayNothingAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsPassedOverIsNotMeasured(t *testing.T) {
+	t.Parallel()
+	of := read(t, `rest: {cpu: {atMost: 5}, curve: {atMost: 1}, other: {atMost: 1}}`)
+	if _, err := of.judge("rest", reports.Figure{Name: "cpu", Value: 4}); err != nil {
+		t.Fatal(err)
+	}
+	of.passOver("rest", "curve")
+	of.passOver("rest", "cpu") // it was judged
+	of.passOver("rest", "without a threshold")
+	if left, over := of.unmeasured("rest"), of.passedOver("rest"); !slices.Equal(left, []string{"other"}) || !slices.Equal(over, []string{"curve"}) {
+		t.Errorf("left are %q and passed over %q", left, over)
+	}
+}
+
+func TestThresholdsOfEightAtATimeAreNotForOthers(t *testing.T) {
+	t.Parallel()
+	for together, want := range map[int][]string{8: nil, 4: {"VM made by C4, 8 at a time"}} {
+		of := read(t, `rest: {"VM made by C4, 8 at a time": {atMost: 5}, "VM made by C4, 1 at a time": {atMost: 5}}`)
+		of.passOverSeveral("rest", together)
+		if over := of.passedOver("rest"); !slices.Equal(over, want) {
+			t.Errorf("with %d at a time, %q are passed over", together, over)
+		}
+	}
+}
