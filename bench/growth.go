@@ -40,7 +40,7 @@ const (
 	callsForMachine  = "C4 calls for each Machine, without those that are repeated, at the last size"
 	ourTimeOfMachine = "processor time of manager and daemons for each Machine, at the last size"
 	heapOfMachine    = "live heap of manager and daemons at rest for each Machine"
-	steeperHeap      = "live heap of manager and daemons at rest for each Machine: of the last size's, by that of all sizes"
+	steeperHeap      = "live heap of manager and daemons at rest for each Machine: how much more of it at last, while hosts stay as many"
 )
 
 // grown is what the growth has made, and what it has measured on the way.
@@ -84,8 +84,8 @@ func (b *bench) prepareGrowth(o *suite.Options) error {
 		in, _ = spread(in, s) // as it was parsed
 		most = max(most, slices.Max(in))
 	}
-	const guests = "127.128.0.0/20" // such is the range of each world
-	if _, err := networks(guests, b.plan.last().clusters, most); err != nil {
+	b.crowd = most
+	if err := room(guestBits, b.plan.last().clusters, most); err != nil {
 		return fmt.Errorf("--growth: %w", err)
 	}
 	e := o.World.Elemento
@@ -118,7 +118,7 @@ func (b *bench) growth(ctx SpecContext) {
 	g.before, err = b.site.Hosts.Take(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	g.namespace = b.site.Namespace(ctx, "growth")
-	g.networks, err = networks(b.site.World.GuestNetwork(), b.plan.last().clusters, 1)
+	g.networks, err = networks(b.site.World.GuestNetwork(), b.plan.last().clusters, b.crowd)
 	Expect(err).NotTo(HaveOccurred())
 
 	c, err := dynamic.NewForConfig(b.site.World.Config())
@@ -353,8 +353,8 @@ func (b *bench) tellGrowth() {
 	} else {
 		b.thresholds.passOver(b.part, heapOfMachine)
 	}
-	if steeper, known := steepening(b.heapsAtRest(), telling); known {
-		b.figure(report, reports.Figure{Name: steeperHeap, Value: steeper})
+	if steeper, known := steepening(b.heapsAtRest(), float64(max(b.plan.alike(), telling))); known {
+		b.figure(report, reports.Figure{Name: steeperHeap, Value: 100 * steeper, Unit: "%"})
 	} else {
 		b.thresholds.passOver(b.part, steeperHeap)
 	}
@@ -382,22 +382,24 @@ func (b *bench) heapsAtRest() []reports.XY {
 	return together
 }
 
-// steepening is by how much more Y grows with X between the last two Xs than between the
-// first and the last: 1 for a straight line. It says false for less than three Xs, where
-// the last but one is less than least, and for what has not grown.
+// steepening is how much more Y grows with X between the last two Xs than between the two
+// before, as a part of how much it grows over all three: 0 for a straight line. It says
+// false where there are no three Xs that are least or more, and for what has not grown.
 func steepening(points []reports.XY, least float64) (steeper float64, known bool) {
 	at := map[float64][]reports.XY{}
 	for _, p := range points {
-		at[p.X] = append(at[p.X], p)
+		if p.X >= least {
+			at[p.X] = append(at[p.X], p)
+		}
 	}
 	xs := slices.Sorted(maps.Keys(at))
-	if len(xs) < 3 || xs[len(xs)-2] < least {
+	if len(xs) < 3 {
 		return 0, false
 	}
 	slope := func(from, to float64) float64 { return (mean(at[to]) - mean(at[from])) / (to - from) }
-	first, before, last := xs[0], xs[len(xs)-2], xs[len(xs)-1]
+	first, middle, last := xs[len(xs)-3], xs[len(xs)-2], xs[len(xs)-1]
 	all := slope(first, last)
-	return slope(before, last) / all, all > 0
+	return (slope(middle, last) - slope(first, middle)) / all, all > 0
 }
 
 func mean(of []reports.XY) float64 {

@@ -15,27 +15,43 @@ func TestALineIsToldFromACurve(t *testing.T) {
 		}
 		return points
 	}
-	line := func(x float64) float64 { return 12000 + 13*x }
-	square := func(x float64) float64 { return 12000 + x*x/50 }
-	if steeper, known := steepening(sizes(line, 10, 100, 300, 1000), 300); !known || math.Abs(steeper-1) > .01 {
-		t.Errorf("a line becomes steeper by %v (%t), want 1", steeper, known)
-	}
-	for name, curve := range map[string]func(float64) float64{
-		"a square":         square,
-		"what begins late": func(x float64) float64 { return 12000 + 13*max(0, x-300) },
-		"what falls first": func(x float64) float64 { return 12000 + 13*math.Abs(x-300) },
+	line := func(x float64) float64 { return 12000 + 20*x }
+	for name, c := range map[string]struct {
+		value func(float64) float64
+		want  float64
+	}{
+		"a line": {line, 0},
+		// Hosts come up to 300 Machines; how much they cost is no matter.
+		"a line after hosts":               {func(x float64) float64 { return line(x) + 9000*min(1, x/300) }, 0},
+		"a square":                         {func(x float64) float64 { return 12000 + x*x/50 }, .53},
+		"a square beside what falls first": {func(x float64) float64 { return 30000 + x*x/50 - 20*min(x, 300) }, .53},
+		"three times as much from 580 on":  {func(x float64) float64 { return line(x) + 40*max(0, x-580) }, .9},
+		"what begins late":                 {func(x float64) float64 { return 12000 + 20*max(0, x-580) }, 1.66},
 	} {
-		if steeper, known := steepening(sizes(curve, 10, 100, 300, 1000), 300); !known || steeper < 1.25 {
-			t.Errorf("%s becomes steeper by %v (%t), want more than 1.25", name, steeper, known)
+		if steeper, known := steepening(sizes(c.value, 10, 100, 300, 580, 1000), 300); !known || math.Abs(steeper-c.want) > .02 {
+			t.Errorf("%s becomes steeper by %v (%t), want %v", name, steeper, known, c.want)
 		}
 	}
-	if _, known := steepening(sizes(func(float64) float64 { return 12000 }, 10, 100, 300, 1000), 300); known {
+	if _, known := steepening(sizes(func(float64) float64 { return 12000 }, 300, 580, 1000), 300); known {
 		t.Error("what does not grow has no curve")
 	}
-	if _, known := steepening(sizes(line, 10, 100, 1000), 300); known {
+	if _, known := steepening(sizes(line, 10, 100, 300, 1000), 300); known {
 		t.Error("what so few Machines keep is lost in the rest")
 	}
-	if _, known := steepening(sizes(line, 300, 1000), 300); known {
-		t.Error("two sizes make no curve")
+}
+
+func TestTheThresholdOfTheCurveTellsASquareFromNoise(t *testing.T) {
+	t.Parallel()
+	of, err := readThresholds(thresholdsFile, names(parts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		steeper float64
+		want    reports.Verdict
+	}{"a square": {52, reports.Failed}, "noise": {20, reports.Passed}} {
+		if f, err := of.judge("growth", reports.Figure{Name: steeperHeap, Value: c.steeper, Unit: "%"}); err != nil || f.Verdict() != c.want {
+			t.Errorf("%s: %s (%v), want %s", what, f.Verdict(), err, c.want)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -30,8 +31,10 @@ func several(n int, of string) string {
 // plan is a growth: sizes of which none is smaller in anything than the one before.
 type plan []size
 
-// thePlan is the growth that is measured when nothing else is said.
-const thePlan = "10/1/1,100/4/5,300/16/5,1000/16/20"
+// thePlan is the growth that is measured when nothing else is said. Of its last three sizes,
+// clusters grow with Machines on one line and hosts do not, so that what does not grow on
+// one either grows with something else.
+const thePlan = "10/1/1,100/4/5,300/16/5,580/16/11,1000/16/20"
 
 // parsePlan reads sizes as machines/hosts/clusters, separated by commas.
 func parsePlan(text string) (plan, error) {
@@ -61,6 +64,11 @@ func parsePlan(text string) (plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// alike is the least number of Machines among the sizes that have as many hosts as the last.
+func (p plan) alike() int {
+	return p[slices.IndexFunc(p, func(s size) bool { return s.hosts == p.last().hosts })].machines
 }
 
 // last is the largest size.
@@ -93,6 +101,27 @@ func spread(before []int, s size) ([]int, error) {
 	return in, nil
 }
 
+// guestBits are those of the range of addresses that guests of each world may have, on
+// loopback and on a Docker network alike.
+const guestBits = 20
+
+// divided are the bits of so many networks of the same size in a range of addresses.
+func divided(bits, networks int) int {
+	for room := 1; room < networks; room *= 2 {
+		bits++
+	}
+	return bits
+}
+
+// room says whether a range of addresses can be divided so.
+func room(bits, clusters, machines int) error {
+	// The ends of a network, its gateway and a virtual address are not for Machines.
+	if room := 1<<(32-divided(bits, clusters)) - 4; room < machines {
+		return fmt.Errorf("/%d has no room for %d clusters of up to %d Machines: %d each", bits, clusters, machines, room)
+	}
+	return nil
+}
+
 // networks divides a range of addresses into networks of the same size, one for each
 // of so many clusters of at most so many Machines.
 func networks(within string, clusters, machines int) ([]string, error) {
@@ -100,14 +129,10 @@ func networks(within string, clusters, machines int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	bits := of.Bits()
-	for 1<<(bits-of.Bits()) < clusters {
-		bits++
+	if err := room(of.Bits(), clusters, machines); err != nil {
+		return nil, fmt.Errorf("%s: %w", within, err)
 	}
-	// The ends of a network, its gateway and a virtual address are not for Machines.
-	if room := 1<<(32-bits) - 4; room < machines {
-		return nil, fmt.Errorf("%s has no room for %d clusters of up to %d Machines: %d each", within, clusters, machines, room)
-	}
+	bits := divided(of.Bits(), clusters)
 	var found []string
 	address := of.Masked().Addr().As4()
 	first := uint32(address[0])<<24 | uint32(address[1])<<16 | uint32(address[2])<<8 | uint32(address[3])

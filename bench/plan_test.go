@@ -15,6 +15,16 @@ func TestThePlanGrowsToAThousandMachines(t *testing.T) {
 	if want := (size{1000, 16, 20}); p.last() != want {
 		t.Errorf("it ends with %s, want %s", p.last(), want)
 	}
+	end := p[len(p)-3:]
+	if p.alike() != end[0].machines {
+		t.Errorf("from %d Machines on there are no more hosts, want from %d on", p.alike(), end[0].machines)
+	}
+	more := func(from, to size) float64 {
+		return float64(to.clusters-from.clusters) / float64(to.machines-from.machines)
+	}
+	if before, after := more(end[0], end[1]), more(end[1], end[2]); before != after {
+		t.Errorf("for each Machine there are %v clusters more, and %v then", before, after)
+	}
 }
 
 func TestAPlanThatCannotBeIsRefused(t *testing.T) {
