@@ -24,20 +24,20 @@ type Recording struct {
 	Fault time.Time
 	// Hold is for how long the test goes on with what was there at the end.
 	Hold time.Duration
-	// Fires are the alerts that fire at the end, in order. Before the fault, or where there
-	// is none at any time, no alert fires.
+	// Fires are the alerts that fire at the end, in order. No other fires at any time, and
+	// none at all before the fault.
 	Fires  []string
 	Series model.Matrix
 }
 
-// Record takes the series of our jobs that rules are made of. Those of histograms' buckets
+// Record takes the series of the jobs that are shipped that rules are made of. Those of histograms' buckets
 // are many; they are taken only with buckets.
 func (p *Prometheus) Record(ctx context.Context, rules []Rule, over Span, buckets bool) (series model.Matrix, err error) {
 	for _, metric := range Scraped(rules) {
 		if strings.HasSuffix(metric, "_bucket") && !buckets {
 			continue
 		}
-		matrix, err := p.Range(ctx, fmt.Sprintf(`{__name__="%s", job=~"elemento-.*"}`, metric), over)
+		matrix, err := p.Range(ctx, fmt.Sprintf(`{__name__="%s", job=~"elemento-.*|cluster-api"}`, metric), over)
 		if err != nil {
 			return nil, err
 		}
@@ -71,17 +71,8 @@ func withoutStill(matrix model.Matrix) model.Matrix {
 // from its own.
 func (r Recording) Test(ruleFiles ...string) []byte {
 	var b bytes.Buffer
+	b.Write(r.Head(ruleFiles...))
 	steps := int(r.To.Sub(r.From)/r.Step) + 1
-	fmt.Fprintf(&b, "# %s\n#\n", r.Does)
-	fmt.Fprintf(&b, "# Recorded by `make watch-record`: each series as Prometheus had it in a world with a\n")
-	fmt.Fprintf(&b, "# fake AtomOS, every %s over %s.", short(r.Step), short(r.To.Sub(r.From)))
-	if r.Hold > 0 {
-		fmt.Fprintf(&b, " What follows, up to %s, was not recorded: counters\n", short(r.To.Sub(r.From)+r.Hold))
-		fmt.Fprintf(&b, "# go on at the pace that they had while things were wrong, ages at that which they had\n# last, what wavered does so on and on, and all else stays as it was.\n")
-	} else {
-		b.WriteString("\n")
-	}
-	fmt.Fprintf(&b, "rule_files: [%s]\nevaluation_interval: %s\nfuzzy_compare: true\ntests:\n", strings.Join(ruleFiles, ", "), short(r.Step))
 	fmt.Fprintf(&b, "- name: %s\n  interval: %s\n  start_timestamp: %q\n  input_series:\n", r.Name, short(r.Step), r.From.UTC().Format(time.RFC3339Nano))
 	since := r.Fault
 	if since.IsZero() {
@@ -93,13 +84,40 @@ func (r Recording) Test(ruleFiles ...string) []byte {
 		values := notation(points(s, r.Span, steps), int(r.Hold/r.Step), paceOf(string(s.Metric[model.MetricNameLabel]), wrong), wrong)
 		fmt.Fprintf(&b, "  - series: '%s'\n    values: '%s'\n", s.Metric, values)
 	}
+	b.Write(r.Demands())
+	return b.Bytes()
+}
+
+// Head is what the test begins with, up to its series: what it is of, and how it was made.
+func (r Recording) Head(ruleFiles ...string) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# %s\n#\n", r.Does)
+	fmt.Fprintf(&b, "# Recorded by `make watch-record`: each series as Prometheus had it in a world with a\n")
+	fmt.Fprintf(&b, "# fake AtomOS, every %s over %s.", short(r.Step), short(r.To.Sub(r.From)))
+	if r.Hold > 0 {
+		fmt.Fprintf(&b, " What follows, up to %s, was not recorded: counters\n", short(r.To.Sub(r.From)+r.Hold))
+		fmt.Fprintf(&b, "# go on at the pace that they had while things were wrong, ages at that which they had\n# last, what wavered does so on and on, and all else stays as it was.\n")
+	} else {
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "rule_files: [%s]\nevaluation_interval: %s\nfuzzy_compare: true\ntests:\n", strings.Join(ruleFiles, ", "), short(r.Step))
+	return b.Bytes()
+}
+
+// Demands is what the test ends with: which alerts fire when. Since most of them wait
+// longer than the time before the fault is, all the time counts: none fires but those that
+// do at the end.
+func (r Recording) Demands() []byte {
+	var b bytes.Buffer
 	b.WriteString("  promql_expr_test:\n")
 	quiet, end := r.Fault.Sub(r.From).Truncate(r.Step), r.To.Sub(r.From)+r.Hold
 	if r.Fault.IsZero() {
 		quiet = end
 	}
-	fmt.Fprintf(&b, "  - eval_time: %[1]s\n    expr: group by (alertname) (last_over_time(ALERTS{alertstate=\"firing\"}[%[1]s]))\n    exp_samples: []\n", short(quiet))
-	if len(r.Fires) > 0 {
+	// A range begins after its first moment, so it is longer by a step.
+	fmt.Fprintf(&b, "  - eval_time: %s\n    expr: group by (alertname) (last_over_time(ALERTS{alertstate=\"firing\"}[%s]))\n    exp_samples: []\n", short(quiet), short(quiet+r.Step))
+	if !r.Fault.IsZero() {
+		fmt.Fprintf(&b, "  - eval_time: %s\n    expr: group by (alertname) (last_over_time(ALERTS{alertstate=\"firing\"}[%s])) unless on (alertname) ALERTS{alertstate=\"firing\"}\n    exp_samples: []\n", short(end), short(end+r.Step))
 		fmt.Fprintf(&b, "  - eval_time: %s\n    expr: group by (alertname) (ALERTS{alertstate=\"firing\"})\n    exp_samples:\n", short(end))
 		for _, alert := range r.Fires {
 			fmt.Fprintf(&b, "    - labels: '{alertname=\"%s\"}'\n      value: 1\n", alert)

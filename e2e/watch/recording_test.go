@@ -68,6 +68,32 @@ func TestARecordingIsATestOfPromtool(t *testing.T) {
 	}
 }
 
+func TestNoAlertFiresAtAnyTimeButThoseThatDoAtTheEnd(t *testing.T) {
+	t.Parallel()
+	from := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
+	over := Span{From: from, To: from.Add(20 * time.Second), Step: 5 * time.Second}
+	const ever = `group by (alertname) (last_over_time(ALERTS{alertstate="firing"}`
+	for _, c := range []struct {
+		fault time.Time
+		want  []string
+	}{
+		{time.Time{}, []string{
+			"eval_time: 1m20s\n    expr: " + ever + "[1m25s]))\n    exp_samples: []\n",
+		}},
+		{from.Add(11 * time.Second), []string{
+			"eval_time: 10s\n    expr: " + ever + "[15s]))\n    exp_samples: []\n",
+			"eval_time: 1m20s\n    expr: " + ever + `[1m25s])) unless on (alertname) ALERTS{alertstate="firing"}` + "\n    exp_samples: []\n",
+		}},
+	} {
+		demands := string(Recording{Span: over, Hold: time.Minute, Fault: c.fault}.Demands())
+		for _, want := range c.want {
+			if !strings.Contains(demands, want) {
+				t.Errorf("%q is not in\n%s", want, demands)
+			}
+		}
+	}
+}
+
 func TestHistogramsThatStandStillAreLeftOut(t *testing.T) {
 	t.Parallel()
 	series := func(call, le model.LabelValue, first, last model.SampleValue) *model.SampleStream {
