@@ -430,7 +430,7 @@ func (g *gathering) seeTelling(events []history.Event, hosts map[*journey]string
 		switch j := g.vms[e.VM]; {
 		case e.Kind == fakehistory.Call && e.Call == listing:
 			for _, j := range g.all {
-				if at, runs := j.at[vmRunning]; runs && hosts[j] == e.Host && !e.Ended.Before(at) {
+				if at, runs := j.at[vmRunning]; runs && hosts[j] == e.Host && !e.Time.Before(at) {
 					j.reach(vmSeen, e.Ended)
 				}
 			}

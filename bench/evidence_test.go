@@ -227,6 +227,14 @@ func TestWhatTheCallItselfAnswersIsNotWaitedForInTheInventory(t *testing.T) {
 	}
 }
 
+func TestAListingThatBeganBeforeAVMRanHasNotSeenItRun(t *testing.T) {
+	t.Parallel()
+	h := tell(t)
+	h.call(290, 305, "GET matcher/running", "", "")
+	h.worker(200)
+	h.reaches(h.journey(), map[moment]int{vmRunning: 300, vmSeen: 312})
+}
+
 func TestAMachineIsOfTheLastRequestBeforeIt(t *testing.T) {
 	t.Parallel()
 	h := tell(t)

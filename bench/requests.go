@@ -264,9 +264,14 @@ func (l *load) linger(ctx context.Context, singles []*oneByOne) {
 	}
 }
 
-func (l *load) count() (there, running int) {
-	for _, one := range l.lives.Lives() {
-		if one.ControlPlane || one.At[life.Created].IsZero() {
+func (l *load) count() (there, running int) { return count(l.lives.Lives()) }
+
+// count counts the workers that are there, and those of them that run. One that is deleted
+// is neither: Cluster API may make one too many, and delete it before it runs.
+func count(lives []life.Life) (there, running int) {
+	for _, one := range lives {
+		_, leaves := one.At[life.Deleted]
+		if one.ControlPlane || leaves || one.At[life.Created].IsZero() {
 			continue
 		}
 		there++
