@@ -12,14 +12,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
 	bootstrapv1 "sigs.k8s.io/cluster-api/api/bootstrap/kubeadm/v1beta2"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/life"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	fakehistory "elemento.cloud/cluster-api-provider-elemento/fakeatomos/history"
 	"elemento.cloud/cluster-api-provider-elemento/soak/history"
@@ -67,11 +67,10 @@ func observe(ctx context.Context, w *world.World, dir, namespace string, workloa
 	if err != nil {
 		return nil, err
 	}
-	configs := management.Resource(bootstrapv1.GroupVersion.WithResource("kubeadmconfigs")).Namespace(namespace)
-	if err := o.follow(ctx, configs); err != nil {
+	if err := o.follow(ctx, management, namespace, bootstrapv1.GroupVersion.WithResource("kubeadmconfigs")); err != nil {
 		return nil, err
 	}
-	if err := o.follow(ctx, nodes.Resource(corev1.SchemeGroupVersion.WithResource("nodes"))); err != nil {
+	if err := o.follow(ctx, nodes, metav1.NamespaceAll, corev1.SchemeGroupVersion.WithResource("nodes")); err != nil {
 		return nil, err
 	}
 	for n := range w.Endpoints() {
@@ -103,27 +102,20 @@ func (o *observer) fail(err error) {
 }
 
 // follow writes down what becomes of objects from now on, as far as it is asked for.
-func (o *observer) follow(ctx context.Context, of dynamic.ResourceInterface) error {
-	list, err := of.List(ctx, metav1.ListOptions{Limit: 1})
-	if err != nil {
-		return fmt.Errorf("observing %T: %w", of, err)
-	}
-	watcher, err := watchtools.NewRetryWatcherWithContext(ctx, list.GetResourceVersion(), &cache.ListWatch{WatchFuncWithContext: of.Watch})
+func (o *observer) follow(ctx context.Context, c dynamic.Interface, namespace string, resource schema.GroupVersionResource) error {
+	wait, err := life.Follow(ctx, c, namespace, map[schema.GroupVersionResource]life.See{resource: func(event watch.EventType, object *unstructured.Unstructured, at time.Time) error {
+		o.more.Add(history.Event{
+			Time: at, Kind: fakehistory.Object, Event: strings.ToLower(string(event)), Name: object.GetNamespace() + "/" + object.GetName(),
+			UID: string(object.GetUID()), Detail: fakehistory.Detail(shown(object)),
+		})
+		return nil
+	}})
 	if err != nil {
 		return err
 	}
 	o.running.Go(func() {
-		defer watcher.Stop()
-		for e := range watcher.ResultChan() {
-			object, is := e.Object.(*unstructured.Unstructured)
-			if is && e.Type != watch.Bookmark {
-				o.more.Add(history.Event{
-					Kind: fakehistory.Object, Event: strings.ToLower(string(e.Type)), Name: object.GetNamespace() + "/" + object.GetName(),
-					UID: string(object.GetUID()), Detail: fakehistory.Detail(shown(object)),
-				})
-			} else if !is {
-				o.fail(fmt.Errorf("observing objects: the watch has ended: %v", e.Object))
-			}
+		if err := wait(); err != nil {
+			o.fail(err)
 		}
 	})
 	return nil

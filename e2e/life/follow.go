@@ -16,12 +16,13 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 )
 
-// see is told of an event and when it came.
-type see = func(watch.EventType, *unstructured.Unstructured, time.Time) error
+// See is told of an event and when it came.
+type See = func(watch.EventType, *unstructured.Unstructured, time.Time) error
 
-// follow shows all events from now on. It returns once all watches stand; they
+// Follow shows all events of these resources in a namespace, or in all of them where it is
+// empty, from now on. It returns once all watches stand; they
 // end with ctx, and wait returns what went wrong with them.
-func follow(ctx context.Context, c dynamic.Interface, namespace string, resources map[schema.GroupVersionResource]see) (wait func() error, err error) {
+func Follow(ctx context.Context, c dynamic.Interface, namespace string, resources map[schema.GroupVersionResource]See) (wait func() error, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	for resource, see := range resources {
 		client := c.Resource(resource).Namespace(namespace)

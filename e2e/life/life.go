@@ -106,7 +106,7 @@ func Watch(ctx context.Context, c dynamic.Interface, namespace string) (_ *Recor
 // stages, it reads what Cluster API's contract has them say.
 func WatchInfrastructure(ctx context.Context, c dynamic.Interface, namespace string, infrastructure schema.GroupVersionResource) (_ *Recorder, wait func() error, err error) {
 	r := &Recorder{lives: map[string]*Life{}}
-	watches, err := follow(ctx, c, namespace, map[schema.GroupVersionResource]see{
+	watches, err := Follow(ctx, c, namespace, map[schema.GroupVersionResource]See{
 		machines:       r.seeMachine,
 		infrastructure: r.seeInfrastructure,
 	})
