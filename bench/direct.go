@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/poll"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 )
 
@@ -128,9 +129,9 @@ func (d *direct) make(ctx context.Context, name string) error {
 	}); err != nil {
 		return err
 	}
-	return until(ctx, func(ctx context.Context) (bool, error) {
+	return poll.Until(ctx, looking, func(ctx context.Context) (bool, error) {
 		vm, err := d.find(ctx, h, name)
-		return vm != nil && vm.State == c4.Running, err
+		return err != nil || vm != nil && vm.State == c4.Running, err
 	})
 }
 
@@ -150,9 +151,9 @@ func (d *direct) remove(ctx context.Context, name string) error {
 	if err := h.Stop(ctx, ref); err != nil {
 		return err
 	}
-	if err := until(ctx, func(ctx context.Context) (bool, error) {
+	if err := poll.Until(ctx, looking, func(ctx context.Context) (bool, error) {
 		vm, err := d.find(ctx, h, name)
-		return vm != nil && vm.State == c4.ShutOff, err
+		return err != nil || vm != nil && vm.State == c4.ShutOff, err
 	}); err != nil {
 		return err
 	}

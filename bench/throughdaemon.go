@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/poll"
 )
 
 const (
@@ -79,11 +80,11 @@ func (d *throughDaemon) make(ctx context.Context, name string) error {
 	if err != nil || made.GetVm().GetPowerState() == rpc.PowerState_POWER_STATE_RUNNING {
 		return err
 	}
-	return until(ctx, func(ctx context.Context) (bool, error) {
+	return poll.Until(ctx, looking, func(ctx context.Context) (bool, error) {
 		ctx, cancel := context.WithTimeout(ctx, aCall)
 		defer cancel()
 		got, err := d.vms.GetVM(ctx, &rpc.GetVMRequest{ClientUid: d.clientUID, Host: host, VmName: name})
-		return got.GetVm().GetPowerState() == rpc.PowerState_POWER_STATE_RUNNING, err
+		return err != nil || got.GetVm().GetPowerState() == rpc.PowerState_POWER_STATE_RUNNING, err
 	})
 }
 
@@ -93,26 +94,10 @@ func (d *throughDaemon) remove(ctx context.Context, name string) error {
 	delete(d.on, name)
 	d.mu.Unlock()
 	force := timestamppb.New(time.Now().Add(toStop))
-	return until(ctx, func(ctx context.Context) (bool, error) {
+	return poll.Until(ctx, looking, func(ctx context.Context) (bool, error) {
 		ctx, cancel := context.WithTimeout(ctx, aCall)
 		defer cancel()
 		res, err := d.vms.DeleteVM(ctx, &rpc.DeleteVMRequest{ClientUid: d.clientUID, Host: host, VmName: name, ForceAfter: force})
-		return res.GetGone(), err
+		return err != nil || res.GetGone(), err
 	})
-}
-
-// until looks until something is so.
-func until(ctx context.Context, so func(context.Context) (bool, error)) error {
-	for {
-		if is, err := so(ctx); is || err != nil {
-			return err
-		}
-		timer := time.NewTimer(looking)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
-		}
-	}
 }
