@@ -134,10 +134,11 @@ func table(ratios []ratio) string {
 	return text.String()
 }
 
-// keep writes the samples into a file of the directory, a line for each, and returns
-// its name.
+// keep writes the samples into a file below the directory, a line for each, and returns
+// its path there. A new run removes what is in that folder.
 func keep(dir string, samples []sample) (string, error) {
-	const name = "samples.csv"
+	const folder = "samples"
+	path := filepath.Join(folder, "all.csv")
 	rows := [][]string{{"round", "side", "phase", "machine", "stage", "ms"}}
 	for _, s := range samples {
 		ms := strconv.FormatFloat(float64(s.took)/float64(time.Millisecond), 'f', 3, 64)
@@ -147,8 +148,11 @@ func keep(dir string, samples []sample) (string, error) {
 	if err := csv.NewWriter(&text).WriteAll(rows); err != nil {
 		return "", fmt.Errorf("keeping the samples: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name), []byte(text.String()), 0o644); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
 		return "", fmt.Errorf("keeping the samples: %w", err)
 	}
-	return name, nil
+	if err := os.WriteFile(filepath.Join(dir, path), []byte(text.String()), 0o644); err != nil {
+		return "", fmt.Errorf("keeping the samples: %w", err)
+	}
+	return path, nil
 }

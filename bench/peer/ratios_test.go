@@ -89,6 +89,9 @@ func TestAllSamplesAreKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if folder := filepath.Dir(name); folder != "samples" {
+		t.Errorf("they are kept in %s, which a new run does not clear", folder)
+	}
 	kept, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
 		t.Fatal(err)
