@@ -8,7 +8,7 @@ import (
 )
 
 // Answer is what is known of a criterion of the checklist: of a single run, or of
-// several that examined it in different environments.
+// several that examined it by different suites or in different environments.
 type Answer struct {
 	ID, Title, Target string
 	// Verdict is failed if one of the runs says so, else passed if one does.

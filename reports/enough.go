@@ -33,10 +33,20 @@ const (
 	ConformanceRuns      = "runs of sonobuoy"
 )
 
+// The names of the latencies of which a criterion asks for samples.
+const (
+	// ClusterApplied, DeploymentScaled and MachineCreated are the answers to P1, at rest.
+	ClusterApplied   = "Clastix applies the Cluster alone"
+	DeploymentScaled = "Clastix scales a MachineDeployment"
+	MachineCreated   = "Clastix scales up by one → its Machine is there"
+	// VMRunning and NodeReady are those to P2.
+	VMRunning = "request → VM running"
+	NodeReady = "request → Node Ready"
+)
+
 // What a report tells without a figure.
 const (
 	processes  = "processes of the harness"
-	samples    = "samples"
 	scenarios  = "scenarios"
 	validators = "validators"
 	realNodes  = "real nodes"
@@ -44,8 +54,11 @@ const (
 
 // requirement is how much of something a criterion asks for.
 type requirement struct {
-	// of is the name of a figure, or one of what a report tells without.
-	of              string
+	// of is the name of a figure, of a latency where samples is set, or one of what a report
+	// tells without.
+	of string
+	// samples says that so many are asked for of a latency.
+	samples         bool
 	unit            string
 	atLeast, atMost *float64
 	// otherwise is what a run is called that does not meet it, and which is unknown
@@ -59,8 +72,8 @@ var judged = requirement{of: validators, atLeast: at(1), otherwise: "a history t
 // enough are the requirements, by criterion.
 var enough = map[string][]requirement{
 	"F5": {{of: scenarios, atLeast: at(30), otherwise: "a part of the scenarios"}},
-	"P1": {{of: samples, atLeast: at(30), otherwise: "few samples"}},
-	"P2": {{of: samples, atLeast: at(30), otherwise: "few samples"}},
+	"P1": sampled(ClusterApplied, DeploymentScaled, MachineCreated),
+	"P2": sampled(VMRunning, NodeReady),
 	"R1": {
 		{of: Hours, unit: "h", atLeast: at(24), otherwise: "a short run"},
 		{of: processes, atMost: at(1), otherwise: "a merged run"},
@@ -87,6 +100,15 @@ var enough = map[string][]requirement{
 }
 
 func at(value float64) *float64 { return &value }
+
+// sampled asks for as many samples of each latency as it takes to speak of its p90.
+func sampled(latencies ...string) []requirement {
+	var all []requirement
+	for _, name := range latencies {
+		all = append(all, requirement{of: name, samples: true, atLeast: at(30), otherwise: "few samples"})
+	}
+	return all
+}
 
 // weighed is a criterion, judged by what was gathered, in the light of what it asks
 // for: what a run leaves open is unknown, however well all was that it looked at.
@@ -142,6 +164,8 @@ func (q requirement) shortfall(r Report, value float64) string {
 			int(value), number(r.End.Sub(r.Start).Hours(), "h"))
 	case q.of == realNodes:
 		return "guests are " + orUnknown(r.Environment.Guests)
+	case q.samples:
+		return q.of + ": " + number(value, "") + " of at least " + number(*q.atLeast, "")
 	case q.atLeast != nil && q.unit != "":
 		return number(value, q.unit) + " of " + number(*q.atLeast, q.unit)
 	case q.atLeast != nil:
@@ -153,15 +177,16 @@ func (q requirement) shortfall(r Report, value float64) string {
 
 // value is how much there is of what the requirement asks for, if that is known.
 func (q requirement) value(r Report, c Criterion) (float64, bool) {
+	if q.samples {
+		i := slices.IndexFunc(c.Latencies, func(l Latency) bool { return l.Name == q.of })
+		if i < 0 {
+			return 0, false
+		}
+		return float64(c.Latencies[i].Count), true
+	}
 	switch q.of {
 	case processes:
 		return float64(max(1, len(r.Parts))), true
-	case samples:
-		most := 0
-		for _, l := range c.Latencies {
-			most = max(most, l.Count)
-		}
-		return float64(most), true
 	case scenarios:
 		return float64(len(c.Scenarios)), true
 	case validators:

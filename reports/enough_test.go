@@ -3,6 +3,7 @@ package reports
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -15,8 +16,14 @@ var gathered = map[string]func(*Recorder, *Examination){
 			e.Scenario(Scenario{Name: fmt.Sprintf("scenario-%d", i), Verdict: Passed, Cycles: 1})
 		}
 	},
-	"P1": func(_ *Recorder, e *Examination) { e.Latency(Measure("call", make([]time.Duration, 30))) },
-	"P2": func(_ *Recorder, e *Examination) { e.Latency(Measure("stage", make([]time.Duration, 30))) },
+	"P1": func(_ *Recorder, e *Examination) {
+		for _, name := range []string{ClusterApplied, DeploymentScaled, MachineCreated} {
+			e.Latency(Measure(name, make([]time.Duration, 30)))
+		}
+	},
+	"P2": func(_ *Recorder, e *Examination) {
+		e.Latency(Measure(VMRunning, make([]time.Duration, 30)), Measure(NodeReady, make([]time.Duration, 30)), Measure("one of its stages", make([]time.Duration, 3)))
+	},
 	"R1": func(_ *Recorder, e *Examination) {
 		e.Figure(Figure{Name: Hours, Value: 24, Unit: "h"}, Figure{Name: FaultsSet}, Figure{Name: FailedReconciles})
 		e.Validator(Validated("one VM", "", 7))
@@ -30,7 +37,7 @@ var gathered = map[string]func(*Recorder, *Examination){
 		e.Validator(Validated("one VM", "", 7))
 	},
 	"C1": func(r *Recorder, e *Examination) {
-		r.Describe(Environment{Guests: ContainerGuests})
+		r.Describe(Environment{Guests: ContainerGuests, Commit: "0123456789ab"})
 		e.Figure(Figure{Name: ConformanceTests, Value: 411}, Figure{Name: ConformanceTestsLeft}, Figure{Name: ConformanceRuns, Value: 1})
 	},
 }
@@ -97,8 +104,15 @@ func TestACriterionThatAsksForMuchIsNotPassedByLess(t *testing.T) {
 		"cycles that leak": {"R3", func(_ *Recorder, e *Examination) {
 			e.Figure(Figure{Name: ClusterCycles, Value: 50}, Figure{Name: LeakedResources, Value: 1})
 		}, Failed, "leaked resources: 1"},
-		"few Machines": {"P2", func(_ *Recorder, e *Examination) { e.Latency(Measure("stage", make([]time.Duration, 9))) },
-			Unknown, "few samples: 9 of at least 30"},
+		"few Machines": {"P2", func(_ *Recorder, e *Examination) { e.Latency(Measure(VMRunning, make([]time.Duration, 9))) },
+			Unknown, "few samples: " + VMRunning + ": 9 of at least 30"},
+		"many samples of something else": {"P1", func(r *Recorder, e *Examination) {
+			e.Latency(Measure("a request is answered", make([]time.Duration, 48)), Measure(MachineCreated, make([]time.Duration, 3)))
+		}, Unknown, "few samples: " + MachineCreated + ": 3 of at least 30"},
+		"a share of nothing": {"F3", func(_ *Recorder, e *Examination) {
+			e.Step("a step", func() {})
+			e.Figure(Figure{Name: "a share", Value: math.NaN(), AtMost: at(1)})
+		}, Unknown, "a share: unknown"},
 		"one scenario": {"F5", func(_ *Recorder, e *Examination) { e.Scenario(Scenario{Name: "one", Verdict: Passed}) },
 			Unknown, "a part of the scenarios: 1 of at least 30"},
 		"a scenario that takes long": {"F5", func(r *Recorder, e *Examination) {

@@ -72,8 +72,12 @@ type Setting struct {
 	Value string `json:"value"`
 }
 
-// unknown stands for what could not be found out.
-const unknown = "unknown"
+const (
+	// unknown stands for what could not be found out.
+	unknown = "unknown"
+	// changes follows a commit from which files differed.
+	changes = "+changes"
+)
 
 // ThisMachine describes the machine and the source in the working directory.
 // What cannot be found out is "unknown".
@@ -141,8 +145,8 @@ func commit(ctx context.Context) string {
 		return unknown
 	}
 	c := strings.TrimSpace(string(head))
-	if changes, err := exec.CommandContext(ctx, "git", "status", "--porcelain").Output(); err == nil && len(changes) > 0 {
-		c += "+changes"
+	if changed, err := exec.CommandContext(ctx, "git", "status", "--porcelain").Output(); err == nil && len(changed) > 0 {
+		c += changes
 	}
 	return c
 }

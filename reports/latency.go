@@ -64,13 +64,6 @@ func nearestRank(percent float64, n int) int {
 	return max(0, int(math.Ceil(percent/100*float64(n)))-1)
 }
 
-// Limited is the latency with a limit for its median.
-func (l Latency) Limited(p50AtMost time.Duration) Latency {
-	limit := milliseconds(p50AtMost)
-	l.P50AtMost = &limit
-	return l
-}
-
 // Verdict judges a latency by its limit: unknown when nothing was measured.
 func (l Latency) Verdict() Verdict {
 	switch {

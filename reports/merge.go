@@ -48,14 +48,16 @@ var ErrNoRuns = errors.New("there is no run to merge")
 //     broke since does too, whatever older runs say;
 //   - but one that came to no result (unknown, such as a short run) does not stand
 //     for an older one that came to one, passed or failed; it is mentioned there;
-//   - one run for each environment (AtomOS, guests, plane, machine, settings,
-//     versions), since figures of different ones are no figures of one thing.
+//   - one run for each suite, by its title, and each environment (AtomOS, guests, plane,
+//     machine, settings, versions), since figures of different ones are no figures of
+//     one thing: what one suite found is not mended by what another did not look at.
 //
 // What a criterion asks for is judged again here, as [Examination.Conclude] does.
 // The sign-off is passed when all of the checklist is, and unknown when something
 // is open. It has failed when a criterion has, or a run outside of its criteria (a
 // validator, a process that ended) without a newer one of the same suite and
-// environment.
+// environment. What is signed off is one version of the source: where its answers are of
+// several, or of files that no commit has, the sign-off is unknown.
 func Merge(title, command string, runs []Source, bugs []Bug) (Report, error) {
 	if len(runs) == 0 {
 		return Report{}, ErrNoRuns
@@ -92,8 +94,30 @@ func Merge(title, command string, runs []Source, bugs []Bug) (Report, error) {
 	default:
 		merged.Verdict = Unknown
 	}
-	merged.Explanation = joined(those(answers, Failed), outside, those(answers, Unknown), those(answers, NotRun))
+	mixed := mixedVersions(merged)
+	if mixed != "" && merged.Verdict == Passed {
+		merged.Verdict = Unknown
+	}
+	merged.Explanation = joined(those(answers, Failed), outside, those(answers, Unknown), those(answers, NotRun), mixed)
 	return merged, nil
+}
+
+// mixedVersions says why what has passed is not one version of the source; empty when it
+// is one.
+func mixedVersions(merged Report) string {
+	var of []string
+	uncommitted := false
+	for _, run := range merged.Runs {
+		answers := slices.ContainsFunc(merged.Criteria, func(c Criterion) bool { return c.Run == run.Name && c.Verdict == Passed })
+		if commit := orUnknown(run.Environment.Commit); answers && !slices.Contains(of, commit) {
+			of = append(of, commit)
+			uncommitted = uncommitted || commit == unknown || strings.HasSuffix(commit, changes)
+		}
+	}
+	if len(of) > 1 || uncommitted {
+		return "passed by " + strings.Join(of, ", ") + ": sign off one commit, without changes"
+	}
+	return ""
 }
 
 // those names the criteria of a verdict.
@@ -110,11 +134,10 @@ func those(answers []Answer, v Verdict) string {
 	return fmt.Sprintf("%s: %s", v, strings.Join(ids, ", "))
 }
 
-// answersTo are what runs, the newest first, say of a criterion: one for each
-// environment.
+// answersTo are what runs, the newest first, say of a criterion: one for each kind.
 func answersTo(id string, runs []Source) []Criterion {
 	var answers []Criterion
-	var of []string // the environment of each answer
+	var of []string // the kind of run of each answer
 	for _, s := range runs {
 		c, examined := s.Report.Criterion(id)
 		if !examined || c.Verdict == NotRun {
@@ -124,11 +147,11 @@ func answersTo(id string, runs []Source) []Criterion {
 			c = weighed(s.Report, c)
 		}
 		c.Run, c.Evidence = s.Name, s.evidence(c.Evidence)
-		in := s.Report.Environment.kind()
-		i := slices.Index(of, in)
+		kind := s.Report.kind()
+		i := slices.Index(of, kind)
 		switch {
 		case i < 0:
-			answers, of = append(answers, c), append(of, in)
+			answers, of = append(answers, c), append(of, kind)
 		case answers[i].Verdict == Unknown && c.Verdict != Unknown:
 			newer := answers[i]
 			c.Explanation = joined(c.Explanation, fmt.Sprintf("the later run %s came to no result (%s)", newer.Run, newer.Explanation))
@@ -145,7 +168,7 @@ func failedOutside(runs []Source) string {
 	newest := map[string]bool{}
 	for _, s := range runs {
 		r := s.Report
-		kind := r.Title + r.Environment.kind()
+		kind := r.kind()
 		criteria := make([]Verdict, 0, len(r.Criteria))
 		for _, c := range r.Criteria {
 			criteria = append(criteria, c.Verdict)
@@ -161,6 +184,9 @@ func failedOutside(runs []Source) string {
 func joined(reasons ...string) string {
 	return strings.Join(slices.DeleteFunc(reasons, func(s string) bool { return s == "" }), "; ")
 }
+
+// kind is what two runs have in common that answer the same.
+func (r Report) kind() string { return r.Title + " " + r.Environment.kind() }
 
 // kind is what two environments have in common whose figures may stand for one
 // another.

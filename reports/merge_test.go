@@ -66,19 +66,24 @@ func TestTheNewestRunAnswersACriterion(t *testing.T) {
 		r.Environment.Target, r.Environment.Guests = "https://192.0.2.1", ContainerGuests
 		return r
 	}
+	titled := func(title string, r Report) Report {
+		r.Title = title
+		return r
+	}
 	for name, c := range map[string]struct {
 		runs []Report
 		want []string
 		sum  Verdict
 	}{
-		"what was mended counts":                 {[]Report{runOf(1, said(Failed)), runOf(2, said(Passed))}, []string{"run-2 passed"}, Passed},
-		"no older run hides a failure":           {[]Report{runOf(2, said(Failed)), runOf(1, said(Passed))}, []string{"run-1 failed"}, Failed},
-		"no run without a result hides a result": {[]Report{runOf(2, said(Unknown)), runOf(1, said(Passed))}, []string{"run-2 passed"}, Passed},
-		"nor a failure":                          {[]Report{runOf(2, said(Unknown)), runOf(1, said(Failed))}, []string{"run-2 failed"}, Failed},
-		"a failure behind two without a result":  {[]Report{runOf(3, said(Unknown)), runOf(2, said(Unknown)), runOf(1, said(Failed)), runOf(0, said(Passed))}, []string{"run-3 failed"}, Failed},
-		"a run that did not look says nothing":   {[]Report{runOf(2, func(*Recorder) {}), runOf(1, said(Passed))}, []string{"run-2 passed"}, Passed},
-		"each environment has its answer":        {[]Report{runOf(2, said(Passed)), elsewhere(runOf(1, said(Failed)))}, []string{"run-1 passed", "run-2 failed"}, Failed},
-		"a pass in one of two environments":      {[]Report{runOf(2, said(Unknown)), elsewhere(runOf(1, said(Passed)))}, []string{"run-1 unknown", "run-2 passed"}, Passed},
+		"no other suite mends what one has found": {[]Report{titled("an upgrade", runOf(1, said(Failed))), runOf(2, said(Passed))}, []string{"run-2 passed", "run-1 failed"}, Failed},
+		"what was mended counts":                  {[]Report{runOf(1, said(Failed)), runOf(2, said(Passed))}, []string{"run-2 passed"}, Passed},
+		"no older run hides a failure":            {[]Report{runOf(2, said(Failed)), runOf(1, said(Passed))}, []string{"run-1 failed"}, Failed},
+		"no run without a result hides a result":  {[]Report{runOf(2, said(Unknown)), runOf(1, said(Passed))}, []string{"run-2 passed"}, Passed},
+		"nor a failure":                           {[]Report{runOf(2, said(Unknown)), runOf(1, said(Failed))}, []string{"run-2 failed"}, Failed},
+		"a failure behind two without a result":   {[]Report{runOf(3, said(Unknown)), runOf(2, said(Unknown)), runOf(1, said(Failed)), runOf(0, said(Passed))}, []string{"run-3 failed"}, Failed},
+		"a run that did not look says nothing":    {[]Report{runOf(2, func(*Recorder) {}), runOf(1, said(Passed))}, []string{"run-2 passed"}, Passed},
+		"each environment has its answer":         {[]Report{runOf(2, said(Passed)), elsewhere(runOf(1, said(Failed)))}, []string{"run-1 passed", "run-2 failed"}, Failed},
+		"a pass in one of two environments":       {[]Report{runOf(2, said(Unknown)), elsewhere(runOf(1, said(Passed)))}, []string{"run-1 unknown", "run-2 passed"}, Passed},
 	} {
 		r := merged(t, c.runs...)
 		var got []string
@@ -122,6 +127,18 @@ func TestASignOffIsPassedWhenAllOfTheChecklistIs(t *testing.T) {
 	if r := merged(t, append(all, runOf(30, violated))...); r.Verdict != Failed || !strings.Contains(r.Explanation, "outside of the criteria") {
 		t.Errorf("the verdict with a run that failed outside of the criteria is %s: %s", r.Verdict, r.Explanation)
 	}
+	later := runOf(31, func(*Recorder) {})
+	later.Title = "Another suite"
+	if r := merged(t, append(all, runOf(30, violated), later)...); r.Verdict != Failed {
+		t.Errorf("the verdict is %s when another suite ran after what has failed: %s", r.Verdict, r.Explanation)
+	}
+	for _, commit := range []string{"fedcba987654", "0123456789ab+changes"} {
+		elsewhere := slices.Clone(all)
+		elsewhere[3].Environment.Commit = commit
+		if r := merged(t, elsewhere...); r.Verdict != Unknown || !strings.Contains(r.Explanation, commit) {
+			t.Errorf("the verdict with an answer of %s is %s: %s", commit, r.Verdict, r.Explanation)
+		}
+	}
 	if _, err := Merge("Sign-off", "make signoff", nil, nil); err == nil {
 		t.Error("nothing is signed off")
 	}
@@ -133,7 +150,7 @@ func TestASignOffJudgesAgainWhatACriterionAsksFor(t *testing.T) {
 	t.Parallel()
 	old := runOf(1, func(r *Recorder) {
 		e := r.Begin("P2")
-		e.Latency(Measure("stage", make([]time.Duration, 9)))
+		e.Latency(Measure(VMRunning, make([]time.Duration, 9)))
 		e.Conclude()
 	})
 	for i := range old.Criteria {
@@ -206,9 +223,9 @@ func aSignOff(t *testing.T) Report {
 		p2 := r.Begin("P2")
 		p2.Latency(Measure(whole, spread(300, 5*time.Second)),
 			Measure("Machine created → bootstrap data ready (Cluster API)", spread(300, 4*time.Second)).Stage(whole),
-			Measure("bootstrap data ready → register arrives", spread(300, 60*time.Millisecond)).Limited(100*time.Millisecond).Stage(whole),
+			limited(100*time.Millisecond, Measure("bootstrap data ready → register arrives", spread(300, 60*time.Millisecond))).Stage(whole),
 			Measure("register arrives → VM running (AtomOS)", spread(300, 9*time.Millisecond)).Stage(whole),
-			Measure("VM running → provisioned", spread(300, 33*time.Millisecond)).Limited(300*time.Millisecond).Stage(whole),
+			limited(300*time.Millisecond, Measure("VM running → provisioned", spread(300, 33*time.Millisecond))).Stage(whole),
 			Measure("provisioned → Machine Running (guest and Cluster API)", spread(300, time.Second)).Stage(whole))
 		p2.Conclude()
 	})

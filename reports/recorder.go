@@ -71,13 +71,18 @@ func (r *Recorder) Evidence(e ...Evidence) {
 	r.report.Evidence = append(r.report.Evidence, e...)
 }
 
-// Figure adds numbers that belong to no criterion.
+// Figure adds numbers that belong to no criterion. One that is no number, such as a
+// share of nothing, was not measured: the run has failed.
 func (r *Recorder) Figure(f ...Figure) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.report.Figures = append(r.report.Figures, f...)
 	for _, f := range f {
+		if !f.isNumber() {
+			r.Explain(f.Name + " was not measured: it is no number")
+			continue
+		}
+		r.mu.Lock()
+		r.report.Figures = append(r.report.Figures, f)
 		fmt.Fprintf(r.progress, "           %s: %s\n", f.Name, number(f.Value, f.Unit))
+		r.mu.Unlock()
 	}
 }
 
@@ -237,13 +242,18 @@ type Examination struct {
 // Step does something for the criterion; the step has failed when do panics.
 func (e *Examination) Step(name string, do func()) { e.recorder.step(e.criterion.ID, name, do) }
 
-// Figure adds measured numbers.
+// Figure adds measured numbers. One that is no number, such as a share of nothing, was
+// not measured: the criterion can be no more than unknown.
 func (e *Examination) Figure(f ...Figure) {
-	e.recorder.mu.Lock()
-	defer e.recorder.mu.Unlock()
-	e.criterion.Figures = append(e.criterion.Figures, f...)
 	for _, f := range f {
+		if !f.isNumber() {
+			e.Item(Item{Name: f.Name, Verdict: Unknown, Detail: "not measured: it is no number"})
+			continue
+		}
+		e.recorder.mu.Lock()
+		e.criterion.Figures = append(e.criterion.Figures, f)
 		fmt.Fprintf(e.recorder.progress, "           %s: %s\n", f.Name, number(f.Value, f.Unit))
+		e.recorder.mu.Unlock()
 	}
 }
 

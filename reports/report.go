@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -137,6 +138,9 @@ func (f Figure) Verdict() Verdict {
 	}
 	return Passed
 }
+
+// isNumber tells whether there is a value that limits can be asked of.
+func (f Figure) isNumber() bool { return !math.IsNaN(f.Value) && !math.IsInf(f.Value, 0) }
 
 // Item is one of several things that a criterion names.
 type Item struct {

@@ -41,7 +41,7 @@ func aRun(t *testing.T) Report {
 	f1.Conclude()
 
 	p2 := r.Begin("P2")
-	p2.Latency(Measure("VM running to provisioned", []time.Duration{3 * time.Millisecond, time.Millisecond, 2 * time.Second}).Limited(time.Millisecond))
+	p2.Latency(limited(time.Millisecond, Measure("VM running to provisioned", []time.Duration{3 * time.Millisecond, time.Millisecond, 2 * time.Second})))
 	p2.Latency(Measure("deleted to gone", nil))
 	p2.Conclude()
 
@@ -121,16 +121,16 @@ func TestACriterionIsJudgedByWhatWasGathered(t *testing.T) {
 			e.Conclude()
 		}, Failed},
 		"a latency keeps its limit": {func(e *Examination) {
-			e.Latency(Measure("call", []time.Duration{time.Millisecond, time.Hour, time.Hour}).Limited(time.Hour))
+			e.Latency(limited(time.Hour, Measure("call", []time.Duration{time.Millisecond, time.Hour, time.Hour})))
 			e.Conclude()
 		}, Passed},
 		"a median exceeds its limit": {func(e *Examination) {
-			e.Latency(Measure("call", []time.Duration{time.Second, time.Minute, time.Hour}).Limited(time.Second))
+			e.Latency(limited(time.Second, Measure("call", []time.Duration{time.Second, time.Minute, time.Hour})))
 			e.Conclude()
 		}, Failed},
 		"a latency was never measured": {func(e *Examination) {
 			e.Step("a step", func() {})
-			e.Latency(Measure("call", nil).Limited(time.Second))
+			e.Latency(limited(time.Second, Measure("call", nil)))
 			e.Conclude()
 		}, Unknown},
 		"one of the items failed": {func(e *Examination) {
@@ -453,4 +453,11 @@ func TestAFailureOutsideOfTheCriteriaFailsTheReport(t *testing.T) {
 	if got := r.Finish().Verdict; got != Failed {
 		t.Errorf("the report says %q", got)
 	}
+}
+
+// limited is a latency with a limit for its median.
+func limited(atMost time.Duration, l Latency) Latency {
+	limit := milliseconds(atMost)
+	l.P50AtMost = &limit
+	return l
 }

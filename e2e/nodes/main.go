@@ -50,6 +50,7 @@ func main() {
 	s := &scenario{examined: map[string]bool{}}
 	suite.Program{
 		Name: "e2e", Title: "Real nodes", AtomOS: suite.Trial(), PodNetwork: true, Prepare: s.prepare,
+		Variables: map[string]string{"upgrade": ""},
 		Flags: func(flags *flag.FlagSet) {
 			flags.BoolVar(&s.upgrades, "upgrade", false, "make a cluster of the older version of Kubernetes, upgrade it, and take it back")
 		},
@@ -79,7 +80,7 @@ func main() {
 func (s *scenario) prepare(o *suite.Options) error {
 	versions := []string{o.KubernetesVersion}
 	if s.upgrades {
-		o.Target, o.Recorded = "upgrades", true
+		o.Target, o.Title, o.Recorded = "upgrades", "Upgrade of real nodes", true
 		versions = append(versions, world.OlderVersion)
 	}
 	err := suite.RealNodes(o, versions...)

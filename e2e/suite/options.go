@@ -52,8 +52,9 @@ type Options struct {
 	// Dashboards are those of which each query has to give something in the end, by name,
 	// where the world is watched.
 	Dashboards []string
-	// Target is the make target that repeats the run, where it is not the suite's own.
-	Target string
+	// Target is the make target that repeats the run, and Title that of its report, where
+	// they are not the suite's own.
+	Target, Title string
 }
 
 // The environment variables that stand in for flags.
@@ -249,7 +250,8 @@ var credentials = regexp.MustCompile(`://[^/@\s"]*@`)
 
 // command is how a person repeats a run: by make, with the arguments that the run
 // was given but for the place of its report, and what the environment said. What make
-// has a variable for is said by it, since the place of the report may follow from it.
+// has a variable for is said by it, since the place of the report may follow from it, and
+// what the target says itself, a flag without a value whose variable is empty, is not said.
 // It holds no credentials.
 func command(target string, variables map[string]string, args []string) string {
 	var kept []string
@@ -259,6 +261,9 @@ func command(target string, variables map[string]string, args []string) string {
 		variable, is := variables[name]
 		if !strings.HasPrefix(args[i], "-") || !is && name != "out" {
 			kept = append(kept, args[i])
+			continue
+		}
+		if is && variable == "" {
 			continue
 		}
 		if !has && i+1 < len(args) {

@@ -139,8 +139,9 @@ func TestACommandRepeatsTheRun(t *testing.T) {
 		`make poc ARGS="--flavor topology"`:               {"--out=out/poc", "--flavor", "topology"},
 		`make poc ARGS="--quick --hosts=100"`:             {"--quick", "-out", "x", "--hosts=100"},
 		`make poc FAULTS=plan.yaml SEED=2 ARGS="--quick"`: {"--seed", "1", "--out", "out/poc-faults", "--faults=plan.yaml", "--quick", "--seed", "2"},
+		`make poc ARGS="--fast"`:                          {"--upgrade", "--out", "out/poc", "--fast"},
 	} {
-		if got := command("poc", map[string]string{"faults": "FAULTS", "seed": "SEED"}, args); got != want {
+		if got := command("poc", map[string]string{"faults": "FAULTS", "seed": "SEED", "upgrade": ""}, args); got != want {
 			t.Errorf("%q gives %s, want %s", args, got, want)
 		}
 	}

@@ -14,7 +14,8 @@ type Program struct {
 	// Name is that of its make target, see [Options.Target]; its report goes to
 	// out/Name.
 	Name string
-	// Title is that of its report.
+	// Title is that of its report, by which a sign-off tells suites apart; see
+	// [Options.Title].
 	Title string
 	// AtomOS is what it acts on when nothing else is said.
 	AtomOS world.AtomOS
@@ -32,7 +33,8 @@ type Program struct {
 	// and what they change of the options. Both may be nil.
 	Flags   func(*flag.FlagSet)
 	Prepare func(*Options) error
-	// Variables are those by which make gives it flags of its own, by the flag.
+	// Variables are those by which make gives it flags of its own, by the flag; empty for
+	// a flag that takes no value and that a make target always gives.
 	Variables map[string]string
 	// Describe describes its specs.
 	Describe func(*Site)
@@ -61,5 +63,5 @@ func (p Program) run(args []string) error {
 			return err
 		}
 	}
-	return Run(p.Title, command(cmp.Or(o.Target, p.Name), p.Variables, args), o, p.Describe)
+	return Run(cmp.Or(o.Title, p.Title), command(cmp.Or(o.Target, p.Name), p.Variables, args), o, p.Describe)
 }

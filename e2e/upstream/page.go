@@ -9,8 +9,9 @@ import (
 const head = `# Cluster API's own e2e specs
 
 The specs of ` + "`sigs.k8s.io/cluster-api/test/e2e`" + `, and what there is of each with our
-provider. ` + "`make upstream`" + ` runs those that apply, unchanged, and demands after each that
-AtomOS has what it had before, nothing more and nothing less. What passes on container
+provider. ` + "`make upstream`" + ` runs those that have passed before, unchanged, and demands that they
+pass, and after each that AtomOS has what it had before, nothing more and nothing less; its
+report names the others, which may apply and not pass yet. What passes on container
 guests, which are real nodes, is run by ` + "`E2E_PLANE=kind E2E_GUEST=container make upstream`" + `. Made from
 e2e/upstream/table.go by ` + "`go run ./e2e/upstream --table > docs/upstream-specs.md`" + `.
 

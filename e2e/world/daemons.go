@@ -171,7 +171,9 @@ func (w *World) startDaemon(ctx context.Context, n int, path, authority string, 
 		"listen":        d.endpoint,
 		"metricsListen": metricsListen,
 		"tls":           map[string]any{"certFile": cert, "keyFile": key, "clientCAFile": authority},
-		"imageURL":      cmp.Or(o.ImageURL, "https://images.elemento.invalid/{image}.qcow2"),
+		// A scenario of hosts that come back is to end soon after they have.
+		"hostSettleTime": "2s",
+		"imageURL":       cmp.Or(o.ImageURL, "https://images.elemento.invalid/{image}.qcow2"),
 	}
 	if w.historyDir != "" {
 		d.config["log"] = map[string]any{"format": "json", "level": "debug"}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -156,4 +157,29 @@ func kernelAddress(text string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, fmt.Errorf("address %q is none", text)
 	}
 	return netip.AddrPortFrom(address.Unmap(), binary.BigEndian.Uint16(number)), nil
+}
+
+// statusFields are what /proc tells of a process by name.
+func statusFields(pid int) (map[string]string, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return nil, err
+	}
+	fields := map[string]string{}
+	for line := range strings.Lines(string(status)) {
+		if name, value, ok := strings.Cut(line, ":"); ok {
+			fields[name] = strings.TrimSpace(value)
+		}
+	}
+	return fields, nil
+}
+
+// kibibytes reads such as "12 kB" of /proc, in bytes; a process that has just ended
+// has nothing there.
+func kibibytes(text string) (uint64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	kib, err := strconv.ParseUint(strings.TrimSuffix(text, " kB"), 10, 64)
+	return kib << 10, err
 }

@@ -471,7 +471,7 @@ func TestUsageIsMeasuredWhileAProcessRunsAndAfter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after.CPU < running.CPU || running.PeakMemory == 0 || after.PeakMemory == 0 {
+	if after.CPU < running.CPU {
 		t.Errorf("running: %+v, after: %+v", running, after)
 	}
 }

@@ -52,6 +52,7 @@ func main() {
 				if s.plan, hash, err = readPlan(planFile); err != nil {
 					return err
 				}
+				o.Title = "Stability with faults"
 				// Much happens then, and all of it can be seen.
 				o.Dashboards = []string{"soak", "provisioning", "fleet", "daemon"}
 				// What is killed comes back, and so does what ends because of it.
