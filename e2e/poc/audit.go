@@ -1,12 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
 	"time"
+
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 )
 
 // request is what the audit log says of one request.
@@ -29,11 +30,6 @@ func (r request) changes() bool { return !slices.Contains([]string{"get", "list"
 // auditOf copies the lines of a user from an audit log to a file of its own, and
 // returns what they say.
 func auditOf(user, log, to string) (requests []request, err error) {
-	in, err := os.Open(log)
-	if err != nil {
-		return nil, fmt.Errorf("reading the audit log: %w", err)
-	}
-	defer in.Close()
 	out, err := os.Create(to)
 	if err != nil {
 		return nil, fmt.Errorf("keeping the audit log of %s: %w", user, err)
@@ -43,20 +39,20 @@ func auditOf(user, log, to string) (requests []request, err error) {
 			err = closeErr
 		}
 	}()
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, 4<<20)
-	for lines.Scan() {
+	err = suite.Lines(log, func(line []byte) error {
 		var r request
-		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
-			return nil, fmt.Errorf("reading the audit log: %w", err)
+		if err := json.Unmarshal(line, &r); err != nil {
+			return err
 		}
 		if r.User.Username != user {
-			continue
-		}
-		if _, err := fmt.Fprintf(out, "%s\n", lines.Bytes()); err != nil {
-			return nil, err
+			return nil
 		}
 		requests = append(requests, r)
+		_, err := out.Write(line)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the audit log: %w", err)
 	}
-	return requests, lines.Err()
+	return requests, nil
 }

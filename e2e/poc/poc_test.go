@@ -11,7 +11,7 @@ func TestTheAuditLogOfOneUserIsKept(t *testing.T) {
 	t.Parallel()
 	log := filepath.Join(t.TempDir(), "audit.log")
 	const ours = `{"verb":"patch","user":{"username":"clastix"},"stage":"ResponseComplete","responseStatus":{"code":200},"requestReceivedTimestamp":"2026-01-01T00:00:00.000100Z","stageTimestamp":"2026-01-01T00:00:00.000350Z"}` + "\n"
-	if err := os.WriteFile(log, []byte(`{"verb":"get","user":{"username":"other"}}`+"\n"+ours), 0o600); err != nil {
+	if err := os.WriteFile(log, []byte(`{"verb":"get","user":{"username":"other"}}`+"\n"+ours+`{"verb":"pat`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	to := filepath.Join(t.TempDir(), "kept.jsonl")
