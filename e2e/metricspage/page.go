@@ -76,7 +76,7 @@ func parse(text string) map[string][]Metric {
 }
 
 // bounded are the labels that a metric of ours may have: of what a site is made of, and
-// words of our programs.
+// words of our programs. What values they have e2e/watch/live looks through.
 var bounded = map[string]bool{
 	"host": true, "domain": true, "client_uid": true, "endpoint": true,
 	"call": true, "method": true, "operation": true, "service": true, "code": true, "outcome": true,

@@ -62,8 +62,8 @@ func (p *Prometheus) Now(ctx context.Context, query string) (model.Vector, error
 	return vector, nil
 }
 
-// Alerts are the alerts of a boundary that are pending or firing now, by name.
-func (p *Prometheus) Alerts(ctx context.Context, boundary string) (map[string]promv1.AlertState, error) {
+// Alerts are the alerts that are pending or firing now, by name.
+func (p *Prometheus) Alerts(ctx context.Context) (map[string]promv1.AlertState, error) {
 	ctx, cancel := context.WithTimeout(ctx, asking)
 	defer cancel()
 	result, err := p.api.Alerts(ctx)
@@ -73,11 +73,22 @@ func (p *Prometheus) Alerts(ctx context.Context, boundary string) (map[string]pr
 	active := map[string]promv1.AlertState{}
 	for _, a := range result.Alerts {
 		name := string(a.Labels[model.AlertNameLabel])
-		if string(a.Labels["boundary"]) == boundary && active[name] != promv1.AlertStateFiring {
+		if active[name] != promv1.AlertStateFiring {
 			active[name] = a.State
 		}
 	}
 	return active, nil
+}
+
+// Labels are those of all series that a selector matches and that had something in a span.
+func (p *Prometheus) Labels(ctx context.Context, selector string, over Span) ([]model.LabelSet, error) {
+	ctx, cancel := context.WithTimeout(ctx, asking)
+	defer cancel()
+	series, _, _, err := p.api.Series(ctx, []string{selector}, over.From, over.To)
+	if err != nil {
+		return nil, fmt.Errorf("asking Prometheus for the series %s: %w", selector, err)
+	}
+	return series, nil
 }
 
 // TroubledRules says which rules could not be evaluated the last time, and why.

@@ -1,6 +1,5 @@
 // Live has Prometheus watch a world, makes things go wrong in it, and demands that the
-// alerts of the Elemento team that are meant for it come up, and none while nothing is
-// wrong. What Prometheus had of each scenario is replayed by promtool, in which the
+// alerts that are meant for it come up, and none while nothing is wrong. What Prometheus had of each scenario is replayed by promtool, in which the
 // alerts' times pass, and every query of the dashboards must give something.
 //
 //	go run ./e2e/watch/live --out out/watch-test

@@ -16,6 +16,7 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
@@ -26,8 +27,6 @@ import (
 )
 
 const (
-	// boundary is whose alerts are looked at.
-	boundary = "elemento"
 	// lead is how long is recorded before things go wrong, and rest after the alerts
 	// are there: enough for a pace.
 	lead, rest = 3 * interval, 7 * interval
@@ -40,6 +39,9 @@ const (
 	recorded = "recorded"
 )
 
+// ruleFiles are the rule files that the shipped configuration loads, without their suffix.
+var ruleFiles = []string{"recording", "elemento", "clastix"}
+
 // run is what the suite does.
 type run struct {
 	*suite.Site
@@ -48,8 +50,7 @@ type run struct {
 	record string
 
 	prometheus *watch.Prometheus
-	// shipped is the directory of what is shipped, and rules are its records and the
-	// alerts of the boundary.
+	// shipped is the directory of what is shipped, and rules are those of ruleFiles.
 	shipped string
 	rules   []watch.Rule
 	cluster *suite.Cluster
@@ -58,6 +59,9 @@ type run struct {
 	mends []func(context.Context) error
 	// recordings are what Prometheus had of each scenario.
 	recordings []watch.Recording
+	// names are those that no label may hold: of clusters, namespaces, Machines and VMs, and
+	// the UIDs of these.
+	names map[string]bool
 }
 
 func (r *run) describe(site *suite.Site) {
@@ -69,6 +73,7 @@ func (r *run) describe(site *suite.Site) {
 			It(s.name, func(ctx SpecContext) { r.play(ctx, s) })
 		}
 		It("replays what it had", r.replay)
+		It("has no name of what runs in a label", r.unnamed)
 		It("evaluates all rules", func(ctx SpecContext) {
 			troubles, err := r.prometheus.TroubledRules(ctx)
 			Expect(err).NotTo(HaveOccurred())
@@ -83,13 +88,14 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.shipped = filepath.Join(repository, "provider", "config", "prometheus")
-	for _, name := range []string{"recording", boundary} {
+	for _, name := range ruleFiles {
 		rules, err := watch.Rules(filepath.Join(r.shipped, name+".rules.yaml"))
 		if err != nil {
 			return err
 		}
 		r.rules = append(r.rules, rules...)
 	}
+	r.names = map[string]bool{}
 	r.Report.Evidence(reports.Evidence{Title: "what Prometheus had of each scenario, as tests of promtool", Path: recorded})
 	r.began = time.Now()
 	r.prometheus, err = watch.Connect(r.World.PrometheusURL())
@@ -118,12 +124,12 @@ func (r *run) quiet(ctx SpecContext) {
 		}, patience, interval).WithContext(ctx).Should(Succeed())
 		Expect(seen).To(BeEmpty(), "alerts while nothing is wrong")
 		all := watch.Span{From: from, To: time.Now(), Step: interval}
-		fired, err := r.prometheus.Range(ctx, fmt.Sprintf(`ALERTS{boundary="%s", alertstate="firing"}`, boundary), all)
+		fired, err := r.prometheus.Range(ctx, `ALERTS{alertstate="firing"}`, all)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(fired).To(BeEmpty(), "alerts that fired since the cluster was asked for")
 		r.keep(ctx, watch.Recording{
 			Name: "quiet", Does: quietDoes,
-			Span: all, Hold: time.Hour,
+			Span: all, Hold: quietHold,
 		}, true)
 	})
 }
@@ -152,7 +158,7 @@ func (r *run) elsewhere(ctx context.Context, objects []unstructured.Unstructured
 // active are the alerts that are pending or firing.
 func (r *run) active(ctx context.Context) map[string]string {
 	GinkgoHelper()
-	alerts, err := r.prometheus.Alerts(ctx, boundary)
+	alerts, err := r.prometheus.Alerts(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	active := map[string]string{}
 	for name, state := range alerts {
@@ -204,6 +210,9 @@ func (r *run) play(ctx SpecContext, s scenario) {
 // quietDoes says what is done while nothing is wrong.
 const quietDoes = "A cluster is made, scaled up and scaled down, and nothing is wrong: no alert fires."
 
+// quietHold is as long as the longest alert waits.
+const quietHold = time.Hour
+
 func upper(sentence string) string { return strings.ToUpper(sentence[:1]) + sentence[1:] }
 
 // ends is told how what has gone wrong ends.
@@ -233,6 +242,42 @@ func (r *run) keep(ctx context.Context, recording watch.Recording, buckets bool)
 	_, err = r.write(filepath.Join(r.Dir, recorded), recording)
 	Expect(err).NotTo(HaveOccurred())
 	r.recordings = append(r.recordings, recording)
+	Expect(r.remember(ctx)).To(Succeed())
+}
+
+// remember takes down the names of what there is.
+func (r *run) remember(ctx context.Context) error {
+	machines, infrastructure := &clusterv1.MachineList{}, &infrav1.ElementoMachineList{}
+	inventory, err := r.Fake.Inventory(ctx)
+	if err := errors.Join(err, r.Admin.List(ctx, machines), r.Admin.List(ctx, infrastructure)); err != nil {
+		return err
+	}
+	r.names[r.cluster.Key.Name], r.names[r.cluster.Key.Namespace] = true, true
+	for _, m := range machines.Items {
+		r.names[m.Name] = true
+	}
+	for _, m := range infrastructure.Items {
+		r.names[m.Name], r.names[m.Spec.VMName] = true, true
+	}
+	for _, host := range inventory.Hosts {
+		for _, v := range host.VMs {
+			r.names[v.Name], r.names[v.UID] = true, true
+		}
+	}
+	delete(r.names, "")
+	return nil
+}
+
+// unnamed demands what docs/metrics.md promises: that no label of ours holds the name of a
+// VM, Machine, cluster or namespace.
+func (r *run) unnamed(ctx SpecContext) {
+	r.Report.Step("no label of our metrics holds the name of what runs", func() {
+		Expect(r.names).NotTo(BeEmpty(), "names of what ran")
+		series, err := r.prometheus.Labels(ctx, `{__name__=~"elemento_.+"}`, watch.Span{From: r.began, To: time.Now()})
+		Expect(err).NotTo(HaveOccurred())
+		Expect(series).NotTo(BeEmpty())
+		Expect(watch.Naming(series, slices.Sorted(maps.Keys(r.names)))).To(BeEmpty())
+	})
 }
 
 // write writes recordings as tests of promtool below a directory.
@@ -244,7 +289,7 @@ func (r *run) write(directory string, recordings ...watch.Recording) (files []st
 		return nil, err
 	}
 	var rules []string
-	for _, name := range []string{"recording", boundary} {
+	for _, name := range ruleFiles {
 		file, err := filepath.Rel(directory, filepath.Join(r.shipped, name+".rules.yaml"))
 		if err != nil {
 			return nil, err

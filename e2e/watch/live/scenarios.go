@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/poll"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	"elemento.cloud/cluster-api-provider-elemento/fakeatomos"
@@ -85,9 +86,14 @@ func all() []scenario {
 			breaks: noRoom,
 		},
 		{
-			name: "a-daemon-restarts", does: "one daemon is killed and comes back, three times, and the certificate of the other one ends in 6 days",
-			alerts: []string{"ElementoDaemonRestarts", "ElementoDaemonCertificateExpires"}, hold: 15 * time.Minute,
+			name: "a-daemon-restarts", does: "one daemon is killed and comes back, three times, and the certificates of the other one and of the manager end in 6 days",
+			alerts: []string{"ElementoDaemonRestarts", "ElementoDaemonCertificateExpires", "ElementoIdentityCertificateExpires"}, hold: 15 * time.Minute,
 			breaks: daemonRestarts,
+		},
+		{
+			name: "a-control-plane-is-cut-off", does: "the only control plane of a cluster has no network",
+			alerts: []string{"WorkloadAPIServerUnreachable"}, hold: 10 * time.Minute,
+			breaks: controlPlaneIsCutOff,
 		},
 	}
 }
@@ -154,19 +160,13 @@ func hostLosesPower(ctx context.Context, r *run) error {
 func (r *run) until(ctx context.Context, query string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	tick := time.NewTicker(interval / 2)
-	defer tick.Stop()
-	for {
+	if err := poll.Until(ctx, interval/2, func(ctx context.Context) (bool, error) {
 		found, err := r.prometheus.Now(ctx, query)
-		if err != nil || len(found) > 0 {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: %w", query, ctx.Err())
-		}
+		return err != nil || len(found) > 0, err
+	}); err != nil {
+		return fmt.Errorf("waiting for %s: %w", query, err)
 	}
+	return nil
 }
 
 // fault has the fake do something wrong.
@@ -215,8 +215,8 @@ func waysAreCut(_ context.Context, r *run) error {
 }
 
 func daemonRestarts(ctx context.Context, r *run) error {
-	r.ends(func(context.Context) error { return r.World.RotateDaemon(2, time.Time{}) })
-	if err := r.World.RotateDaemon(2, time.Now().Add(6*24*time.Hour)); err != nil {
+	r.ends(func(ctx context.Context) error { return r.rotate(ctx, time.Time{}) })
+	if err := r.rotate(ctx, time.Now().Add(6*24*time.Hour)); err != nil {
 		return err
 	}
 	for range 3 {
@@ -233,6 +233,46 @@ func daemonRestarts(ctx context.Context, r *run) error {
 		}
 	}
 	return nil
+}
+
+// rotate gives the second daemon and the manager new certificates, and waits until the
+// manager has its own: it reads it when something is reconciled that needs it, and not when
+// it has just done so.
+func (r *run) rotate(ctx context.Context, notAfter time.Time) error {
+	const ends = "elemento_identity_certificate_expiry_timestamp_seconds"
+	before, err := r.prometheus.Now(ctx, ends)
+	if err != nil {
+		return err
+	}
+	if len(before) != 1 {
+		return fmt.Errorf("the manager acts for %d clients, want 1", len(before))
+	}
+	if err := errors.Join(r.World.RotateDaemon(2, notAfter), r.World.RotateManager(ctx, notAfter)); err != nil {
+		return err
+	}
+	all, err := r.vms(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return poll.Until(ctx, interval, func(ctx context.Context) (bool, error) {
+		if err := r.reconcile(ctx, all[0].machine); err != nil {
+			return false, err
+		}
+		now, err := r.prometheus.Now(ctx, ends)
+		return len(now) == 1 && now[0].Value != before[0].Value, err
+	})
+}
+
+// reconcile asks for a Machine to be reconciled.
+func (r *run) reconcile(ctx context.Context, machine *clusterv1.Machine) error {
+	before := client.MergeFrom(machine.DeepCopy())
+	if machine.Annotations == nil {
+		machine.Annotations = map[string]string{}
+	}
+	machine.Annotations[infrav1.ReconcileRequestedAnnotation] = time.Now().Format(time.RFC3339Nano)
+	return r.Admin.Patch(ctx, machine, before)
 }
 
 func daemonsAreGone(ctx context.Context, r *run) error {
@@ -336,18 +376,28 @@ func permissionIsTaken(ctx context.Context, r *run) error {
 		role.Rules = shipped
 		return r.Admin.Patch(ctx, role, taken)
 	})
-	machine := all[0].machine
-	before := client.MergeFrom(machine.DeepCopy())
-	if machine.Annotations == nil {
-		machine.Annotations = map[string]string{}
-	}
-	machine.Annotations[infrav1.ReconcileRequestedAnnotation] = time.Now().Format(time.RFC3339Nano)
-	return r.Admin.Patch(ctx, machine, before)
+	return r.reconcile(ctx, all[0].machine)
 }
 
 func managerIsGone(_ context.Context, r *run) error {
 	r.ends(func(ctx context.Context) error { return r.World.Revive(ctx, world.ElementoProvider) })
 	return r.World.Process(world.ElementoProvider).Kill()
+}
+
+func controlPlaneIsCutOff(ctx context.Context, r *run) error {
+	machines, err := r.cluster.ListMachines(ctx, r.Admin)
+	if err != nil {
+		return err
+	}
+	if len(machines.ControlPlane) != 1 {
+		return fmt.Errorf("there are %d control planes, want 1", len(machines.ControlPlane))
+	}
+	spec, err := r.spec(ctx, machines.ControlPlane[0])
+	if err != nil {
+		return err
+	}
+	r.ends(func(ctx context.Context) error { return r.Fake.MendVM(ctx, spec.Host, spec.VMName) })
+	return r.Fake.CutVM(ctx, spec.Host, spec.VMName)
 }
 
 func noRoom(ctx context.Context, r *run) error {
@@ -360,12 +410,19 @@ func noRoom(ctx context.Context, r *run) error {
 	return r.another(ctx)
 }
 
+// simulatedHasNone is why nothing tells of what is in a workload cluster here.
+const simulatedHasNone = "of what Prometheus has in a workload cluster: simulated ones have none, and neither kubelets nor kube-state-metrics"
+
 // synthetic are the alerts that no scenario brings about, and why: they are tested on
-// synthetic series alone (provider/config/prometheus/tests/elemento.test.yaml).
+// synthetic series alone (provider/config/prometheus/tests).
 var synthetic = map[string]string{
-	"ElementoIdentityCertificateExpires": "the one identity of the world would have to be replaced",
-	"ElementoNoLeader":                   "two managers of which none gets the Lease: there is one here, which needs none",
-	"ElementoReconcilePanics":            "the manager has to be wrong",
-	"ElementoProvisioningSlow":           "a Machine has to take more than 10 minutes, of which nothing shows before",
-	"ElementoQueueGrows":                 "more than 100 objects have to wait for a quarter of an hour",
+	"ElementoNoLeader":            "two managers of which none gets the Lease: there is one here, which needs none",
+	"ElementoReconcilePanics":     "the manager has to be wrong",
+	"ElementoProvisioningSlow":    "a Machine has to take more than 10 minutes, of which nothing shows before; the suite would take half as long again",
+	"ElementoQueueGrows":          "more than 100 objects have to wait for a quarter of an hour",
+	"WorkloadAPIServerDown":       simulatedHasNone,
+	"WorkloadAPIServerErrors":     simulatedHasNone,
+	"WorkloadNodeNotReady":        simulatedHasNone,
+	"WorkloadPodsCrash":           simulatedHasNone,
+	"WorkloadSystemPodCrashLoops": simulatedHasNone,
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,16 +10,46 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
+	"sigs.k8s.io/yaml"
+
 	"elemento.cloud/cluster-api-provider-elemento/e2e/watch"
 )
 
 func rules(t *testing.T) []watch.Rule {
 	t.Helper()
-	all, err := watch.Rules("../../../provider/config/prometheus/elemento.rules.yaml")
+	var all []watch.Rule
+	for _, name := range ruleFiles {
+		some, err := watch.Rules(filepath.Join(shipped, name+".rules.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, some...)
+	}
+	return slices.DeleteFunc(all, func(r watch.Rule) bool { return r.Alert == "" })
+}
+
+const shipped = "../../../provider/config/prometheus"
+
+func TestTheRulesAreThoseThatTheShippedConfigurationLoads(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(shipped, "prometheus.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return all
+	var config struct {
+		Files []string `json:"rule_files"`
+	}
+	if err := yaml.Unmarshal(text, &config); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, name := range ruleFiles {
+		want = append(want, name+".rules.yaml")
+	}
+	if !slices.Equal(config.Files, want) {
+		t.Errorf("it loads %q, and the suite looks at %q", config.Files, want)
+	}
 }
 
 func TestEveryAlertIsBroughtAboutOrItIsSaidWhyNot(t *testing.T) {
@@ -69,15 +100,21 @@ func TestScenariosAreChosenByName(t *testing.T) {
 	}
 }
 
-func TestEveryScenarioHasARecordingInWhichItsAlertsFire(t *testing.T) {
+// What is recorded is what would be recorded now: of the same deed, held for as long, by
+// the same rules, and with the same demands.
+func TestEveryScenarioHasARecordingAsItWouldBeMadeNow(t *testing.T) {
 	t.Parallel()
-	wanted, does := map[string][]string{"quiet": nil}, map[string]string{"quiet": quietDoes}
+	wanted := map[string]watch.Recording{"quiet": {Does: quietDoes, Hold: quietHold}}
 	for _, s := range all() {
-		wanted[s.name], does[s.name] = s.fires(), upper(s.does)+"."
+		wanted[s.name] = watch.Recording{Does: upper(s.does) + ".", Hold: s.hold, Fires: s.fires()}
 	}
-	files, err := filepath.Glob("../../../provider/config/prometheus/tests/recorded/*.test.yaml")
+	files, err := filepath.Glob(filepath.Join(shipped, "tests", "recorded", "*.test.yaml"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	var rules []string
+	for _, name := range ruleFiles {
+		rules = append(rules, "../../"+name+".rules.yaml")
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -85,23 +122,40 @@ func TestEveryScenarioHasARecordingInWhichItsAlertsFire(t *testing.T) {
 			t.Fatal(err)
 		}
 		name := strings.TrimSuffix(filepath.Base(file), ".test.yaml")
-		alerts, known := wanted[name]
+		recording, known := wanted[name]
 		if !known {
 			t.Errorf("%s is of no scenario", file)
+			continue
 		}
 		delete(wanted, name)
-		if head, _, _ := strings.Cut(string(text), "\n"); head != "# "+does[name] {
-			t.Errorf("%s is of %q, and the scenario is %q: make watch-record ARGS='--scenarios %s'", file, head, does[name], name)
+		// How long it took, and when in it things went wrong, is its own.
+		recording.Span = watch.Span{From: time.Unix(0, 0), Step: interval}
+		recording.To = recording.From.Add(firstDuration(t, text, `(?m)^# .* every \w+ over (\w+)\.`))
+		if name != "quiet" {
+			recording.Fault = recording.From.Add(firstDuration(t, text, `eval_time: (\w+)`))
 		}
-		var fires []string
-		for _, found := range regexp.MustCompile(`alertname="(\w+)"`).FindAllSubmatch(text, -1) {
-			fires = append(fires, string(found[1]))
+		if head := recording.Head(rules...); !bytes.HasPrefix(text, head) {
+			t.Errorf("%s does not begin with\n%s\nmake watch-record ARGS='--scenarios %s'", file, head, name)
 		}
-		if !slices.Equal(fires, alerts) {
-			t.Errorf("in %s %q fire, want %q: make watch-record ARGS='--scenarios %s'", file, fires, alerts, name)
+		if demands := recording.Demands(); !bytes.HasSuffix(text, demands) {
+			t.Errorf("%s does not end with\n%s\nmake watch-record ARGS='--scenarios %s'", file, demands, name)
 		}
 	}
 	for name := range wanted {
 		t.Errorf("of %s there is no recording: make watch-record ARGS='--scenarios %s'", name, name)
 	}
+}
+
+// firstDuration is the first that a pattern finds in a text, in Prometheus' notation.
+func firstDuration(t *testing.T, text []byte, pattern string) time.Duration {
+	t.Helper()
+	found := regexp.MustCompile(pattern).FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("%s is not in\n%.600s", pattern, text)
+	}
+	d, err := model.ParseDuration(string(found[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(d)
 }
