@@ -170,7 +170,7 @@ func call[Req, Resp any](ctx context.Context, m *Member, operation string, timeo
 			return resp, nil
 		}
 		failure = err
-		if err.lost() || err.elsewhere() {
+		if err.lost() || err.away() {
 			m.leave(d)
 		}
 		if err.lost() && changing {

@@ -101,7 +101,14 @@ func (e *Error) Answered() bool { return e.answered }
 // lost tells that the request may still be under way.
 func (e *Error) lost() bool { return e.sent && !e.answered }
 
-// elsewhere tells that the daemon has not acted and that another one might.
+// elsewhere tells that the daemon has not acted and that another one might: a host that
+// it does not know may be in the configuration of the others, while they are given a new
+// one.
 func (e *Error) elsewhere() bool {
+	return e.away() || e.Reason == rpc.Reason_REASON_HOST_UNKNOWN
+}
+
+// away tells that the daemon has not acted and will not for a while.
+func (e *Error) away() bool {
 	return (!e.sent && !e.answered) || e.Reason == rpc.Reason_REASON_DRAINING
 }

@@ -355,6 +355,38 @@ func TestADaemonThatCannotReachTheHostComesSecond(t *testing.T) {
 	})
 }
 
+func TestADaemonThatDoesNotKnowTheHostComesLast(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 3)
+	m := s.member()
+	s.daemons[0].tell() // it has the old configuration
+	s.eventually("the first is heard", m.Connected)
+	s.daemons[1].tell(seen(down, 1))
+	s.eventually("so is the second", func() bool { return m.Look("host-1", "").Host != nil })
+	must(0, ensure(t.Context(), m, "vm-1"))
+	if s.daemons[0].times() != 0 || s.daemons[1].times() != 1 {
+		t.Errorf("the daemons were asked %d and %d times, want only the second", s.daemons[0].times(), s.daemons[1].times())
+	}
+}
+
+func TestAHostThatADaemonDoesNotKnowIsAskedOfAnother(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 2)
+	m := s.member()
+	for _, d := range s.daemons {
+		d.answer(func(context.Context) error {
+			refusal := must(status.New(codes.NotFound, "no such host").WithDetails(&rpc.ErrorDetail{Reason: rpc.Reason_REASON_HOST_UNKNOWN, Host: "host-1"}))
+			return refusal.Err()
+		})
+	}
+	err := ensure(t.Context(), m, "vm-1")
+	if fleet.ReasonOf(err) != rpc.Reason_REASON_HOST_UNKNOWN || s.daemons[0].times() != 1 || s.daemons[1].times() != 1 {
+		t.Errorf("got %v after %d and %d times, want what both say", err, s.daemons[0].times(), s.daemons[1].times())
+	}
+	s.daemons[1].answer(nil) // it has the new configuration
+	must(0, ensure(t.Context(), m, "vm-1"))
+}
+
 func TestTheNewestAnswerOfAHostCounts(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 2)

@@ -194,7 +194,8 @@ func (m *Member) closeConnections() {
 
 // order is the daemons to try for a call that concerns host, which may be
 // empty: those that we hear, if any; the one that answered last before the
-// others; but a daemon that cannot reach the host after those that can.
+// others; but a daemon that cannot reach the host after those that can, and one that does
+// not know it last.
 func (m *Member) order(host string) []*daemon {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -209,7 +210,11 @@ func (m *Member) order(host string) []*daemon {
 	}
 	rank := func(d *daemon) int {
 		n := 0
-		if v, ok := d.views[host]; ok && !reachable(v.host) {
+		switch v, knows := d.views[host]; {
+		case host == "":
+		case !knows:
+			n += 4
+		case !reachable(v.host):
 			n += 2
 		}
 		if d != m.sticky {
