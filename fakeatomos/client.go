@@ -91,6 +91,11 @@ func (c *Control) SetBootTime(ctx context.Context, host string, boot time.Durati
 	return c.befall(ctx, "hosts", host, "boots", bootsBody{duration(boot)})
 }
 
+// SetBlank has a host list nothing for so long whenever it comes up; 0 ends it.
+func (c *Control) SetBlank(ctx context.Context, host string, after time.Duration) error {
+	return c.befall(ctx, "hosts", host, "blank", blankBody{duration(after)})
+}
+
 // SetCapacity limits what all VMs of a host together can have; 0 is as
 // configured, 1 leaves no room.
 func (c *Control) SetCapacity(ctx context.Context, host string, slots int, memoryMiB int64) error {

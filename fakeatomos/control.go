@@ -163,6 +163,9 @@ type (
 	bootsBody struct {
 		Time duration `json:"time"`
 	}
+	blankBody struct {
+		After duration `json:"after"`
+	}
 	capacityBody struct {
 		Slots     int   `json:"slots"`
 		MemoryMiB int64 `json:"memoryMiB"`
@@ -186,6 +189,7 @@ var hostEvents = map[string]happening[*Host]{
 	"maintenance": saying(func(h *Host, b switchBody) error { h.SetMaintenance(b.On); return nil }),
 	"slow":        saying(func(h *Host, b slowBody) error { h.SetSlow(time.Duration(b.Delay)); return nil }),
 	"boots":       saying(func(h *Host, b bootsBody) error { h.SetBootTime(time.Duration(b.Time)); return nil }),
+	"blank":       saying(func(h *Host, b blankBody) error { h.SetBlank(time.Duration(b.After)); return nil }),
 	"capacity":    saying(func(h *Host, b capacityBody) error { h.SetCapacity(b.Slots, b.MemoryMiB); return nil }),
 	"community":   saying(func(h *Host, b switchBody) error { h.SetCommunity(b.On); return nil }),
 	"clock": saying(func(h *Host, b clockBody) error {

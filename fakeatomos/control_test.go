@@ -117,6 +117,16 @@ func TestEveryEventComesThroughTheControlListener(t *testing.T) {
 		vm := f.Inventory().VM("gone")[0]
 		return starts && vm.RunningSince.Sub(vm.Created) >= 50*time.Millisecond
 	})
+	check("host blank", control.SetBlank(ctx, h.Name(), time.Hour), func() bool {
+		listed := len(vmsOf(t, c, owner)) > 0
+		succeed(t, control.Down(ctx, h.Name()))
+		succeed(t, control.Up(ctx, h.Name()))
+		hidden := len(vmsOf(t, c, owner)) == 0
+		succeed(t, control.SetBlank(ctx, h.Name(), 0))
+		succeed(t, control.Down(ctx, h.Name()))
+		succeed(t, control.Up(ctx, h.Name()))
+		return listed && hidden && len(vmsOf(t, c, owner)) > 0
+	})
 	cut := func() bool {
 		guests.mu.Lock()
 		defer guests.mu.Unlock()

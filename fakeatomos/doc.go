@@ -19,6 +19,7 @@
 //   - Wipe: power is lost, and the VMs for ever; the disks survive or not
 //   - Isolate and Reconnect: C4 is away, connections are refused; VMs and forwards
 //     run on. A fault with Hang is the host that swallows what is sent
+//   - SetBlank: for a while after it came up it lists nothing of what it has
 //   - SetSlow, SetBootTime, SetMaintenance, SetCapacity, SetCommunity, ShiftClock
 //   - DomainDown and DomainUp: all hosts of a domain
 //

@@ -198,7 +198,9 @@ func (h *Host) listForwards(*request) answer {
 	defer h.mu.Unlock()
 	list := []c4.Forward{}
 	for _, fw := range h.forwardsInOrder() {
-		list = append(list, fw.Forward)
+		if h.lists() {
+			list = append(list, fw.Forward)
+		}
 	}
 	return ok(list)
 }

@@ -40,6 +40,8 @@ type Host struct {
 	slots       int                // 0: as configured
 	memoryMiB   int64              // 0: as configured
 	clock       time.Duration      // how far it is ahead
+	blank       time.Duration      // of every start, in which it lists nothing
+	listsFrom   time.Time          // the end of the last one
 	off         context.CancelFunc // ends power
 	power       context.Context    // ends when the host goes down
 	servers     []*http.Server
@@ -112,6 +114,7 @@ func (h *Host) Up() error {
 	}
 	h.power, h.off = context.WithCancel(h.fake.ctx)
 	h.up = true
+	h.listsFrom = time.Now().Add(h.blank)
 	h.tell("up", nil)
 	for _, fw := range h.forwards {
 		if err := h.listen(fw); err != nil {

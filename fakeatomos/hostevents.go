@@ -88,6 +88,19 @@ func (h *Host) SetBootTime(boot time.Duration) {
 	h.tell("boots", map[string]string{"time": h.bootTime.String()})
 }
 
+// SetBlank has the host list nothing for so long whenever it comes up: no VMs,
+// volumes, networks or forwards, though it has them, and tells of each if it is asked
+// for it. 0 ends it from the next time on.
+func (h *Host) SetBlank(after time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.blank = max(after, 0)
+	h.tell("blank", map[string]string{"after": h.blank.String()})
+}
+
+// lists tells whether the host lists what it has. The caller holds the lock.
+func (h *Host) lists() bool { return !time.Now().Before(h.listsFrom) }
+
 // SetCapacity limits what VMs can have on the host: all slots together and all
 // memory, those of VMs that are there included, which stay whatever the limit.
 // 0 is as configured; to leave no room, say 1.

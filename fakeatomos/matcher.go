@@ -256,6 +256,9 @@ func (h *Host) reboot(_ *request, ref c4.VMRef) answer {
 func (h *Host) running(_ *request, ref c4.ClientRef) answer {
 	h.lock()
 	defer h.mu.Unlock()
+	if !h.lists() {
+		return ok(c4.RunningReply{VMs: []c4.RunningVM{}})
+	}
 	if raw, ok := h.listed[ref.ClientUID]; ok {
 		return answer{status: http.StatusOK, body: raw}
 	}

@@ -95,7 +95,9 @@ func (h *Host) listNetworks(*request) answer {
 	defer h.mu.Unlock()
 	list := []c4.Network{}
 	for _, n := range h.networksInOrder() {
-		list = append(list, h.showNetwork(n))
+		if h.lists() {
+			list = append(list, h.showNetwork(n))
+		}
 	}
 	return ok(list)
 }

@@ -262,7 +262,7 @@ func (h *Host) accessible(_ *request, in c4.ClientRef) answer {
 	defer h.mu.Unlock()
 	var list []c4.Volume
 	for _, v := range h.volumesInOrder() {
-		if _, refusal := h.volume(v.ID); refusal == nil && (!v.Private || v.Owner == in.ClientUID) {
+		if _, refusal := h.volume(v.ID); h.lists() && refusal == nil && (!v.Private || v.Owner == in.ClientUID) {
 			list = append(list, h.showVolume(v, in.ClientUID))
 		}
 	}
