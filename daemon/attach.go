@@ -167,7 +167,7 @@ func (t *tenant) removeDataVolume(ctx context.Context, vmName, volumeName string
 		case len(left) == 0 && len(held) == 0 && t.unseen.may(name, landsLate):
 			return notShown(t.host, name)
 		case len(left) == 0 && len(held) == 0:
-			return nil
+			return t.settling()
 		case !time.Now().Before(until):
 			return failf(rpc.Reason_REASON_OUTCOME_UNKNOWN, t.host.ID, "host %s still shows volume %s, which it was told to destroy", t.host.ID, name)
 		}

@@ -43,6 +43,11 @@ type Config struct {
 	// Interval is how often each host is asked while somebody watches; 1 s by
 	// default.
 	Interval Duration `json:"interval,omitzero"`
+	// HostSettleTime is for how long a host that came back must have answered before
+	// it is believed that something is not on it: one that has just started may list
+	// nothing of what it has. A file that leaves it out has 30 s, and can say less but
+	// not 0; a Config that comes from no file has what it says, and 0 is none.
+	HostSettleTime Duration `json:"hostSettleTime,omitzero"`
 	// DrainTimeout is how long calls that are under way may take when the
 	// daemon is told to end; 15 s by default.
 	DrainTimeout Duration `json:"drainTimeout,omitzero"`
@@ -133,7 +138,7 @@ func LoadConfig(path string) (Config, error) {
 // ParseConfig reads and checks a configuration in YAML. Its error lists all
 // that is wrong, a line each, by the path of the field.
 func ParseConfig(raw []byte) (Config, error) {
-	var cfg Config
+	cfg := Config{HostSettleTime: Duration{30 * time.Second}}
 	asJSON, err := yaml.YAMLToJSONStrict(raw)
 	if err != nil {
 		return Config{}, err
@@ -143,6 +148,9 @@ func ParseConfig(raw []byte) (Config, error) {
 		return Config{}, err
 	}
 	_, err = cfg.complete()
+	if cfg.HostSettleTime.Duration == 0 {
+		err = errors.Join(err, errors.New("hostSettleTime: 0s would take a host that has just started at its first word; give more, or leave it out for 30s"))
+	}
 	if err := errors.Join(append(unknown, err)...); err != nil {
 		return Config{}, err
 	}
@@ -179,6 +187,7 @@ func (c Config) complete() (Config, error) {
 	c.completeHosts(&wrong)
 	c.checkImageURL(&wrong)
 	wrong.positive("interval", &c.Interval, time.Second)
+	wrong.positive("hostSettleTime", &c.HostSettleTime, 0)
 	wrong.positive("drainTimeout", &c.DrainTimeout, 15*time.Second)
 	wrong.oneOf("log.level", &c.Log.Level, "info", "debug", "warn", "error")
 	wrong.oneOf("log.format", &c.Log.Format, "json", "text")

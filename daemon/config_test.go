@@ -35,7 +35,7 @@ func TestConfigHasDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Interval.Duration != time.Second || cfg.DrainTimeout.Duration != 15*time.Second || cfg.Log.Level != "info" || cfg.Log.Format != "json" {
+	if cfg.Interval.Duration != time.Second || cfg.HostSettleTime.Duration != 30*time.Second || cfg.DrainTimeout.Duration != 15*time.Second || cfg.Log.Level != "info" || cfg.Log.Format != "json" {
 		t.Errorf("got %+v", cfg)
 	}
 	if cfg.Hosts[0].ForwardAddress != "192.0.2.7" || cfg.Hosts[1].ForwardAddress != "198.51.100.8" {
@@ -64,6 +64,8 @@ func TestConfigSaysWhatIsWrongAndWhere(t *testing.T) {
 		{"image URL without an image", "{image}", "image", "imageURL: "},
 		{"profiles for everyone", "listen: ", "profileListen: 0.0.0.0:6060\nlisten: ", "profileListen: \"0.0.0.0:6060\" is not a loopback address"},
 		{"negative interval", "listen: ", "interval: -1s\nlisten: ", "interval: -1s is negative"},
+		{"no time to settle", "listen: ", "hostSettleTime: 0s\nlisten: ", "hostSettleTime: 0s would"},
+		{"negative time to settle", "listen: ", "hostSettleTime: -1s\nlisten: ", "hostSettleTime: -1s is negative"},
 		{"interval without a unit", "listen: ", "interval: 1\nlisten: ", "write one such as \"1s\""},
 		{"unknown level", "listen: ", "log: {level: loud}\nlisten: ", "log.level: \"loud\"; use one of info, debug, warn, error"},
 		{"unknown field", "domain: d1\n  url: https", "domain: d1\n  surprise: red\n  url: https", "hosts[0].surprise"},

@@ -68,6 +68,9 @@ func (h *host) removeForward(ctx context.Context, port uint32, meant func(c4.For
 		absent = 0
 		removals++
 	}
+	if err := h.settling(&h.standing); err != nil {
+		return err
+	}
 	if h.pointing.may(port, landsSoon) {
 		return failf(rpc.Reason_REASON_WRONG_STATE, h.ID, "host %s was asked to forward port %d and has not answered; waiting for it, at most %s", h.ID, port, landsSoon)
 	}
@@ -116,7 +119,7 @@ func (t *tenant) target(ctx context.Context, at *host, f c4.Forward) (name strin
 	if name, err = t.targetIn(ctx, seen, at, f); name != "" || err != nil {
 		return name, err
 	}
-	return "", failed
+	return "", cmp.Or(failed, t.settling())
 }
 
 // targetIn is target for what was seen.
@@ -324,14 +327,15 @@ func (s *service) EnsureForward(ctx context.Context, req *rpc.EnsureForwardReque
 
 // forwardTo is the forward that is asked for, with the target's address.
 func (s *service) forwardTo(ctx context.Context, at, targetHost *host, req *rpc.EnsureForwardRequest) (c4.Forward, error) {
-	seen, err := targetHost.tenant(req.ClientUid).look(ctx)
+	t := targetHost.tenant(req.ClientUid)
+	seen, err := t.look(ctx)
 	if err != nil {
 		return c4.Forward{}, err
 	}
 	target := seen.vms[req.TargetVmName]
 	switch {
 	case target == nil:
-		return c4.Forward{}, vmNotFound(targetHost, req.TargetVmName)
+		return c4.Forward{}, t.notFound(req.TargetVmName)
 	case target.vm.Address == "":
 		return c4.Forward{}, failf(rpc.Reason_REASON_WRONG_STATE, targetHost.ID, "VM %s has no address yet", req.TargetVmName)
 	}

@@ -24,6 +24,7 @@ type host struct {
 	Host
 	c4       *c4.Client
 	interval time.Duration
+	settle   time.Duration // see Config.HostSettleTime
 	log      *slog.Logger
 	// spawn runs a function beside its caller and is waited for when the daemon
 	// ends; the function must end with its context.
@@ -48,8 +49,9 @@ type host struct {
 
 	mu           sync.Mutex
 	tenants      map[string]*tenant
-	cut          bool     // the last question did not even reach the host
-	standing     standing // as it answers what it is like
+	cut          bool      // the last question did not even reach the host
+	back         time.Time // when it was reached again after that; zero if it always was
+	standing     standing  // as it answers what it is like
 	failedAt     time.Time
 	lastSeen     time.Time
 	hardware     *c4.HostInfo          // as it was last told, nil before
@@ -234,6 +236,9 @@ func (h *host) answered(err error, in *standing) (changed bool) {
 	h.mu.Lock()
 	switch code := c4.CodeOf(err); {
 	case err == nil:
+		if h.cut || h.lastSeen.IsZero() && !h.failedAt.IsZero() {
+			h.back = now
+		}
 		h.cut, h.lastSeen = false, now
 	case code == c4.Unreachable || code == c4.Untrusted:
 		h.cut, h.failedAt = true, now
@@ -250,6 +255,28 @@ func (h *host) answered(err error, in *standing) (changed bool) {
 		h.poller.announce()
 	}
 	return changed
+}
+
+// settling is the failure of who would take for gone what a host does not show, in
+// whichever standing he asked, while the host has not answered for long enough since it
+// came back. It is nil where the host is believed.
+func (h *host) settling(in *standing) error {
+	h.mu.Lock()
+	back := h.back
+	if in.back.After(back) {
+		back = in.back
+	}
+	away := h.cut || in.silent && in.back.IsZero()
+	left := h.settle - time.Since(back)
+	h.mu.Unlock()
+	switch {
+	case h.settle == 0 || !away && (back.IsZero() || left <= 0):
+		return nil
+	case away:
+		left = h.settle
+	}
+	h.poller.kick() // where nobody watches, only this finds out that it is back
+	return failf(rpc.Reason_REASON_WRONG_STATE, h.ID, "host %s has only just come back and may not list yet what it has; believing it in %s at the earliest", h.ID, left.Round(100*time.Millisecond))
 }
 
 // health is that of the host as it tells what it is like.

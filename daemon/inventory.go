@@ -283,6 +283,9 @@ func (t *tenant) lookVolumes(ctx context.Context) ([]c4.Volume, error) {
 	return volumes, nil
 }
 
+// settling is the host's for this client.
+func (t *tenant) settling() error { return t.host.settling(&t.standing) }
+
 // last returns the newest observation without asking; silent is true when the
 // host did not answer since.
 func (t *tenant) last() (o observation, silent bool) {

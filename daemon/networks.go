@@ -71,6 +71,9 @@ func (h *host) ensureNetwork(ctx context.Context, clientUID string, spec *rpc.Ne
 	if uid == "" && err == nil && wait(ctx, quickest) {
 		uid, err = h.findNetwork(ctx, clientUID, spec) // a host that has just started may show none at first
 	}
+	if uid == "" && err == nil {
+		err = h.settling(&h.standing)
+	}
 	if uid != "" || err != nil {
 		return uid, err
 	}
@@ -222,7 +225,7 @@ func (h *host) deleteNetwork(ctx context.Context, clientUID, name string) (gone 
 		own := ownNetworks(clientUID, name, all)
 		if len(own) == 0 {
 			if absent++; absent > 1 {
-				return !h.unseen.may(networkKey{clientUID, name}, landsSoon), nil
+				return !h.unseen.may(networkKey{clientUID, name}, landsSoon) && h.settling(&h.standing) == nil, nil
 			}
 			if !wait(ctx, quickest) {
 				return false, nil
@@ -266,7 +269,9 @@ func (s *service) EnsureNetwork(ctx context.Context, req *rpc.EnsureNetworkReque
 			errs[i] = silent(h)
 			return
 		}
-		_, errs[i] = h.ensureNetwork(ctx, req.ClientUid, req.Network)
+		if _, errs[i] = h.ensureNetwork(ctx, req.ClientUid, req.Network); errs[i] != nil && h.settling(&h.standing) != nil {
+			errs[i] = silent(h) // as good as
+		}
 	})
 	res := &rpc.EnsureNetworkResponse{}
 	for i, err := range errs {

@@ -103,6 +103,7 @@ func New(cfg Config, log *slog.Logger) (*Daemon, error) {
 		if err != nil {
 			return nil, fmt.Errorf("daemon: hosts[%d].%w", i, err)
 		}
+		h.settle = cfg.HostSettleTime.Duration
 		d.service.hosts.byID[h.ID] = h
 		d.service.hosts.all = append(d.service.hosts.all, h)
 	}

@@ -12,6 +12,9 @@ type standing struct {
 	// against is when that began which speaks against the verdict, zero if nothing
 	// does.
 	against time.Time
+	// back is since when a host that was silent answers again, zero while it does not
+	// and if it never was.
+	back time.Time
 }
 
 // answered takes in how the host has answered, and tells whether the verdict
@@ -21,6 +24,11 @@ func (s *standing) answered(well bool, now time.Time, interval time.Duration) (c
 	if s.silent {
 		enough = 2 * interval
 	}
+	if s.silent && !well {
+		s.back = time.Time{}
+	} else if s.silent && s.back.IsZero() {
+		s.back = now
+	}
 	switch {
 	case well != s.silent:
 		s.against = time.Time{}
@@ -28,6 +36,9 @@ func (s *standing) answered(well bool, now time.Time, interval time.Duration) (c
 		s.against = now
 	case now.Sub(s.against) >= enough:
 		s.silent, s.against = !s.silent, time.Time{}
+		if s.silent {
+			s.back = time.Time{}
+		}
 		return true
 	}
 	return false

@@ -43,8 +43,12 @@ func (s *service) holdVM(ctx context.Context, req aboutVM) (t *tenant, vm *seenV
 	return t, vm, unlock, nil
 }
 
-func vmNotFound(h *host, name string) error {
-	return failf(rpc.Reason_REASON_VM_NOT_FOUND, h.ID, "host %s has no VM %s of this client", h.ID, name)
+// notFound is the failure of who needs a VM that the host does not list.
+func (t *tenant) notFound(name string) error {
+	if err := t.settling(); err != nil {
+		return err
+	}
+	return failf(rpc.Reason_REASON_VM_NOT_FOUND, t.host.ID, "host %s has no VM %s of this client", t.host.ID, name)
 }
 
 // find looks for the VM on its host.
@@ -56,7 +60,7 @@ func (t *tenant) find(ctx context.Context, name string) (*seenVM, error) {
 	if vm := seen.vms[name]; vm != nil {
 		return vm, nil
 	}
-	return nil, vmNotFound(t.host, name)
+	return nil, t.notFound(name)
 }
 
 func (s *service) EnsureVM(ctx context.Context, req *rpc.EnsureVMRequest) (*rpc.EnsureVMResponse, error) {
