@@ -202,32 +202,60 @@ func sum(of *dto.MetricFamily) float64 {
 	return all
 }
 
-// memory is what each process has in memory. Ours collect their garbage before.
+// looks are how often garbage is collected to know what is live in the heap of one of ours.
+// What is made during a collection counts as live, and what is kept to be used again goes
+// with the second one, so that the least is nearest to it.
+const looks = 5
+
+// memory is what each process has in memory. Ours and Cluster API's collect their garbage
+// before.
 func (b *bench) memory(ctx context.Context) map[string]memory {
 	GinkgoHelper()
-	// Go lets a heap become twice of what is live before it collects garbage.
-	const garbage = 2
 	all := map[string]memory{}
 	for _, name := range b.processes() {
-		if !b.tells(name) {
+		switch {
+		case !b.tells(name):
 			r, err := b.site.World.Process(name).Resources()
 			Expect(err).NotTo(HaveOccurred())
 			all[name] = memory{resident: float64(r.ResidentMemory)}
-			continue
+		case name == world.ElementoProvider || slices.Contains(b.daemons(), name):
+			all[name] = least(looks, func() memory { return b.collected(ctx, name) })
+		default:
+			all[name] = b.collected(ctx, name)
 		}
-		if name != world.FakeProcess {
-			_, err := b.site.World.Profile(ctx, name, "heap", 0)
-			Expect(err).NotTo(HaveOccurred())
-		}
-		families, err := b.site.World.Metrics(ctx, name)
-		Expect(err).NotTo(HaveOccurred())
-		all[name] = memory{
-			resident: sum(families["process_resident_memory_bytes"]),
-			heap:     sum(families["go_memstats_next_gc_bytes"]) / garbage,
-		}
-		Expect(all[name].resident).To(BeNumerically(">", 0), "%s does not tell its memory", name)
 	}
 	return all
+}
+
+// least is the look with the least heap.
+func least(looks int, look func() memory) memory {
+	found := look()
+	for range looks - 1 {
+		if m := look(); m.heap < found.heap {
+			found = m
+		}
+	}
+	return found
+}
+
+// collected is what a process that tells has in memory after it has collected its garbage,
+// as far as it does so when it is asked to.
+func (b *bench) collected(ctx context.Context, name string) memory {
+	GinkgoHelper()
+	// Go lets a heap become twice of what is live before it collects garbage.
+	const garbage = 2
+	if name != world.FakeProcess {
+		_, err := b.site.World.Profile(ctx, name, "heap", 0)
+		Expect(err).NotTo(HaveOccurred())
+	}
+	families, err := b.site.World.Metrics(ctx, name)
+	Expect(err).NotTo(HaveOccurred())
+	m := memory{
+		resident: sum(families["process_resident_memory_bytes"]),
+		heap:     sum(families["go_memstats_next_gc_bytes"]) / garbage,
+	}
+	Expect(m.resident).To(BeNumerically(">", 0), "%s does not tell its memory", name)
+	return m
 }
 
 // during does nothing for so long, and returns what the world has used meanwhile.

@@ -24,3 +24,13 @@ func TestACostIsThatOfItsSpan(t *testing.T) {
 		t.Error("what was measured is changed by taking the difference")
 	}
 }
+
+func TestTheLeastOfSomeLooksIsTheLiveHeap(t *testing.T) {
+	t.Parallel()
+	heaps := []float64{30, 21, 20, 24, 22}
+	n := 0
+	m := least(len(heaps), func() memory { n++; return memory{heap: heaps[n-1], resident: float64(n)} })
+	if want := (memory{heap: 20, resident: 3}); m != want || n != len(heaps) {
+		t.Errorf("of %d looks it is %+v, want %+v of %d", n, m, want, len(heaps))
+	}
+}

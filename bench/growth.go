@@ -312,22 +312,24 @@ func (b *bench) atRest(ctx context.Context, s size) {
 	g, at := b.grown, float64(s.machines)
 	b.site.Report.Step(s.String()+", at rest", func() {
 		b.quiet(ctx)
-		for name, m := range b.inOrder(b.memory(ctx)) {
-			g.resident.Add(called(name), at, m.resident/mib)
-			if m.heap > 0 {
-				g.heap.Add(called(name), at, m.heap/mib)
-			}
-		}
 		pairs := float64(s.hosts * max(len(b.daemons()), 1))
 		var rates []reports.XY
+		var last map[string]memory
 		for range windows {
 			used := b.during(ctx, window)
 			rates = append(rates, reports.XY{X: at, Y: used.rate(used.calls.all) / pairs})
-			for name, m := range b.memory(ctx) {
+			last = b.memory(ctx)
+			for name, m := range last {
 				if m.heap > 0 {
 					g.heaps[name] = append(g.heaps[name], reports.XY{X: at, Y: m.heap / 1024})
 				}
 				g.bodies[name] = append(g.bodies[name], reports.XY{X: at, Y: m.resident / 1024})
+			}
+		}
+		for name, m := range b.inOrder(last) {
+			g.resident.Add(called(name), at, m.resident/mib)
+			if m.heap > 0 {
+				g.heap.Add(called(name), at, m.heap/mib)
 			}
 		}
 		g.callsAtRest = append(g.callsAtRest, rates...)
