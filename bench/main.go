@@ -140,15 +140,18 @@ func (b *bench) prepare(o *suite.Options) (err error) {
 	if err := b.prepareGrowth(o); err != nil {
 		return err
 	}
-	b.thresholds, err = readThresholds(thresholdsFile, names(parts))
-	return err
+	if b.thresholds, err = readThresholds(thresholdsFile, names(parts)); err != nil {
+		return err
+	}
+	b.thresholds.lifted = o.World.QuickReconciles
+	return nil
 }
 
 // describe makes a part the next spec.
 func (b *bench) describe(p part) {
 	if p.criterion != "" {
 		b.site.Criterion(p.criterion, func(ctx context.Context, e *reports.Examination) {
-			p.answer(b, ctx, e, b.site.Comparable())
+			p.answer(b, ctx, e)
 			b.allMeasured()
 		})
 		return
@@ -162,8 +165,8 @@ func (b *bench) describe(p part) {
 
 // answer examines the part's criterion, which stays unknown where figures are not
 // comparable: no threshold is looked at then.
-func (p part) answer(b *bench, ctx context.Context, e *reports.Examination, comparable bool) {
-	if !comparable {
+func (p part) answer(b *bench, ctx context.Context, e *reports.Examination) {
+	if b.thresholds.lifted {
 		e.Doubt("--quick lifts Cluster API's pace: these figures are not comparable")
 	}
 	b.part = p.name
@@ -177,7 +180,7 @@ func (b *bench) allMeasured() {
 }
 
 // tidy tells which thresholds nobody looked at of the parts that run without being named,
-// because a part did not run or could not tell with the sizes asked for, and removes what is left, where it would stay.
+// because a part did not run or could not tell, and removes what is left, where it would stay.
 func (b *bench) tidy(ctx SpecContext) {
 	n := 0
 	for _, p := range parts {
@@ -189,7 +192,7 @@ func (b *bench) tidy(ctx SpecContext) {
 			n++
 		}
 		for _, figure := range b.thresholds.passedOver(p.name) {
-			fmt.Fprintf(b.site.Progress(), "passed over, although there is a threshold, since the sizes asked for cannot tell it: %s: %s\n", p.name, figure)
+			fmt.Fprintf(b.site.Progress(), "passed over, although there is a threshold, since this run cannot tell it: %s: %s\n", p.name, figure)
 			n++
 		}
 	}

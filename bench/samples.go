@@ -29,9 +29,6 @@ func (b *bench) figure(to teller, figures ...reports.Figure) {
 	for _, f := range figures {
 		limited, err := b.thresholds.judge(b.part, f)
 		Expect(err).NotTo(HaveOccurred())
-		if !b.site.Comparable() {
-			limited = f
-		}
 		to.Figure(limited)
 	}
 }
@@ -46,9 +43,7 @@ func (b *bench) latency(to teller, name, of string, samples []time.Duration) rep
 	l := reports.Measure(name, samples).Stage(of)
 	median, err := b.thresholds.judge(b.part, reports.Figure{Name: name, Value: l.P50, Unit: "ms"})
 	Expect(err).NotTo(HaveOccurred())
-	if b.site.Comparable() {
-		l.P50AtMost = median.AtMost
-	}
+	l.P50AtMost = median.AtMost
 	to.Latency(l)
 	for _, f := range []reports.Figure{{Name: name + ", p90", Value: l.P90, Unit: "ms"}, {Name: name + ", p99", Value: l.P99, Unit: "ms"}} {
 		if l.Count > 0 && b.thresholds.has(b.part, f.Name) {

@@ -114,3 +114,13 @@ func TestThresholdsOfEightAtATimeAreNotForOthers(t *testing.T) {
 		}
 	}
 }
+
+func TestLiftedThresholdsAreNotLookedAt(t *testing.T) {
+	t.Parallel()
+	of := read(t, `rest: {cpu: {atMost: 5}}`)
+	of.lifted = true
+	f, err := of.judge("rest", reports.Figure{Name: "cpu", Value: 9})
+	if over := of.passedOver("rest"); err != nil || f.AtMost != nil || !slices.Equal(over, []string{"cpu"}) || of.unmeasured("rest") != nil {
+		t.Errorf("it is judged as %+v (%v), and passed over are %q", f, err, over)
+	}
+}
