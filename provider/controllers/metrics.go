@@ -150,10 +150,14 @@ func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	}
 }
 
+// scrapePatience bounds how long the cache may keep a scrape waiting.
+const scrapePatience = 5 * time.Second
+
 // Collect implements prometheus.Collector. Where the cache is not ready there is
 // nothing to show.
 func (c *Collector) Collect(to chan<- prometheus.Metric) {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), scrapePatience)
+	defer cancel()
 	show := func(desc *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}

@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -24,6 +25,29 @@ func TestEveryMetricOfTheManagerIsDocumented(t *testing.T) {
 	metricspage.Check(t, "The manager", ctrlmetrics.Registry.(prometheus.Collector),
 		&fleet.Collector{Fleet: fleet.New(logr.Discard())},
 		&controllers.Collector{Client: must(client.New(api, client.Options{Scheme: scheme}))})
+}
+
+func TestAScrapeDoesNotWaitForTheCacheForEver(t *testing.T) {
+	t.Parallel()
+	cache := &unboundedReads{}
+	testutil.CollectAndCount(&controllers.Collector{Client: cache})
+	if cache.lists != 3 || cache.unbounded > 0 {
+		t.Errorf("%d of %d lists may keep a scrape waiting for ever", cache.unbounded, cache.lists)
+	}
+}
+
+// unboundedReads is a cache that is not ready, and counts who would wait for it for ever.
+type unboundedReads struct {
+	client.Reader
+	lists, unbounded int
+}
+
+func (r *unboundedReads) List(ctx context.Context, _ client.ObjectList, _ ...client.ListOption) error {
+	r.lists++
+	if _, bounded := ctx.Deadline(); !bounded {
+		r.unbounded++
+	}
+	return context.DeadlineExceeded
 }
 
 func TestWhatHasNotHappenedYetIsShown(t *testing.T) {

@@ -58,8 +58,13 @@ func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	to <- vmsDesc
 }
 
+// scrapePatience bounds how long Expected may keep a scrape waiting.
+const scrapePatience = 5 * time.Second
+
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapePatience)
+	defer cancel()
 	show := func(desc *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
@@ -76,7 +81,7 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	for clientUID, names := range all.vms {
 		unexpected := 0
 		for name := range names {
-			if !c.Expected(context.Background(), name) {
+			if !c.Expected(ctx, name) {
 				unexpected++
 			}
 		}

@@ -52,3 +52,19 @@ elemento_unexpected_vms{client_uid="OWNER"} 1
 		return testutil.CollectAndCount(collector, "elemento_vms") == 0
 	})
 }
+
+func TestAScrapeDoesNotWaitForTheCacheForEver(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	m := s.member()
+	s.daemons[0].tell(seen(up, 1, "vm-1"))
+	s.eventually("the daemon has told", func() bool { return m.Look("host-1", "vm-1").VM != nil })
+	bounded := false
+	testutil.CollectAndCount(&fleet.Collector{Fleet: s.fleet, Expected: func(ctx context.Context, _ string) bool {
+		_, bounded = ctx.Deadline()
+		return true
+	}})
+	if !bounded {
+		t.Error("the cache may keep a scrape waiting for ever")
+	}
+}
