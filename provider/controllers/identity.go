@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +30,17 @@ type Identities struct {
 	// MaxAge is how long a Secret that was read is good, and so how long a rotated
 	// one may go unnoticed while a cluster is worked on. 30 s if zero.
 	MaxAge time.Duration
+
+	mu sync.Mutex
+	// bad are Secrets that were no identity when they were last read: all machines of
+	// their clusters wait for them.
+	bad map[apitypes.NamespacedName]badSecret
+}
+
+// badSecret is what is wrong with a Secret, as of a moment.
+type badSecret struct {
+	reason, message string
+	at              time.Time
 }
 
 // identityAge is the default of Identities.MaxAge.
@@ -71,22 +84,16 @@ func (i *Identities) current(ctx context.Context, user fleet.User, ref infrav1.I
 	if from.Name == "" {
 		return nil, wrong(infrav1.IdentityNotFoundReason, "%s names no identity and the provider has no default one; set spec.identityRef, or start the manager with --default-identity", user), nil
 	}
-	secret := &corev1.Secret{}
-	if err := i.Secrets.Get(ctx, from, secret); apierrors.IsNotFound(err) && cleaningUp && member != nil {
+	identity, bad, err := i.read(ctx, from)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case bad.reason == infrav1.IdentityNotFoundReason && cleaningUp && member != nil:
 		return member, nil, nil
-	} else if apierrors.IsNotFound(err) {
-		instead := ""
-		if cleaningUp && ref.Name != "" && user.Kind == "ElementoCluster" { // a namespace that is being deleted takes no Secret
-			instead = "; or empty the ElementoCluster's spec.identityRef, and start the manager with --default-identity"
-		}
-		return nil, wrong(infrav1.IdentityNotFoundReason, "Secret %s does not exist; create it with the keys %s, %s, %s, %s and %s%s", from,
-			fleet.KeyEndpoints, fleet.KeyClientUID, fleet.KeyCertificate, fleet.KeyPrivateKey, fleet.KeyAuthority, instead), nil
-	} else if err != nil {
-		return nil, nil, fmt.Errorf("reading identity Secret %s: %w", from, err)
-	}
-	identity, err := fleet.ParseIdentity(secret.Data)
-	if err != nil {
-		return nil, wrong(infrav1.IdentityInvalidReason, "Secret %s: %s", from, strings.ReplaceAll(err.Error(), "\n", "; ")), nil
+	case bad.reason == infrav1.IdentityNotFoundReason && cleaningUp && ref.Name != "" && user.Kind == "ElementoCluster": // a namespace that is being deleted takes no Secret
+		return nil, wrong(bad.reason, "%s; or empty the ElementoCluster's spec.identityRef, and start the manager with --default-identity", bad.message), nil
+	case bad.reason != "":
+		return nil, wrong(bad.reason, "%s", bad.message), nil
 	}
 	member, err = i.Fleet.Join(user, identity)
 	if err != nil {
@@ -94,4 +101,37 @@ func (i *Identities) current(ctx context.Context, user fleet.User, ref infrav1.I
 		return nil, &p, nil
 	}
 	return member, nil, nil
+}
+
+// read is the identity that a Secret holds, or what is wrong with it. That is remembered
+// until those who wait for it look again, which are as many as its clusters have machines.
+func (i *Identities) read(ctx context.Context, from apitypes.NamespacedName) (*fleet.Identity, badSecret, error) {
+	i.mu.Lock()
+	known, isKnown := i.bad[from]
+	i.mu.Unlock()
+	if isKnown && time.Since(known.at) < identityAgain {
+		return nil, known, nil
+	}
+	bad := func(reason, format string, args ...any) (*fleet.Identity, badSecret, error) {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		maps.DeleteFunc(i.bad, func(_ apitypes.NamespacedName, b badSecret) bool { return time.Since(b.at) >= identityAgain })
+		if i.bad == nil {
+			i.bad = map[apitypes.NamespacedName]badSecret{}
+		}
+		i.bad[from] = badSecret{reason: reason, message: fmt.Sprintf(format, args...), at: time.Now()}
+		return nil, i.bad[from], nil
+	}
+	secret := &corev1.Secret{}
+	if err := i.Secrets.Get(ctx, from, secret); apierrors.IsNotFound(err) {
+		return bad(infrav1.IdentityNotFoundReason, "Secret %s does not exist; create it with the keys %s, %s, %s, %s and %s", from,
+			fleet.KeyEndpoints, fleet.KeyClientUID, fleet.KeyCertificate, fleet.KeyPrivateKey, fleet.KeyAuthority)
+	} else if err != nil {
+		return nil, badSecret{}, fmt.Errorf("reading identity Secret %s: %w", from, err)
+	}
+	identity, err := fleet.ParseIdentity(secret.Data)
+	if err != nil {
+		return bad(infrav1.IdentityInvalidReason, "Secret %s: %s", from, strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return identity, badSecret{}, nil
 }

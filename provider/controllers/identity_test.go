@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -9,10 +10,14 @@ import (
 	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util/conditions"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
+	"elemento.cloud/cluster-api-provider-elemento/provider/controllers"
 	"elemento.cloud/cluster-api-provider-elemento/provider/fleet"
 )
 
@@ -105,4 +110,75 @@ func TestTheIdentityThatARecordNamesIsKeptAndNoOther(t *testing.T) {
 	}
 	edit(s, m, func(m *infrav1.ElementoMachine) { m.Finalizers = nil })
 	s.awaitGone(m)
+}
+
+func TestAnIdentityThatIsMissingIsNotReadForEachMachine(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	secrets := &countedReads{Reader: s.Client}
+	identities := &controllers.Identities{Secrets: secrets, Fleet: s.newFleet()}
+	infra := func(identity string) *infrav1.ElementoCluster {
+		_, c := s.cluster(func(c *infrav1.ElementoCluster) { c.Spec.IdentityRef.Name = identity })
+		must(0, s.Get(s.ctx(), client.ObjectKeyFromObject(c), c))
+		return c
+	}
+	late := infra("late-elemento-identity")
+	broken := s.identity("broken-elemento-identity")
+	delete(broken.Data, fleet.KeyClientUID)
+	s.create(broken)
+	bad := infra(broken.Name)
+	for _, c := range []*infrav1.ElementoCluster{late, bad} {
+		editStatus(s, s.clusterOf(c), func(c *clusterv1.Cluster) { c.Status.Initialization.InfrastructureProvisioned = new(true) })
+	}
+	s.stopManager()
+	r := &controllers.MachineReconciler{
+		Client: s.Client, Live: s.Client, Fleet: s.newFleet(), Identities: identities, Events: events.NewFakeRecorder(1000),
+	}
+	var machines []*infrav1.ElementoMachine
+	for range 10 {
+		for _, c := range []*infrav1.ElementoCluster{late, bad} {
+			_, m := s.machine(s.clusterOf(c))
+			machines = append(machines, m)
+		}
+	}
+	began := time.Now()
+	for range 3 {
+		for _, m := range machines {
+			must(r.Reconcile(s.ctx(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(m)}))
+		}
+	}
+	rounds := int(time.Since(began)/(5*time.Second)) + 1 // each is remembered for 5 s
+	if secrets.reads > 2*rounds {
+		t.Errorf("two Secrets were read %d times by %d machines within %s", secrets.reads, len(machines), time.Since(began))
+	}
+	for _, m := range machines {
+		must(0, s.Get(s.ctx(), client.ObjectKeyFromObject(m), m))
+		if c := conditions.Get(m, infrav1.IdentityAvailableCondition); c == nil || c.Status != metav1.ConditionFalse {
+			t.Errorf("%s does not say what is wrong", describe(m))
+		}
+	}
+
+	s.startManager()
+	s.create(s.identity("late-elemento-identity"))
+	eventually(s, late, "the cluster is provisioned", func() bool { return late.Status.Initialization.Provisioned != nil })
+	s.awaitProvisioned(machines[0])
+}
+
+// countedReads counts the Secrets that are read.
+type countedReads struct {
+	client.Reader
+	reads int
+}
+
+func (r *countedReads) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	r.reads++
+	return r.Reader.Get(ctx, key, object, options...)
+}
+
+// clusterOf is the Cluster of an ElementoCluster.
+func (s *site) clusterOf(infra *infrav1.ElementoCluster) *clusterv1.Cluster {
+	s.t.Helper()
+	cluster := &clusterv1.Cluster{}
+	must(0, s.Get(s.ctx(), client.ObjectKeyFromObject(infra), cluster))
+	return cluster
 }
