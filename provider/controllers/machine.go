@@ -120,10 +120,10 @@ func (r *MachineReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 		return run(ctx, s, r.nothingMade, r.connect, r.lookAtHost, r.remove, r.release)
 	}
 	return run(ctx, s,
-		r.awaitInfrastructure, r.connect, r.takeCharge,
+		r.awaitInfrastructure, r.connect, r.takeCharge, r.rememberNode,
 		r.lookAtHost, r.observe, r.fence,
 		r.awaitBootstrapData, r.place, r.confirm, r.create,
-		r.describe)
+		r.withdraw, r.describe)
 }
 
 // relatives finds the objects that the machine belongs to. They may be gone

@@ -10,7 +10,9 @@ import (
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apitypes "k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -44,6 +46,28 @@ func (r *MachineReconciler) takeCharge(ctx context.Context, s *machineScope) (*c
 		m.Spec.Domain = domain
 		m.Spec.ProviderID = cmp.Or(m.Spec.ProviderID, fmt.Sprintf("elemento://%s/%s", domain, m.Spec.VMName))
 	})
+}
+
+// rememberNode writes down that a machine's node has joined where no status tells it any
+// more. Cluster API sets a Machine's providerID when our status says that the VM has run;
+// where the one is there without the other the status was lost. clusterctl moves no Machine
+// whose node has not joined, and what a backup holds may have: a Machine too many is
+// replaced, and data that is spent is never used again.
+func (r *MachineReconciler) rememberNode(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	_, remembered := s.object.Annotations[infrav1.NodeJoinedAnnotation]
+	if remembered || s.machine.Spec.ProviderID == "" || ptr.Deref(s.object.Status.Initialization.Provisioned, false) {
+		return nil, nil
+	}
+	return nil, r.persist(ctx, s, func(m *infrav1.ElementoMachine) {
+		metav1.SetMetaDataAnnotation(&m.ObjectMeta, infrav1.NodeJoinedAnnotation, "")
+	})
+}
+
+// joined tells that the VM's node has joined its cluster. A Machine's nodeRef is part of
+// its status.
+func joined(s *machineScope) bool {
+	_, remembered := s.object.Annotations[infrav1.NodeJoinedAnnotation]
+	return remembered || s.machine.Status.NodeRef.IsDefined()
 }
 
 // domainChoices remember, for a minute, what the cache does not show yet, so that

@@ -24,7 +24,8 @@ import (
 func ready(host *rpc.Host) bool { return host.GetHealth() == rpc.HostHealth_HOST_HEALTH_READY }
 
 // wasMade tells that there once was a VM. The Machine's providerID survives a
-// move to another management cluster, a status does not.
+// move to another management cluster, a status does not; nor does the Machine's
+// nodeRef, for which [joined] makes up.
 func wasMade(s *machineScope) bool {
 	return s.object.Status.VMUID != "" || ptr.Deref(s.object.Status.Initialization.Provisioned, false) || s.machine.Spec.ProviderID != ""
 }
@@ -51,7 +52,7 @@ func (r *MachineReconciler) observe(ctx context.Context, s *machineScope) (*ctrl
 	}
 	if sight.Host != nil && !sight.Reachable() {
 		message := "Host " + host + " does not answer, so nothing is known of the VM"
-		if !s.machine.Status.NodeRef.IsDefined() { // so that no node's condition speaks for it
+		if !joined(s) { // so that no node's condition speaks for it
 			message += "; if the host stays away, delete the Machine, which its node never joined, or let the nodeStartupTimeoutSeconds of its health check have it replaced"
 		}
 		r.unknown(s, infrav1.HostUnreachableReason, message)
@@ -106,11 +107,12 @@ func (r *MachineReconciler) lost(ctx context.Context, s *machineScope) (*ctrl.Re
 		}
 	}
 	s.object.Status.VMUID, s.object.Status.PowerState, s.object.Status.Addresses = "", "", nil
-	if !s.machine.Status.NodeRef.IsDefined() {
+	if !joined(s) {
 		waiting(infrav1.RecreatingReason)
 		setFalse(s.object, infrav1.VMProvisionedCondition, infrav1.RecreatingReason, fmt.Sprintf("VM %s is gone from host %s before its node joined, and is made again", name, host))
 		return r.clear(ctx, s)
 	}
+	setTrue(s.object, infrav1.BootstrapDataAvailableCondition, infrav1.AvailableReason, "") // and spent
 	waiting(infrav1.VMLostReason)
 	message := fmt.Sprintf("VM %s is gone from host %s; Cluster API is asked to replace the Machine", name, host)
 	if alone, err := r.onlyControlPlane(ctx, s); err != nil {
@@ -125,9 +127,25 @@ func (r *MachineReconciler) lost(ctx context.Context, s *machineScope) (*ctrl.Re
 		return stop(0), nil
 	}
 	_, err := persist(ctx, r.Client, s.machine, func(m *clusterv1.Machine) {
-		metav1.SetMetaDataAnnotation(&m.ObjectMeta, clusterv1.RemediateMachineAnnotation, "")
+		metav1.SetMetaDataAnnotation(&m.ObjectMeta, clusterv1.RemediateMachineAnnotation, remediationOurs)
 	})
-	return stop(0), err
+	return stop(0), client.IgnoreNotFound(err) // its end wakes us
+}
+
+// remediationOurs is the value of Cluster API's annotation, of which only the presence
+// counts there, if it is we who ask.
+const remediationOurs = "elemento: " + infrav1.VMLostReason
+
+// withdraw takes back that Cluster API was asked to replace the Machine, if its VM is seen
+// again: a host's list was without it for a while. What others ask for stays.
+func (r *MachineReconciler) withdraw(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
+	if s.machine.Annotations[clusterv1.RemediateMachineAnnotation] != remediationOurs || !s.machine.DeletionTimestamp.IsZero() {
+		return nil, nil
+	}
+	_, err := persist(ctx, r.Client, s.machine, func(m *clusterv1.Machine) {
+		delete(m.Annotations, clusterv1.RemediateMachineAnnotation)
+	})
+	return nil, client.IgnoreNotFound(err)
 }
 
 // onlyControlPlane tells that the machine is the cluster's one control plane.
@@ -176,9 +194,12 @@ func (r *MachineReconciler) describe(ctx context.Context, s *machineScope) (*ctr
 // is on its way up. By a host's clock that is further off than that nobody can tell.
 const bootPatience = time.Minute
 
-// keepRunning powers a VM on that is off.
+// keepRunning powers a VM on that is off, unless its host is in maintenance: it is about
+// to be worked on.
 func (r *MachineReconciler) keepRunning(ctx context.Context, s *machineScope) (*ctrl.Result, error) {
-	wasRunning := conditions.IsTrue(s.object, infrav1.VMRunningCondition)
+	// One that was found off on a host in maintenance is not on its way up either.
+	wasRunning := conditions.IsTrue(s.object, infrav1.VMRunningCondition) ||
+		conditions.GetReason(s.object, infrav1.VMRunningCondition) == infrav1.HostInMaintenanceReason
 	switch s.vm.GetPowerState() {
 	case rpc.PowerState_POWER_STATE_RUNNING:
 		setTrue(s.object, infrav1.VMRunningCondition, infrav1.RunningReason, "")
@@ -193,6 +214,11 @@ func (r *MachineReconciler) keepRunning(ctx context.Context, s *machineScope) (*
 	if age := time.Since(s.vm.GetCreated().AsTime()); !wasRunning && s.vm.GetCreated() != nil && age.Abs() < bootPatience {
 		setFalse(s.object, infrav1.VMRunningCondition, infrav1.StartingReason, "The VM is starting")
 		return stop(bootPatience - max(0, age)), nil
+	}
+	if host := s.object.Spec.Host; inMaintenance(s.member.Look(host, "").Host) {
+		setFalse(s.object, infrav1.VMRunningCondition, infrav1.HostInMaintenanceReason,
+			"The VM is off, and is powered on when host "+host+" is out of maintenance; delete the Machine to have it replaced on another one now")
+		return stop(0), nil // that wakes us
 	}
 	if err := s.member.SetVMPower(ctx, s.object.Spec.Host, s.object.Spec.VMName, rpc.PowerAction_POWER_ACTION_ON); err != nil {
 		p := explain(err)

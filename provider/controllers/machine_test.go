@@ -3,6 +3,7 @@ package controllers_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -595,6 +596,96 @@ func TestTheOnlyControlPlaneIsNotHandedToClusterAPI(t *testing.T) {
 	s.awaitEvent(m, infrav1.VMLostReason)
 }
 
+func TestAMovedMachineWhoseVMIsGoneIsNotMadeAgainFromSpentData(t *testing.T) {
+	t.Parallel()
+	for role, edits := range map[string][]func(*clusterv1.Machine, *infrav1.ElementoMachine){"worker": nil, "only control plane": {controlPlane}} {
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, hosts{"d1": 1})
+			cluster, _ := s.provisionedCluster()
+			machine, m := s.provisionedMachine(cluster, edits...)
+			s.joined(machine)
+			awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+			s.stopManager()
+			s.moved(machine, m)
+			must(0, s.fake.VanishVM(m.Spec.Host, m.Spec.VMName, false))
+			s.startManager()
+			awaitCondition(s, m, infrav1.ReadyCondition, infrav1.VMLostReason)
+			if vms := s.vms(); len(vms) > 0 {
+				t.Errorf("AtomOS has %v", vms)
+			}
+		})
+	}
+}
+
+func TestAMovedMachineWhoseVMGoesBeforeItsNodeIsSeenIsNotMadeAgainFromSpentData(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	machine, m := s.provisionedMachine(cluster)
+	s.joined(machine)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+	s.stopManager()
+	s.moved(machine, m)
+	s.startManager()
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+	s.destroyByHand(m)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.VMLostReason)
+}
+
+func TestAMachineThatWasNotMovedHasNothingWrittenDownWhenItsNodeJoins(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	machine, m := s.provisionedMachine(cluster)
+	s.joined(machine)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+	if len(m.Annotations) > 0 {
+		t.Errorf("a patch was made for %v", m.Annotations)
+	}
+}
+
+// moved leaves of a machine what clusterctl moves: no status.
+func (s *site) moved(machine *clusterv1.Machine, m *infrav1.ElementoMachine) {
+	s.t.Helper()
+	editStatus(s, m, func(m *infrav1.ElementoMachine) { m.Status = infrav1.ElementoMachineStatus{} })
+	editStatus(s, machine, func(m *clusterv1.Machine) { m.Status = clusterv1.MachineStatus{} })
+}
+
+func TestAMachineWhoseVMIsSeenAgainIsNotReplaced(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	machine, m := s.provisionedMachine(cluster)
+	s.joined(machine)
+	otherMachine, other := s.provisionedMachine(cluster)
+	s.joined(otherMachine)
+	edit(s, otherMachine, func(m *clusterv1.Machine) {
+		metav1.SetMetaDataAnnotation(&m.ObjectMeta, clusterv1.RemediateMachineAnnotation, "") // somebody's own wish
+	})
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+	asked := func(machine *clusterv1.Machine) bool {
+		must(0, s.Get(s.ctx(), client.ObjectKeyFromObject(machine), machine))
+		_, asked := machine.Annotations[clusterv1.RemediateMachineAnnotation]
+		return asked
+	}
+	uid := m.Status.VMUID
+	empty := s.fault(fakeatomos.Fault{Call: "GET matcher/running", Effect: fakeatomos.Refuse, Status: http.StatusOK, Body: `{"vms":[]}`})
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.VMLostReason)
+	awaitCondition(s, other, infrav1.ReadyCondition, infrav1.VMLostReason)
+	s.await("Cluster API is asked", func() bool { return asked(machine) }, func() string { return describe(m) })
+	s.fake.RemoveFaults(empty)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+	awaitCondition(s, other, infrav1.ReadyCondition, infrav1.ReadyReason)
+	s.await("that is taken back", func() bool { return !asked(machine) }, func() string { return describe(m) })
+	if m.Status.VMUID != uid {
+		t.Errorf("it is another VM: %s instead of %s", m.Status.VMUID, uid)
+	}
+	if !asked(otherMachine) {
+		t.Error("what somebody else asked for is taken back")
+	}
+}
+
 // destroyByHand removes a machine's VM behind the provider's back. A call that is
 // not answered in time is made again.
 func (s *site) destroyByHand(m *infrav1.ElementoMachine) {
@@ -795,4 +886,31 @@ func TestAHostInMaintenanceGetsNothingAndItsMachinesSaySo(t *testing.T) {
 	host.SetMaintenance(false)
 	awaitCondition(s, m, infrav1.HostAvailableCondition, infrav1.AvailableReason)
 	awaitCondition(s, infra, infrav1.HostsAvailableCondition, infrav1.AvailableReason)
+}
+
+func TestAVMThatIsOffStaysOffWhileItsHostIsInMaintenance(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, _ := s.provisionedCluster()
+	machine, m := s.provisionedMachine(cluster)
+	s.joined(machine)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
+	host := must(s.fake.Host(m.Spec.Host))
+	host.SetMaintenance(true)
+	awaitCondition(s, m, infrav1.HostAvailableCondition, infrav1.HostInMaintenanceReason)
+	powered := s.logs.count("method=SetVMPower")
+	must(0, s.fake.CrashVM(m.Spec.Host, m.Spec.VMName))
+	c := awaitCondition(s, m, infrav1.VMRunningCondition, infrav1.HostInMaintenanceReason)
+	if !strings.Contains(c.Message, host.Name()) || m.Status.PowerState != infrav1.PowerStateOff {
+		t.Errorf("power state %s, message %q", m.Status.PowerState, c.Message)
+	}
+	edit(s, m, func(m *infrav1.ElementoMachine) { // one look more
+		metav1.SetMetaDataAnnotation(&m.ObjectMeta, infrav1.ReconcileRequestedAnnotation, "now")
+	})
+	eventually(s, m, "the host was asked", func() bool { return m.Status.ReconcileRequested == "now" })
+	if n := s.logs.count("method=SetVMPower"); n != powered {
+		t.Errorf("it was powered on %d times", n-powered)
+	}
+	host.SetMaintenance(false)
+	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
 }

@@ -16,6 +16,12 @@ const MachineFinalizer = "infrastructure.cluster.x-k8s.io/elementomachine"
 // done when status.reconcileRequested has the value.
 const ReconcileRequestedAnnotation = "infrastructure.cluster.x-k8s.io/reconcile-requested-at"
 
+// NodeJoinedAnnotation on an ElementoMachine tells that the VM's node has joined its
+// cluster, so that its bootstrap data is spent. The provider writes it, with an empty
+// value, on what came from another management cluster or out of a backup: there no
+// status tells.
+const NodeJoinedAnnotation = "infrastructure.cluster.x-k8s.io/node-joined"
+
 // ElementoMachineSpec is a virtual machine on an AtomOS host.
 //
 // What may not change is said on the kind, not here: in a template the topology
