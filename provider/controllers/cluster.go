@@ -133,7 +133,7 @@ func (r *ClusterReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	defer func() { summarize(object, clusterConditions, deleting) }()
 
 	if deleting {
-		return run(ctx, s, r.awaitMachines, r.connect, r.removeForward, r.removeNetwork, r.release)
+		return run(ctx, s, r.awaitMachines, r.nothingMade, r.connect, r.removeForward, r.removeNetwork, r.release)
 	}
 	return run(ctx, s, r.claim, r.connect, r.checkDomains, r.lookAtHosts, r.settleNetwork, r.settleEndpoint, r.provisioned, r.pointForward, r.lookAgain)
 }
@@ -151,9 +151,6 @@ func (r *ClusterReconciler) claim(ctx context.Context, s *clusterScope) (*ctrl.R
 // connect finds the daemons.
 func (r *ClusterReconciler) connect(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
 	deleting := !s.object.DeletionTimestamp.IsZero()
-	if deleting && s.object.Spec.EndpointHost == "" && !hasManagedNetwork(s.object) {
-		return nil, nil // nothing was made, so there is no one to ask
-	}
 	spec := &s.object.Spec
 	member, wrong, err := r.Identities.member(ctx, clusterUser(client.ObjectKeyFromObject(s.object)), spec.IdentityRef, spec.ClientUID, deleting)
 	if err != nil {
@@ -177,7 +174,7 @@ func (r *ClusterReconciler) connect(ctx context.Context, s *clusterScope) (*ctrl
 		return stop(p.again), nil
 	}
 	setTrue(s.object, infrav1.IdentityAvailableCondition, infrav1.AvailableReason, "")
-	if spec.ClientUID != "" || deleting {
+	if spec.ClientUID != "" {
 		return nil, nil
 	}
 	// The daemons let it act for this client, and nothing is made before it is known

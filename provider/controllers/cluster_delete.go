@@ -34,6 +34,19 @@ func (r *ClusterReconciler) awaitMachines(ctx context.Context, s *clusterScope) 
 	return nil, nil
 }
 
+// nothingMade lets a cluster go for which nothing was ever made on a host, so that there
+// is nobody to ask: it has neither forward nor network, or was given the names of some and
+// never came to have an owner, without whom nothing is made.
+func (r *ClusterReconciler) nothingMade(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
+	if s.object.Spec.ClientUID != "" && (s.object.Spec.EndpointHost != "" || hasManagedNetwork(s.object)) {
+		return nil, nil
+	}
+	if _, err := r.release(ctx, s); err != nil {
+		return nil, err
+	}
+	return stop(0), nil
+}
+
 // removeForward takes the endpoint away.
 func (r *ClusterReconciler) removeForward(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
 	host := s.object.Spec.EndpointHost

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -35,6 +36,13 @@ func (r *ClusterReconciler) settleEndpoint(ctx context.Context, s *clusterScope)
 				"endpointMode %s needs an endpoint: set spec.controlPlaneEndpoint here or on the Cluster, unless the control-plane provider does", spec.EndpointMode))
 			return stop(0), nil
 		}
+		if wrong := wrongVirtualIP(s); wrong != "" {
+			setFalse(s.object, infrav1.EndpointReadyCondition, infrav1.InvalidRequestReason, wrong)
+			if !s.settled() {
+				return stop(0), nil
+			}
+			return nil, nil // its machines have it, and live on
+		}
 		setTrue(s.object, infrav1.EndpointReadyCondition, infrav1.ProvisionedReason, "")
 		return nil, nil
 	}
@@ -61,6 +69,30 @@ func (r *ClusterReconciler) settleEndpoint(ctx context.Context, s *clusterScope)
 	}
 	r.Events.Eventf(s.object, nil, corev1.EventTypeNormal, "EndpointReserved", "ReserveEndpoint", "The API server will be reached at %s:%d", spec.ControlPlaneEndpoint.Host, spec.ControlPlaneEndpoint.Port)
 	return nil, nil
+}
+
+// wrongVirtualIP says what is wrong with a virtual IP in a managed network, whichever
+// object gives it: the network keeps one address for it, and of the others each is the
+// gateway's, may be given to a guest, or is not to be reached there. What a name means
+// cannot be seen from here.
+func wrongVirtualIP(s *clusterScope) string {
+	network, err := netip.ParsePrefix(s.object.Spec.Network.Managed.CIDR)
+	if err != nil || !network.Addr().Is4() || s.object.Spec.EndpointMode != infrav1.EndpointModeVIP {
+		return ""
+	}
+	kept := virtualIP(network)
+	wrong := func(host string) bool {
+		address, err := netip.ParseAddr(host)
+		return err == nil && address.Unmap() != kept
+	}
+	const says = "is %s, and of the managed network %s only %s is kept for a virtual IP: the others are the gateway's, guests' or not in it; "
+	if host := s.object.Spec.ControlPlaneEndpoint.Host; wrong(host) {
+		return fmt.Sprintf("spec.controlPlaneEndpoint.host "+says+"make the ElementoCluster anew with that one", host, network, kept)
+	}
+	if host := s.cluster.Spec.ControlPlaneEndpoint.Host; wrong(host) {
+		return fmt.Sprintf("the Cluster's spec.controlPlaneEndpoint.host "+says+"write that one", host, network, kept)
+	}
+	return ""
 }
 
 // reserveEndpoint asks for a free port of a host and writes it down. No host

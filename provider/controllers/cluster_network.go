@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"sigs.k8s.io/cluster-api/util/conditions"
@@ -23,6 +24,16 @@ func clusterNetwork(c *infrav1.ElementoCluster) *rpc.NetworkSpec {
 		network.Cidr, network.Mode = managed.CIDR, networkModes[managed.Mode]
 	}
 	return network
+}
+
+// virtualIP is the address that a managed IPv4 network keeps for one: the last before the
+// broadcast address. The daemons have DHCP give out none beyond the one before it.
+func virtualIP(network netip.Prefix) netip.Addr {
+	a := network.Addr().As4()
+	for bit := network.Bits(); bit < 32; bit++ {
+		a[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return netip.AddrFrom4(a).Prev()
 }
 
 // networkModes has an entry for every mode.

@@ -324,6 +324,64 @@ func TestAnEndpointMayBeGivenOnTheClusterLater(t *testing.T) {
 	}
 }
 
+func TestAClusterForWhichNothingWasEverMadeGoesWithoutItsIdentity(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	for what, edit := range map[string]func(*infrav1.ElementoCluster){
+		"a named network": func(c *infrav1.ElementoCluster) { c.Spec.Network.Name = "mine" },
+		"an endpoint that is given": func(c *infrav1.ElementoCluster) {
+			c.Spec.EndpointHost, c.Spec.ControlPlaneEndpoint = "host-1", infrav1.APIEndpoint{Host: "192.0.2.1", Port: 6443}
+		},
+		"a network that is there": func(c *infrav1.ElementoCluster) { c.Spec.Network = infrav1.ClusterNetwork{Name: "lan"} },
+	} {
+		_, infra := s.cluster(func(c *infrav1.ElementoCluster) { c.Spec.IdentityRef.Name = "typo-elemento-identity" }, edit)
+		awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.IdentityNotFoundReason)
+		t.Log(what)
+		s.remove(infra)
+	}
+	s.wantNothingLeft()
+}
+
+func TestAVirtualIPIsTheOneThatItsNetworkKeepsForIt(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	vip := func(c *infrav1.ElementoCluster) { c.Spec.EndpointMode = infrav1.EndpointModeVIP }
+	for what, address := range map[string]string{
+		"the gateway's own address": "127.88.0.1", "an address that DHCP gives out": "127.88.1.7", "the broadcast address": "127.88.255.255",
+	} {
+		_, infra := s.cluster(vip, func(c *infrav1.ElementoCluster) {
+			c.Spec.ControlPlaneEndpoint = infrav1.APIEndpoint{Host: address, Port: 6443}
+		})
+		c := awaitCondition(s, infra, infrav1.EndpointReadyCondition, infrav1.InvalidRequestReason)
+		if !strings.Contains(c.Message, address) || !strings.Contains(c.Message, "127.88.255.254") || infra.Status.Initialization.Provisioned != nil {
+			t.Errorf("%s: provisioned %v, message %q", what, infra.Status.Initialization.Provisioned != nil, c.Message)
+		}
+	}
+
+	cluster, infra := s.cluster(vip)
+	awaitCondition(s, infra, infrav1.EndpointReadyCondition, infrav1.WaitingForControlPlaneEndpointReason)
+	give := func(host string) {
+		edit(s, cluster, func(c *clusterv1.Cluster) {
+			c.Spec.ControlPlaneEndpoint = clusterv1.APIEndpoint{Host: host, Port: 6443}
+		})
+	}
+	give("192.0.2.77")
+	c := awaitCondition(s, infra, infrav1.EndpointReadyCondition, infrav1.InvalidRequestReason)
+	if !strings.Contains(c.Message, "the Cluster's spec.controlPlaneEndpoint") || !strings.Contains(c.Message, "192.0.2.77") || !strings.Contains(c.Message, "127.88.255.254") {
+		t.Errorf("message is %q", c.Message)
+	}
+	give("127.88.255.254")
+	awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.ReadyReason)
+
+	for what, host := range map[string]string{"the address on the ElementoCluster": "127.88.255.254", "a name": "api.example.com"} {
+		_, infra := s.cluster(vip, func(c *infrav1.ElementoCluster) {
+			c.Spec.ControlPlaneEndpoint = infrav1.APIEndpoint{Host: host, Port: 6443}
+		})
+		t.Log(what)
+		awaitCondition(s, infra, infrav1.ReadyCondition, infrav1.ReadyReason)
+	}
+}
+
 func TestANATNetworkCarriesAClusterOnOneHost(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1, "d2": 1})
