@@ -62,7 +62,7 @@ func cleanupUser(key client.ObjectKey) fleet.User {
 // Reconcile takes one ElementoCleanup as far as it gets. One that somebody deletes
 // is worked off all the same.
 func (r *CleanupReconciler) Reconcile(ctx context.Context, request ctrl.Request) (result ctrl.Result, reterr error) {
-	defer func() { result, reterr = settle(ctx, result, reterr) }()
+	defer func() { result, reterr = settle(ctx, request.Name, result, reterr) }()
 
 	object := &infrav1.ElementoCleanup{}
 	if found, current, err := r.store.get(ctx, r.Client, request.NamespacedName, object); err != nil {

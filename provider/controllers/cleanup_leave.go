@@ -50,6 +50,9 @@ func (c *Cleanups) leave(ctx context.Context, cleanup *infrav1.ElementoCleanup) 
 	}
 	if apierrors.IsAlreadyExists(err) { // maybe with another identity
 		err = c.Live.Get(ctx, client.ObjectKeyFromObject(cleanup), cleanup)
+		if apierrors.IsNotFound(err) { // it was done in between, and is to be made again
+			err = apierrors.NewConflict(infrav1.GroupVersion.WithResource("elementocleanups").GroupResource(), cleanup.Name, err)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("making ElementoCleanup %s: %w", client.ObjectKeyFromObject(cleanup), err)

@@ -90,7 +90,7 @@ var clusterConditions = []initial{
 
 // Reconcile takes one ElementoCluster as far as it gets.
 func (r *ClusterReconciler) Reconcile(ctx context.Context, request ctrl.Request) (result ctrl.Result, reterr error) {
-	defer func() { result, reterr = settle(ctx, result, reterr) }()
+	defer func() { result, reterr = settle(ctx, request.Name, result, reterr) }()
 
 	object := &infrav1.ElementoCluster{}
 	if found, current, err := r.store.get(ctx, r.Client, request.NamespacedName, object); err != nil {

@@ -15,8 +15,11 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
 )
 
 // stop ends a row of steps; look again after a while if it is not zero.
@@ -38,25 +41,39 @@ func run[Scope any](ctx context.Context, s Scope, steps ...func(context.Context,
 // conflictDelay is how long to wait for the cache when it turned out to be old.
 const conflictDelay = 20 * time.Millisecond
 
-// settle turns errors that are nobody's fault into another look: our cache is
-// old, and the newer object is on its way; or the manager is stopping.
-func settle(ctx context.Context, result ctrl.Result, err error) (ctrl.Result, error) {
-	if err != nil && (stale(err) || errors.Is(ctx.Err(), context.Canceled)) {
+// settle turns errors that are nobody's fault into another look at the object of that
+// name, which is one of our kinds: our cache is old, and the newer object is on its way;
+// or the manager is stopping.
+func settle(ctx context.Context, name string, result ctrl.Result, err error) (ctrl.Result, error) {
+	if err != nil && (stale(name, err) || errors.Is(ctx.Err(), context.Canceled)) {
 		return ctrl.Result{RequeueAfter: conflictDelay}, nil
 	}
 	return result, err
 }
 
-// stale tells that every error in err is a conflict, or an object that is gone.
-func stale(err error) bool {
+// stale tells that every error in err is a conflict, or says that the reconciled object is
+// gone.
+func stale(name string, err error) bool {
 	var many kerrors.Aggregate
 	if errors.As(err, &many) {
 		for _, err := range many.Errors() {
-			if !stale(err) {
+			if !stale(name, err) {
 				return false
 			}
 		}
 		return len(many.Errors()) > 0
 	}
-	return apierrors.IsConflict(err) || apierrors.IsNotFound(err)
+	return apierrors.IsConflict(err) || isGone(name, err)
+}
+
+// isGone tells that err says of an object of one of our kinds that it is not there. A
+// server that does not know the kind, or the path, says NotFound too.
+func isGone(name string, err error) bool {
+	var status apierrors.APIStatus
+	if !apierrors.IsNotFound(err) || !errors.As(err, &status) {
+		return false
+	}
+	about := status.Status().Details
+	return about != nil && about.Group == infrav1.GroupVersion.Group && about.Name == name &&
+		!apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }

@@ -83,7 +83,7 @@ var machineConditions = []initial{
 
 // Reconcile takes one ElementoMachine as far as it gets.
 func (r *MachineReconciler) Reconcile(ctx context.Context, request ctrl.Request) (result ctrl.Result, reterr error) {
-	defer func() { result, reterr = settle(ctx, result, reterr) }()
+	defer func() { result, reterr = settle(ctx, request.Name, result, reterr) }()
 
 	object := &infrav1.ElementoMachine{}
 	if found, current, err := r.store.get(ctx, r.Client, request.NamespacedName, object); err != nil || !found {

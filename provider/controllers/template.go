@@ -53,7 +53,7 @@ func (r *TemplateReconciler) Reconcile(ctx context.Context, request ctrl.Request
 		Architecture:    nodeArchitectures[template.Spec.Template.Spec.Architecture],
 		OperatingSystem: "linux",
 	}
-	return settle(ctx, ctrl.Result{}, r.store.save(ctx, r.Client, stored, template))
+	return settle(ctx, request.Name, ctrl.Result{}, r.store.save(ctx, r.Client, stored, template))
 }
 
 // PCIResourcePrefix stands before "<vendor>-<model>" in the name of the resource
