@@ -303,6 +303,9 @@ func checkReserveEndpoint(req *rpc.ReserveEndpointRequest) error {
 }
 
 func checkEnsureForward(req *rpc.EnsureForwardRequest) error {
+	if port := req.Endpoint.GetPort(); slices.Contains(taken, port) {
+		return invalid("endpoint.port", "%d is a port of the host's own, for its management; choose another one, such as 6443", port)
+	}
 	return check(checkClient(req), checkEndpoint(req.Endpoint), checkHost("target_host", req.TargetHost),
 		checkVMName("target_vm_name", req.TargetVmName), checkPort("target_port", req.TargetPort))
 }
