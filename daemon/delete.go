@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
@@ -71,6 +72,9 @@ func (d *deleting) run(ctx context.Context) (remaining []string, err error) {
 		// Nothing is to be seen. Believe it when it is so again a moment later,
 		// and no request of ours can still land.
 		if absent++; absent > 1 && !d.mayLand(d.name) {
+			if err := d.removeOrphans(ctx, seen); err != nil {
+				return []string{"port forwards that lead to the VM; " + messageOf(err)}, nil
+			}
 			d.forget(d.name)
 			return nil, nil
 		}
@@ -119,8 +123,13 @@ func (d *deleting) removeVMs(ctx context.Context, vms []c4.VM) (remaining []stri
 			return []string{"VM is shutting down"}, err
 		}
 	}
-	if err := d.removeForwards(ctx, vms); err != nil {
+	switch err := patientlyDo(ctx, func(ctx context.Context) error { return d.removeForwards(ctx, vms) }); {
+	case err != nil && !d.goesOn():
 		return nil, err
+	case err != nil || d.settling() != nil: // it may not list forwards yet
+		d.mu.Lock()
+		d.orphans[d.name] = vms
+		d.mu.Unlock()
 	}
 	for _, vm := range vms {
 		err := d.host.c4.Unregister(ctx, d.ref(vm))
@@ -183,8 +192,8 @@ func (d *deleting) stop(ctx context.Context, vm c4.VM) error {
 	return nil
 }
 
-// removeForwards removes the forwards that lead to the VMs. It has to happen
-// while the VMs are there: afterwards nothing may say whose they were.
+// removeForwards removes the forwards that lead to the VMs, while these are there if it
+// can be: afterwards only this daemon's memory may say whose they were.
 func (d *deleting) removeForwards(ctx context.Context, vms []c4.VM) error {
 	if err := d.removeForwardsOf(ctx, d.host, vms); err != nil {
 		return err
@@ -200,6 +209,40 @@ func (d *deleting) removeForwards(ctx context.Context, vms []c4.VM) error {
 			d.host.log.Warn("could not remove forwards to a VM", "vm", d.name, "host", h.ID, "client", d.clientUID, "err", err)
 		}
 	})
+	return nil
+}
+
+// goesOn tells whether the forwards to the VM have failed to go for so long that its
+// power is cut all the same.
+func (d *deleting) goesOn() bool {
+	if !d.forwarded.may(d.name, landsLate) {
+		d.forwarded.add(d.name)
+	}
+	return !d.forwarded.may(d.name, landsSoon)
+}
+
+// removeOrphans removes the forwards of a VM that had to go before them. Its address may
+// be that of another one by now.
+func (d *deleting) removeOrphans(ctx context.Context, seen observation) error {
+	d.mu.Lock()
+	vms := slices.Clone(d.orphans[d.name])
+	d.mu.Unlock()
+	if len(vms) == 0 {
+		return nil
+	}
+	for i := range vms {
+		for _, other := range seen.vms {
+			if other.vm.Address == vms[i].Address {
+				vms[i].Address = ""
+			}
+		}
+	}
+	if err := d.removeForwards(ctx, vms); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.orphans, d.name)
 	return nil
 }
 

@@ -107,6 +107,14 @@ func reasonOf(err error) rpc.Reason {
 	return rpc.Reason_REASON_UNSPECIFIED
 }
 
+// messageOf is what a caller may read of an error.
+func messageOf(err error) string {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.message
+	}
+	return "the daemon failed"
+}
+
 // changeFailed explains a failed call that was to change something; what names
 // it, for example "making the boot volume".
 func (h *host) changeFailed(what string, err error) error {

@@ -75,10 +75,17 @@ type tenant struct {
 	// has shown yet.
 	unseen late[string]
 
+	// forwarded are VMs, by name, that cannot be removed because the forwards to them
+	// cannot.
+	forwarded late[string]
+
 	mu       sync.Mutex
 	listing  *c4.Listing
 	seen     observation
 	expected map[string]expected
+	// orphans are VMs, by name, that were removed before the forwards to them. Nothing
+	// else may tell whose these were.
+	orphans map[string][]c4.VM
 	// stops is when a VM, by UID, was last asked to shut down.
 	stops map[string]time.Time
 
@@ -93,7 +100,7 @@ type expected struct {
 }
 
 func newTenant(h *host, clientUID string) *tenant {
-	t := &tenant{host: h, clientUID: clientUID, expected: map[string]expected{}, stops: map[string]time.Time{}}
+	t := &tenant{host: h, clientUID: clientUID, expected: map[string]expected{}, stops: map[string]time.Time{}, orphans: map[string][]c4.VM{}}
 	t.vms = shared[observation]{ask: t.askVMs, spawn: h.spawn}
 	t.volumes = shared[[]c4.Volume]{ask: t.askVolumes, spawn: h.spawn}
 	t.poller = poller{
