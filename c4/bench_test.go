@@ -81,7 +81,7 @@ func benchClient(b *testing.B, answers wire) *Client {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c.http.Transport = answers
+	c.reads.Transport, c.changes.Transport = answers, answers
 	return c
 }
 

@@ -68,11 +68,28 @@ type Observation struct {
 // host at most once: the client repeats nothing by itself. Safe for concurrent
 // use.
 type Client struct {
-	cfg  Config
-	host string
-	base map[service]string
-	http *http.Client
-	seed maphash.Seed
+	cfg     Config
+	host    string
+	base    map[service]string
+	reads   *http.Client
+	changes *http.Client
+	seed    maphash.Seed
+}
+
+// A host may close a connection that has been idle just as the next request is on its
+// way. One that reads is asked again by whoever needs it; one that changes something
+// would end without an answer, for minutes. So changes have connections of their own,
+// which are not idle for long, and reads need no new one at every look.
+const (
+	readsIdle   = 90 * time.Second
+	changesIdle = 2 * time.Second
+)
+
+// reading are the calls that only read though their method does not say so.
+var reading = map[string]bool{
+	"POST storage/accessible": true,
+	"POST storage/info":       true,
+	"POST network/info":       true,
 }
 
 type service string
@@ -104,7 +121,7 @@ func New(cfg Config) (*Client, error) {
 		Proxy:               nil, // hosts are on the same network by definition
 		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 		MaxIdleConnsPerHost: 64, // per service; more calls at a time pay for a TLS handshake each
-		IdleConnTimeout:     90 * time.Second,
+		IdleConnTimeout:     readsIdle,
 		TLSHandshakeTimeout: 5 * time.Second,
 		DisableCompression:  true,
 	}
@@ -113,12 +130,14 @@ func New(cfg Config) (*Client, error) {
 			return nil, err
 		}
 	}
+	changing := transport.Clone()
+	changing.IdleConnTimeout = changesIdle
+	over := func(t *http.Transport) *http.Client {
+		return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	}
 	c := &Client{
-		cfg:  cfg,
-		host: u.Hostname(),
-		base: map[service]string{},
-		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		seed: maphash.MakeSeed(),
+		cfg: cfg, host: u.Hostname(), base: map[service]string{},
+		reads: over(transport), changes: over(changing), seed: maphash.MakeSeed(),
 	}
 	for s, port := range map[service]int{matcher: MatcherPort, storage: StoragePort, network: NetworkPort} {
 		c.base[s] = u.Scheme + "://" + net.JoinHostPort(u.Hostname(), strconv.Itoa(port)) + BasePath
@@ -160,7 +179,10 @@ func tlsConfig(fingerprint string) (*tls.Config, error) {
 func (c *Client) Host() string { return c.host }
 
 // Close drops idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.reads.CloseIdleConnections()
+	c.changes.CloseIdleConnections()
+}
 
 // Ping asks whether the host's matcher answers.
 func (c *Client) Ping(ctx context.Context) error {
@@ -540,7 +562,11 @@ func (c *Client) do(ctx context.Context, s service, method, path, rest, contentT
 	if c.cfg.RequestHeader != nil {
 		c.cfg.RequestHeader(ctx, req.Header)
 	}
-	resp, err := c.http.Do(req)
+	client := c.changes
+	if method == http.MethodGet || reading[callName(s, method, path)] {
+		client = c.reads
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {
