@@ -81,9 +81,10 @@ type ElementoMachineSpec struct {
 	// +kubebuilder:validation:Maximum=10
 	Overprovision int32 `json:"overprovision,omitempty"`
 
-	// memoryMiB is the memory in MiB, at least 128.
+	// memoryMiB is the memory in MiB, 128 to 1073741824 (a PiB).
 	// +required
 	// +kubebuilder:validation:Minimum=128
+	// +kubebuilder:validation:Maximum=1073741824
 	MemoryMiB int64 `json:"memoryMiB,omitempty"`
 
 	// requireECC asks for a host with error-correcting memory. False by default.
@@ -112,12 +113,13 @@ type ElementoMachineSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	PCIDevices []PCIDevice `json:"pciDevices,omitempty"`
 
-	// image is the name of the boot image on AtomOS. It has a container runtime,
-	// kubelet and kubeadm of the wanted Kubernetes version, and cloud-init.
+	// image is the name of the boot image on AtomOS: letters, digits and ._+:~@-, the
+	// first a letter or digit. It has a container runtime, kubelet and kubeadm of the
+	// wanted Kubernetes version, and cloud-init.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^\S+$`
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9._+:~@-]*$`
 	Image string `json:"image,omitempty"`
 
 	// bootVolume is the disk made from the image. 20 GiB by default.
@@ -228,11 +230,13 @@ type BootVolume struct {
 
 // DataVolume is a further disk of a VM.
 type DataVolume struct {
-	// name tells the data volumes of a machine apart.
+	// name tells the data volumes of a machine apart. It does not end in -boot or
+	// -seed, nor contain -data-.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="!self.endsWith('-boot') && !self.endsWith('-seed') && !self.contains('-data-')",message="must not end in -boot or -seed, nor contain -data-: on the host it could be read as a volume of another VM"
 	Name string `json:"name,omitempty"`
 
 	// sizeGiB in GiB, 1 to 65536.
