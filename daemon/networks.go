@@ -214,21 +214,26 @@ func describeNetwork(n c4.Network) string {
 	return cidrOf(n) + " bridged"
 }
 
-// deleteNetwork removes the client's networks of that name from this host and
-// tells whether it has seen them gone, and again a moment later.
-func (h *host) deleteNetwork(ctx context.Context, clientUID, name string) (gone bool, err error) {
+// deleteNetwork removes the client's networks of that name from this host until it
+// has seen them gone, and again a moment later; else it says why they remain. A host
+// that knows nothing of networks has none.
+func (h *host) deleteNetwork(ctx context.Context, clientUID, name string) (remains string, err error) {
 	for absent, tries := 0, 0; tries < 2; {
 		all, err := h.lookNetworks(ctx)
-		if err != nil {
-			return false, err
+		if reasonOf(err) == rpc.Reason_REASON_UNSUPPORTED {
+			return "", nil
+		} else if err != nil {
+			return "", err
 		}
 		own := ownNetworks(clientUID, name, all)
 		if len(own) == 0 {
-			if absent++; absent > 1 {
-				return !h.unseen.may(networkKey{clientUID, name}, landsSoon) && h.settling(&h.standing) == nil, nil
+			if absent++; absent > 1 && h.unseen.may(networkKey{clientUID, name}, landsSoon) {
+				return "the host was asked for it and does not show it yet", nil
+			} else if absent > 1 {
+				return "", h.settling(&h.standing)
 			}
 			if !wait(ctx, quickest) {
-				return false, nil
+				return "the host has to be asked once more", nil
 			}
 			continue
 		}
@@ -238,21 +243,25 @@ func (h *host) deleteNetwork(ctx context.Context, clientUID, name string) (gone 
 			err := h.c4.DeleteNetwork(ctx, n.NetworkUID)
 			switch {
 			case err == nil || c4.CodeOf(err) == c4.NotFound:
-			case c4.CodeOf(err) == c4.InUse: // a VM is on it
-				return false, nil
+			case c4.CodeOf(err) == c4.InUse:
+				return "a VM is on it", nil
 			default:
-				return false, h.changeFailed("removing network "+name, err)
+				return "", h.changeFailed("removing network "+name, err)
 			}
 		}
 	}
-	return false, nil // shown still
+	return "the host was told to remove it and still shows it", nil
 }
 
-// unreachable tells a host that cannot be asked, be it that we do not trust each
-// other, from one that failed.
-func unreachable(err error) bool {
-	reason := reasonOf(err)
-	return reason == rpc.Reason_REASON_HOST_UNREACHABLE || reason == rpc.Reason_REASON_HOST_UNTRUSTED
+// failsAlone tells what is wrong with one host, be it that it cannot be reached, that we
+// do not trust each other, that it fails or knows no networks, from what is wrong with
+// what was asked for.
+func failsAlone(err error) bool {
+	switch reasonOf(err) {
+	case rpc.Reason_REASON_HOST_UNREACHABLE, rpc.Reason_REASON_HOST_UNTRUSTED, rpc.Reason_REASON_HOST_FAILED, rpc.Reason_REASON_UNSUPPORTED:
+		return true
+	}
+	return false
 }
 
 func (s *service) EnsureNetwork(ctx context.Context, req *rpc.EnsureNetworkRequest) (*rpc.EnsureNetworkResponse, error) {
@@ -276,7 +285,7 @@ func (s *service) EnsureNetwork(ctx context.Context, req *rpc.EnsureNetworkReque
 	res := &rpc.EnsureNetworkResponse{}
 	for i, err := range errs {
 		switch {
-		case unreachable(err):
+		case failsAlone(err):
 			res.MissingHosts = append(res.MissingHosts, hosts[i].ID)
 		case err != nil:
 			return nil, err
@@ -314,16 +323,18 @@ func (s *service) DeleteNetwork(ctx context.Context, req *rpc.DeleteNetworkReque
 	if err != nil {
 		return nil, err
 	}
-	gone := make([]bool, len(hosts))
-	errs := make([]error, len(hosts))
-	each(hosts, func(i int, h *host) { gone[i], errs[i] = h.deleteNetwork(ctx, req.ClientUid, req.NetworkName) })
-	res := &rpc.DeleteNetworkResponse{}
-	for i, err := range errs {
-		if err != nil && !unreachable(err) {
-			return nil, err
+	remains := make([]string, len(hosts))
+	each(hosts, func(i int, h *host) {
+		var err error
+		if remains[i], err = h.deleteNetwork(ctx, req.ClientUid, req.NetworkName); err != nil {
+			remains[i] = messageOf(err)
 		}
-		if !gone[i] {
+	})
+	res := &rpc.DeleteNetworkResponse{RemainingReasons: map[string]string{}}
+	for i, why := range remains {
+		if why != "" {
 			res.RemainingHosts = append(res.RemainingHosts, hosts[i].ID)
+			res.RemainingReasons[hosts[i].ID] = why
 		}
 	}
 	return res, nil

@@ -2836,7 +2836,7 @@ func (x *EnsureNetworkRequest) GetDomains() []string {
 
 type EnsureNetworkResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Hosts that could not be reached; EnsureVM makes up for them later.
+	// Hosts that could not be reached, or that failed; EnsureVM makes up for them later.
 	MissingHosts  []string `protobuf:"bytes,1,rep,name=missing_hosts,json=missingHosts,proto3" json:"missing_hosts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3117,8 +3117,10 @@ type DeleteNetworkResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty when the network is gone from every host.
 	RemainingHosts []string `protobuf:"bytes,1,rep,name=remaining_hosts,json=remainingHosts,proto3" json:"remaining_hosts,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Why it may still be there, for people, by the ID of the host.
+	RemainingReasons map[string]string `protobuf:"bytes,2,rep,name=remaining_reasons,json=remainingReasons,proto3" json:"remaining_reasons,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *DeleteNetworkResponse) Reset() {
@@ -3154,6 +3156,13 @@ func (*DeleteNetworkResponse) Descriptor() ([]byte, []int) {
 func (x *DeleteNetworkResponse) GetRemainingHosts() []string {
 	if x != nil {
 		return x.RemainingHosts
+	}
+	return nil
+}
+
+func (x *DeleteNetworkResponse) GetRemainingReasons() map[string]string {
+	if x != nil {
+		return x.RemainingReasons
 	}
 	return nil
 }
@@ -3818,9 +3827,13 @@ const file_daemon_proto_rawDesc = "" +
 	"\n" +
 	"client_uid\x18\x01 \x01(\tR\tclientUid\x12!\n" +
 	"\fnetwork_name\x18\x02 \x01(\tR\vnetworkName\x12\x18\n" +
-	"\adomains\x18\x03 \x03(\tR\adomains\"@\n" +
+	"\adomains\x18\x03 \x03(\tR\adomains\"\xf3\x01\n" +
 	"\x15DeleteNetworkResponse\x12'\n" +
-	"\x0fremaining_hosts\x18\x01 \x03(\tR\x0eremainingHosts\"\x9f\x01\n" +
+	"\x0fremaining_hosts\x18\x01 \x03(\tR\x0eremainingHosts\x12l\n" +
+	"\x11remaining_reasons\x18\x02 \x03(\v2?.elemento.daemon.v1.DeleteNetworkResponse.RemainingReasonsEntryR\x10remainingReasons\x1aC\n" +
+	"\x15RemainingReasonsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9f\x01\n" +
 	"\x16ReserveEndpointRequest\x12\x1d\n" +
 	"\n" +
 	"client_uid\x18\x01 \x01(\tR\tclientUid\x12\x18\n" +
@@ -3938,7 +3951,7 @@ func file_daemon_proto_rawDescGZIP() []byte {
 }
 
 var file_daemon_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_daemon_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_daemon_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_daemon_proto_goTypes = []any{
 	(Reason)(0),                     // 0: elemento.daemon.v1.Reason
 	(HostHealth)(0),                 // 1: elemento.daemon.v1.HostHealth
@@ -4000,13 +4013,14 @@ var file_daemon_proto_goTypes = []any{
 	(*DeleteForwardResponse)(nil),   // 57: elemento.daemon.v1.DeleteForwardResponse
 	nil,                             // 58: elemento.daemon.v1.EnsureVMRequest.MetaDataEntry
 	nil,                             // 59: elemento.daemon.v1.Freshness.ObservedAtEntry
-	(*timestamppb.Timestamp)(nil),   // 60: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 61: google.protobuf.Duration
+	nil,                             // 60: elemento.daemon.v1.DeleteNetworkResponse.RemainingReasonsEntry
+	(*timestamppb.Timestamp)(nil),   // 61: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 62: google.protobuf.Duration
 }
 var file_daemon_proto_depIdxs = []int32{
 	0,  // 0: elemento.daemon.v1.ErrorDetail.reason:type_name -> elemento.daemon.v1.Reason
 	1,  // 1: elemento.daemon.v1.Host.health:type_name -> elemento.daemon.v1.HostHealth
-	60, // 2: elemento.daemon.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	61, // 2: elemento.daemon.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
 	7,  // 3: elemento.daemon.v1.Domain.hosts:type_name -> elemento.daemon.v1.Host
 	8,  // 4: elemento.daemon.v1.ListDomainsResponse.domains:type_name -> elemento.daemon.v1.Domain
 	13, // 5: elemento.daemon.v1.PlaceVMRequest.spec:type_name -> elemento.daemon.v1.VMSpec
@@ -4020,78 +4034,79 @@ var file_daemon_proto_depIdxs = []int32{
 	58, // 13: elemento.daemon.v1.EnsureVMRequest.meta_data:type_name -> elemento.daemon.v1.EnsureVMRequest.MetaDataEntry
 	19, // 14: elemento.daemon.v1.EnsureVMResponse.vm:type_name -> elemento.daemon.v1.VM
 	4,  // 15: elemento.daemon.v1.VM.power_state:type_name -> elemento.daemon.v1.PowerState
-	60, // 16: elemento.daemon.v1.VM.created:type_name -> google.protobuf.Timestamp
+	61, // 16: elemento.daemon.v1.VM.created:type_name -> google.protobuf.Timestamp
 	19, // 17: elemento.daemon.v1.GetVMResponse.vm:type_name -> elemento.daemon.v1.VM
 	20, // 18: elemento.daemon.v1.GetVMResponse.usage:type_name -> elemento.daemon.v1.VMUsage
 	38, // 19: elemento.daemon.v1.ListVMsResponse.hosts:type_name -> elemento.daemon.v1.HostObservation
-	60, // 20: elemento.daemon.v1.DeleteVMRequest.force_after:type_name -> google.protobuf.Timestamp
+	61, // 20: elemento.daemon.v1.DeleteVMRequest.force_after:type_name -> google.protobuf.Timestamp
 	5,  // 21: elemento.daemon.v1.SetVMPowerRequest.action:type_name -> elemento.daemon.v1.PowerAction
 	19, // 22: elemento.daemon.v1.SetVMPowerResponse.vm:type_name -> elemento.daemon.v1.VM
 	15, // 23: elemento.daemon.v1.AttachVolumeRequest.volume:type_name -> elemento.daemon.v1.Volume
 	16, // 24: elemento.daemon.v1.AttachNetworkRequest.network:type_name -> elemento.daemon.v1.NetworkSpec
 	7,  // 25: elemento.daemon.v1.HostObservation.host:type_name -> elemento.daemon.v1.Host
-	60, // 26: elemento.daemon.v1.HostObservation.observed_at:type_name -> google.protobuf.Timestamp
+	61, // 26: elemento.daemon.v1.HostObservation.observed_at:type_name -> google.protobuf.Timestamp
 	19, // 27: elemento.daemon.v1.HostObservation.vms:type_name -> elemento.daemon.v1.VM
 	7,  // 28: elemento.daemon.v1.HostChange.host:type_name -> elemento.daemon.v1.Host
-	60, // 29: elemento.daemon.v1.HostChange.observed_at:type_name -> google.protobuf.Timestamp
+	61, // 29: elemento.daemon.v1.HostChange.observed_at:type_name -> google.protobuf.Timestamp
 	19, // 30: elemento.daemon.v1.HostChange.changed:type_name -> elemento.daemon.v1.VM
 	59, // 31: elemento.daemon.v1.Freshness.observed_at:type_name -> elemento.daemon.v1.Freshness.ObservedAtEntry
 	38, // 32: elemento.daemon.v1.Snapshot.hosts:type_name -> elemento.daemon.v1.HostObservation
-	61, // 33: elemento.daemon.v1.Snapshot.interval:type_name -> google.protobuf.Duration
+	62, // 33: elemento.daemon.v1.Snapshot.interval:type_name -> google.protobuf.Duration
 	41, // 34: elemento.daemon.v1.WatchVMsResponse.snapshot:type_name -> elemento.daemon.v1.Snapshot
 	39, // 35: elemento.daemon.v1.WatchVMsResponse.change:type_name -> elemento.daemon.v1.HostChange
 	40, // 36: elemento.daemon.v1.WatchVMsResponse.freshness:type_name -> elemento.daemon.v1.Freshness
 	16, // 37: elemento.daemon.v1.EnsureNetworkRequest.network:type_name -> elemento.daemon.v1.NetworkSpec
 	3,  // 38: elemento.daemon.v1.Network.mode:type_name -> elemento.daemon.v1.NetworkMode
 	45, // 39: elemento.daemon.v1.ListNetworksResponse.networks:type_name -> elemento.daemon.v1.Network
-	51, // 40: elemento.daemon.v1.ReserveEndpointRequest.reserved:type_name -> elemento.daemon.v1.Endpoint
-	51, // 41: elemento.daemon.v1.ReserveEndpointResponse.endpoint:type_name -> elemento.daemon.v1.Endpoint
-	51, // 42: elemento.daemon.v1.EnsureForwardRequest.endpoint:type_name -> elemento.daemon.v1.Endpoint
-	53, // 43: elemento.daemon.v1.EnsureForwardRequest.cluster_vms:type_name -> elemento.daemon.v1.ClusterVMs
-	51, // 44: elemento.daemon.v1.DeleteForwardRequest.endpoint:type_name -> elemento.daemon.v1.Endpoint
-	53, // 45: elemento.daemon.v1.DeleteForwardRequest.cluster_vms:type_name -> elemento.daemon.v1.ClusterVMs
-	60, // 46: elemento.daemon.v1.Freshness.ObservedAtEntry.value:type_name -> google.protobuf.Timestamp
-	9,  // 47: elemento.daemon.v1.DomainService.ListDomains:input_type -> elemento.daemon.v1.ListDomainsRequest
-	11, // 48: elemento.daemon.v1.DomainService.PlaceVM:input_type -> elemento.daemon.v1.PlaceVMRequest
-	17, // 49: elemento.daemon.v1.VMService.EnsureVM:input_type -> elemento.daemon.v1.EnsureVMRequest
-	21, // 50: elemento.daemon.v1.VMService.GetVM:input_type -> elemento.daemon.v1.GetVMRequest
-	23, // 51: elemento.daemon.v1.VMService.ListVMs:input_type -> elemento.daemon.v1.ListVMsRequest
-	25, // 52: elemento.daemon.v1.VMService.DeleteVM:input_type -> elemento.daemon.v1.DeleteVMRequest
-	27, // 53: elemento.daemon.v1.VMService.SetVMPower:input_type -> elemento.daemon.v1.SetVMPowerRequest
-	29, // 54: elemento.daemon.v1.VMService.AttachVolume:input_type -> elemento.daemon.v1.AttachVolumeRequest
-	31, // 55: elemento.daemon.v1.VMService.DetachVolume:input_type -> elemento.daemon.v1.DetachVolumeRequest
-	33, // 56: elemento.daemon.v1.VMService.AttachNetwork:input_type -> elemento.daemon.v1.AttachNetworkRequest
-	35, // 57: elemento.daemon.v1.VMService.DetachNetwork:input_type -> elemento.daemon.v1.DetachNetworkRequest
-	37, // 58: elemento.daemon.v1.VMService.WatchVMs:input_type -> elemento.daemon.v1.WatchVMsRequest
-	43, // 59: elemento.daemon.v1.NetworkService.EnsureNetwork:input_type -> elemento.daemon.v1.EnsureNetworkRequest
-	46, // 60: elemento.daemon.v1.NetworkService.ListNetworks:input_type -> elemento.daemon.v1.ListNetworksRequest
-	48, // 61: elemento.daemon.v1.NetworkService.DeleteNetwork:input_type -> elemento.daemon.v1.DeleteNetworkRequest
-	50, // 62: elemento.daemon.v1.EndpointService.ReserveEndpoint:input_type -> elemento.daemon.v1.ReserveEndpointRequest
-	54, // 63: elemento.daemon.v1.EndpointService.EnsureForward:input_type -> elemento.daemon.v1.EnsureForwardRequest
-	56, // 64: elemento.daemon.v1.EndpointService.DeleteForward:input_type -> elemento.daemon.v1.DeleteForwardRequest
-	10, // 65: elemento.daemon.v1.DomainService.ListDomains:output_type -> elemento.daemon.v1.ListDomainsResponse
-	12, // 66: elemento.daemon.v1.DomainService.PlaceVM:output_type -> elemento.daemon.v1.PlaceVMResponse
-	18, // 67: elemento.daemon.v1.VMService.EnsureVM:output_type -> elemento.daemon.v1.EnsureVMResponse
-	22, // 68: elemento.daemon.v1.VMService.GetVM:output_type -> elemento.daemon.v1.GetVMResponse
-	24, // 69: elemento.daemon.v1.VMService.ListVMs:output_type -> elemento.daemon.v1.ListVMsResponse
-	26, // 70: elemento.daemon.v1.VMService.DeleteVM:output_type -> elemento.daemon.v1.DeleteVMResponse
-	28, // 71: elemento.daemon.v1.VMService.SetVMPower:output_type -> elemento.daemon.v1.SetVMPowerResponse
-	30, // 72: elemento.daemon.v1.VMService.AttachVolume:output_type -> elemento.daemon.v1.AttachVolumeResponse
-	32, // 73: elemento.daemon.v1.VMService.DetachVolume:output_type -> elemento.daemon.v1.DetachVolumeResponse
-	34, // 74: elemento.daemon.v1.VMService.AttachNetwork:output_type -> elemento.daemon.v1.AttachNetworkResponse
-	36, // 75: elemento.daemon.v1.VMService.DetachNetwork:output_type -> elemento.daemon.v1.DetachNetworkResponse
-	42, // 76: elemento.daemon.v1.VMService.WatchVMs:output_type -> elemento.daemon.v1.WatchVMsResponse
-	44, // 77: elemento.daemon.v1.NetworkService.EnsureNetwork:output_type -> elemento.daemon.v1.EnsureNetworkResponse
-	47, // 78: elemento.daemon.v1.NetworkService.ListNetworks:output_type -> elemento.daemon.v1.ListNetworksResponse
-	49, // 79: elemento.daemon.v1.NetworkService.DeleteNetwork:output_type -> elemento.daemon.v1.DeleteNetworkResponse
-	52, // 80: elemento.daemon.v1.EndpointService.ReserveEndpoint:output_type -> elemento.daemon.v1.ReserveEndpointResponse
-	55, // 81: elemento.daemon.v1.EndpointService.EnsureForward:output_type -> elemento.daemon.v1.EnsureForwardResponse
-	57, // 82: elemento.daemon.v1.EndpointService.DeleteForward:output_type -> elemento.daemon.v1.DeleteForwardResponse
-	65, // [65:83] is the sub-list for method output_type
-	47, // [47:65] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	60, // 40: elemento.daemon.v1.DeleteNetworkResponse.remaining_reasons:type_name -> elemento.daemon.v1.DeleteNetworkResponse.RemainingReasonsEntry
+	51, // 41: elemento.daemon.v1.ReserveEndpointRequest.reserved:type_name -> elemento.daemon.v1.Endpoint
+	51, // 42: elemento.daemon.v1.ReserveEndpointResponse.endpoint:type_name -> elemento.daemon.v1.Endpoint
+	51, // 43: elemento.daemon.v1.EnsureForwardRequest.endpoint:type_name -> elemento.daemon.v1.Endpoint
+	53, // 44: elemento.daemon.v1.EnsureForwardRequest.cluster_vms:type_name -> elemento.daemon.v1.ClusterVMs
+	51, // 45: elemento.daemon.v1.DeleteForwardRequest.endpoint:type_name -> elemento.daemon.v1.Endpoint
+	53, // 46: elemento.daemon.v1.DeleteForwardRequest.cluster_vms:type_name -> elemento.daemon.v1.ClusterVMs
+	61, // 47: elemento.daemon.v1.Freshness.ObservedAtEntry.value:type_name -> google.protobuf.Timestamp
+	9,  // 48: elemento.daemon.v1.DomainService.ListDomains:input_type -> elemento.daemon.v1.ListDomainsRequest
+	11, // 49: elemento.daemon.v1.DomainService.PlaceVM:input_type -> elemento.daemon.v1.PlaceVMRequest
+	17, // 50: elemento.daemon.v1.VMService.EnsureVM:input_type -> elemento.daemon.v1.EnsureVMRequest
+	21, // 51: elemento.daemon.v1.VMService.GetVM:input_type -> elemento.daemon.v1.GetVMRequest
+	23, // 52: elemento.daemon.v1.VMService.ListVMs:input_type -> elemento.daemon.v1.ListVMsRequest
+	25, // 53: elemento.daemon.v1.VMService.DeleteVM:input_type -> elemento.daemon.v1.DeleteVMRequest
+	27, // 54: elemento.daemon.v1.VMService.SetVMPower:input_type -> elemento.daemon.v1.SetVMPowerRequest
+	29, // 55: elemento.daemon.v1.VMService.AttachVolume:input_type -> elemento.daemon.v1.AttachVolumeRequest
+	31, // 56: elemento.daemon.v1.VMService.DetachVolume:input_type -> elemento.daemon.v1.DetachVolumeRequest
+	33, // 57: elemento.daemon.v1.VMService.AttachNetwork:input_type -> elemento.daemon.v1.AttachNetworkRequest
+	35, // 58: elemento.daemon.v1.VMService.DetachNetwork:input_type -> elemento.daemon.v1.DetachNetworkRequest
+	37, // 59: elemento.daemon.v1.VMService.WatchVMs:input_type -> elemento.daemon.v1.WatchVMsRequest
+	43, // 60: elemento.daemon.v1.NetworkService.EnsureNetwork:input_type -> elemento.daemon.v1.EnsureNetworkRequest
+	46, // 61: elemento.daemon.v1.NetworkService.ListNetworks:input_type -> elemento.daemon.v1.ListNetworksRequest
+	48, // 62: elemento.daemon.v1.NetworkService.DeleteNetwork:input_type -> elemento.daemon.v1.DeleteNetworkRequest
+	50, // 63: elemento.daemon.v1.EndpointService.ReserveEndpoint:input_type -> elemento.daemon.v1.ReserveEndpointRequest
+	54, // 64: elemento.daemon.v1.EndpointService.EnsureForward:input_type -> elemento.daemon.v1.EnsureForwardRequest
+	56, // 65: elemento.daemon.v1.EndpointService.DeleteForward:input_type -> elemento.daemon.v1.DeleteForwardRequest
+	10, // 66: elemento.daemon.v1.DomainService.ListDomains:output_type -> elemento.daemon.v1.ListDomainsResponse
+	12, // 67: elemento.daemon.v1.DomainService.PlaceVM:output_type -> elemento.daemon.v1.PlaceVMResponse
+	18, // 68: elemento.daemon.v1.VMService.EnsureVM:output_type -> elemento.daemon.v1.EnsureVMResponse
+	22, // 69: elemento.daemon.v1.VMService.GetVM:output_type -> elemento.daemon.v1.GetVMResponse
+	24, // 70: elemento.daemon.v1.VMService.ListVMs:output_type -> elemento.daemon.v1.ListVMsResponse
+	26, // 71: elemento.daemon.v1.VMService.DeleteVM:output_type -> elemento.daemon.v1.DeleteVMResponse
+	28, // 72: elemento.daemon.v1.VMService.SetVMPower:output_type -> elemento.daemon.v1.SetVMPowerResponse
+	30, // 73: elemento.daemon.v1.VMService.AttachVolume:output_type -> elemento.daemon.v1.AttachVolumeResponse
+	32, // 74: elemento.daemon.v1.VMService.DetachVolume:output_type -> elemento.daemon.v1.DetachVolumeResponse
+	34, // 75: elemento.daemon.v1.VMService.AttachNetwork:output_type -> elemento.daemon.v1.AttachNetworkResponse
+	36, // 76: elemento.daemon.v1.VMService.DetachNetwork:output_type -> elemento.daemon.v1.DetachNetworkResponse
+	42, // 77: elemento.daemon.v1.VMService.WatchVMs:output_type -> elemento.daemon.v1.WatchVMsResponse
+	44, // 78: elemento.daemon.v1.NetworkService.EnsureNetwork:output_type -> elemento.daemon.v1.EnsureNetworkResponse
+	47, // 79: elemento.daemon.v1.NetworkService.ListNetworks:output_type -> elemento.daemon.v1.ListNetworksResponse
+	49, // 80: elemento.daemon.v1.NetworkService.DeleteNetwork:output_type -> elemento.daemon.v1.DeleteNetworkResponse
+	52, // 81: elemento.daemon.v1.EndpointService.ReserveEndpoint:output_type -> elemento.daemon.v1.ReserveEndpointResponse
+	55, // 82: elemento.daemon.v1.EndpointService.EnsureForward:output_type -> elemento.daemon.v1.EnsureForwardResponse
+	57, // 83: elemento.daemon.v1.EndpointService.DeleteForward:output_type -> elemento.daemon.v1.DeleteForwardResponse
+	66, // [66:84] is the sub-list for method output_type
+	48, // [48:66] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_daemon_proto_init() }
@@ -4110,7 +4125,7 @@ func file_daemon_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daemon_proto_rawDesc), len(file_daemon_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   54,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   4,
 		},
