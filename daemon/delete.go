@@ -76,6 +76,7 @@ func (d *deleting) run(ctx context.Context) (remaining []string, err error) {
 				return []string{"port forwards that lead to the VM; " + messageOf(err)}, nil
 			}
 			d.forget(d.name)
+			d.forgetCopy(bootVolumeName(d.name))
 			return nil, nil
 		}
 		switch {

@@ -227,6 +227,11 @@ func (t *tenant) ref(vm c4.VM) c4.VMRef { return c4.VMRef{ClientUID: t.clientUID
 // which the VM gets them) and networks. It is untidy when there are volumes of
 // the VM's that it will not use.
 func (e *ensuring) parts(ctx context.Context) (volumes []c4.Volume, networks []c4.NetworkRef, untidy bool, err error) {
+	if c := e.copyOf(bootVolumeName(e.name)); c != nil { // of an earlier call
+		if _, err := e.awaitCopy(ctx, bootVolumeName(e.name), c); err != nil {
+			return nil, nil, false, e.copyFailed(err)
+		}
+	}
 	before, err := patiently(ctx, e.lookVolumes)
 	if err != nil {
 		return nil, nil, false, err
@@ -262,7 +267,7 @@ func (e *ensuring) parts(ctx context.Context) (volumes []c4.Volume, networks []c
 			made[i], err = e.makeSeed(ctx, names[i], before)
 		case exists:
 		case i == 0:
-			made[i], err = patiently(ctx, func(ctx context.Context) (string, error) { return e.makeBootVolume(ctx, names[i]) })
+			made[i], err = e.makeBootVolume(ctx, names[i])
 		default:
 			made[i], err = patiently(ctx, func(ctx context.Context) (string, error) {
 				return e.makeDataVolume(ctx, names[i], spec.DataVolumes[i-1])
@@ -341,20 +346,32 @@ func notShown(h *host, volume string) error {
 
 func (e *ensuring) makeBootVolume(ctx context.Context, name string) (string, error) {
 	spec := e.req.Spec
-	id, err := e.making(name)(e.host.c4.CreateImageVolume(ctx, c4.ImageVolumeRequest{
+	c, err := e.copyImage(ctx, c4.ImageVolumeRequest{
 		CreatorID: e.clientUID, Name: name, Private: true, Bootable: true, Clonable: true, Alg: "cp",
 		Format: cmp.Or(spec.BootVolume.Format, "qcow2"), Bus: cmp.Or(spec.BootVolume.Bus, "virtio"),
 		Size: int64(spec.BootVolume.SizeGib),
 		URL:  strings.ReplaceAll(e.imageURL, "{image}", url.PathEscape(spec.Image)),
-	}))
-	if err == nil {
-		return id, nil
+	})
+	if err != nil {
+		return "", err
 	}
-	what := "making the boot volume from image " + spec.Image
+	id, err := e.awaitCopy(ctx, name, c)
+	if err != nil {
+		return "", e.copyFailed(err)
+	}
+	return id, nil
+}
+
+// copyFailed explains why there is no boot volume.
+func (e *ensuring) copyFailed(err error) error {
+	if reasonOf(err) == rpc.Reason_REASON_WRONG_STATE { // it goes on
+		return err
+	}
+	what := "making the boot volume from image " + e.req.Spec.Image
 	if code := c4.CodeOf(err); code == c4.Invalid || code == c4.NotFound {
-		return "", e.host.failed(what, err, rpc.Reason_REASON_IMAGE_NOT_FOUND, "the image cannot be had; check its name, and imageURL in the daemon's configuration")
+		return e.host.failed(what, err, rpc.Reason_REASON_IMAGE_NOT_FOUND, "the image cannot be had; check its name, and imageURL in the daemon's configuration")
 	}
-	return "", e.changeFailed(what, err)
+	return e.changeFailed(what, err)
 }
 
 func (e *ensuring) makeDataVolume(ctx context.Context, name string, v *rpc.Volume) (string, error) {

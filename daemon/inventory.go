@@ -86,6 +86,8 @@ type tenant struct {
 	// orphans are VMs, by name, that were removed before the forwards to them. Nothing
 	// else may tell whose these were.
 	orphans map[string][]c4.VM
+	// copies are those of images to volumes, by the volume's name.
+	copies map[string]*copying
 	// stops is when a VM, by UID, was last asked to shut down.
 	stops map[string]time.Time
 
@@ -100,7 +102,7 @@ type expected struct {
 }
 
 func newTenant(h *host, clientUID string) *tenant {
-	t := &tenant{host: h, clientUID: clientUID, expected: map[string]expected{}, stops: map[string]time.Time{}, orphans: map[string][]c4.VM{}}
+	t := &tenant{host: h, clientUID: clientUID, expected: map[string]expected{}, stops: map[string]time.Time{}, orphans: map[string][]c4.VM{}, copies: map[string]*copying{}}
 	t.vms = shared[observation]{ask: t.askVMs, spawn: h.spawn}
 	t.volumes = shared[[]c4.Volume]{ask: t.askVolumes, spawn: h.spawn}
 	t.poller = poller{
@@ -383,6 +385,9 @@ func (t *tenant) suspect(name string) {
 // mayLand tells whether something of the VM's may still come to be that the
 // host does not show.
 func (t *tenant) mayLand(name string) bool {
+	if c := t.copyOf(bootVolumeName(name)); c != nil && !c.hasEnded() {
+		return true
+	}
 	return t.suspects.may(name, landsSoon) || t.unseen.any(landsLate, func(volume string) bool { return belongsTo(name, volume) })
 }
 
