@@ -179,7 +179,12 @@ func (r *ClusterReconciler) connect(ctx context.Context, s *clusterScope) (*ctrl
 	}
 	// The daemons let it act for this client, and nothing is made before it is known
 	// to whom it belongs.
-	return nil, r.persist(ctx, s, func(c *infrav1.ElementoCluster) { c.Spec.ClientUID = member.ClientUID() })
+	return nil, r.persist(ctx, s, func(c *infrav1.ElementoCluster) {
+		c.Spec.ClientUID = member.ClientUID()
+		if c.Spec.Network.Managed.CIDR != "" {
+			recordDomains(c, domainNames(domainsOf(c, s.known))...)
+		}
+	})
 }
 
 // provisioned tells Cluster API that machines can be made.

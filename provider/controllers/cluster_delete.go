@@ -11,7 +11,6 @@ import (
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
@@ -68,17 +67,18 @@ func (r *ClusterReconciler) removeForward(ctx context.Context, s *clusterScope) 
 	return r.cannotRemove(s, what, explain(err))
 }
 
-// removeNetwork takes a network that was made for the cluster from all hosts:
-// the cluster may have had other domains before.
+// removeNetwork takes a network that was made for the cluster from all hosts that may
+// have it: the cluster may have had other domains before.
 func (r *ClusterReconciler) removeNetwork(ctx context.Context, s *clusterScope) (*ctrl.Result, error) {
 	if !hasManagedNetwork(s.object) {
 		return nil, nil
 	}
-	if shared, err := r.sharesNetwork(ctx, s.object); err != nil || shared {
+	domains, err := r.networkDomains(ctx, s)
+	if err != nil || len(domains) == 0 {
 		return nil, err
 	}
 	what := "network " + s.object.Spec.Network.Name
-	remaining, err := s.member.DeleteNetwork(ctx, s.object.Spec.Network.Name, domainNames(s.known))
+	remaining, err := s.member.DeleteNetwork(ctx, s.object.Spec.Network.Name, domains)
 	if err != nil {
 		return r.cannotRemove(s, what, explain(err))
 	}
@@ -91,19 +91,6 @@ func (r *ClusterReconciler) removeNetwork(ctx context.Context, s *clusterScope) 
 		return stop(2 * time.Second), nil
 	}
 	return r.leave(ctx, s, message, leftNetworks(s.object, s.member, remaining)...)
-}
-
-// sharesNetwork tells that another cluster of the client, which stays, has the same
-// managed network, and will take it away. Of two that go the last one finds none.
-func (r *ClusterReconciler) sharesNetwork(ctx context.Context, c *infrav1.ElementoCluster) (bool, error) {
-	all := &infrav1.ElementoClusterList{}
-	if err := r.Client.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(all.Items, func(other infrav1.ElementoCluster) bool {
-		return other.UID != c.UID && other.DeletionTimestamp.IsZero() && controllerutil.ContainsFinalizer(&other, infrav1.ClusterFinalizer) &&
-			hasManagedNetwork(&other) && other.Spec.Network.Name == c.Spec.Network.Name && other.Spec.ClientUID == c.Spec.ClientUID
-	}), nil
 }
 
 // leave waits for hosts that cannot be asked, and after the grace has cleanups

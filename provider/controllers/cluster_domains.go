@@ -23,12 +23,7 @@ func (r *ClusterReconciler) checkDomains(_ context.Context, s *clusterScope) (*c
 			unknown = append(unknown, name)
 		}
 	}
-	s.domains = s.known
-	if len(s.object.Spec.Domains) > 0 {
-		s.domains = slices.DeleteFunc(slices.Clone(s.known), func(d *rpc.Domain) bool {
-			return !slices.Contains(s.object.Spec.Domains, d.GetName())
-		})
-	}
+	s.domains = domainsOf(s.object, s.known)
 	if len(unknown) > 0 || len(s.known) == 0 {
 		message := fmt.Sprintf("spec.domains: no daemon knows %s; the daemons know %s", strings.Join(unknown, ", "), names(s.known))
 		if len(unknown) == 0 {
@@ -47,6 +42,14 @@ func (r *ClusterReconciler) checkDomains(_ context.Context, s *clusterScope) (*c
 	}
 	setTrue(s.object, infrav1.DomainsAvailableCondition, infrav1.AvailableReason, "")
 	return nil, nil
+}
+
+// domainsOf are those of the known domains over which a cluster may spread.
+func domainsOf(c *infrav1.ElementoCluster, known []*rpc.Domain) []*rpc.Domain {
+	if len(c.Spec.Domains) == 0 {
+		return known
+	}
+	return slices.DeleteFunc(slices.Clone(known), func(d *rpc.Domain) bool { return !slices.Contains(c.Spec.Domains, d.GetName()) })
 }
 
 func domainNames(domains []*rpc.Domain) []string {

@@ -71,6 +71,11 @@ func (r *ClusterReconciler) settleNetwork(ctx context.Context, s *clusterScope) 
 			return nil, err
 		}
 	}
+	if domains := domainNames(s.domains); lacksDomains(s.object, domains...) {
+		if err := r.persist(ctx, s, func(c *infrav1.ElementoCluster) { recordDomains(c, domains...) }); err != nil {
+			return nil, err
+		}
+	}
 	// EnsureVM makes up for hosts that come later, so that once is enough while the
 	// cluster says the same.
 	if c := conditions.Get(s.object, infrav1.NetworkReadyCondition); c != nil && c.Reason == infrav1.ProvisionedReason && c.ObservedGeneration == s.object.Generation {

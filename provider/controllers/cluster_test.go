@@ -342,6 +342,72 @@ func TestAClusterForWhichNothingWasEverMadeGoesWithoutItsIdentity(t *testing.T) 
 	s.wantNothingLeft()
 }
 
+func TestOnlyHostsThatMayHaveTheNetworkKeepAClusterFromGoing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1, "d2": 1, "d3": 1})
+	inD1 := func(c *infrav1.ElementoCluster) { c.Spec.Domains = []string{"d1"} }
+	networks := func() (where []string) {
+		for _, host := range s.fake.Inventory().Hosts {
+			if len(host.Networks) > 0 {
+				where = append(where, host.Name)
+			}
+		}
+		return where
+	}
+	_, small := s.provisionedCluster(inD1)
+	must(0, s.fake.DomainDown("d3"))
+	s.remove(small)
+	s.wantNothingLeft()
+
+	// Where a machine was, and where the cluster was before, there may be one.
+	cluster, infra := s.provisionedCluster(inD1)
+	_, m := s.provisionedMachine(cluster, func(m *clusterv1.Machine, _ *infrav1.ElementoMachine) { m.Spec.FailureDomain = "d2" })
+	s.remove(m)
+	if where := networks(); !slices.Equal(where, []string{"host-1", "host-2"}) {
+		t.Fatalf("the network is on %v", where)
+	}
+	edit(s, infra, func(c *infrav1.ElementoCluster) { c.Spec.Domains = []string{"d2"} })
+	eventually(s, infra, "its failure domain is the other", func() bool {
+		return len(infra.Status.FailureDomains) == 1 && infra.Status.FailureDomains[0].Name == "d2"
+	})
+	must(0, s.fake.DomainDown("d1"))
+	must(0, s.Delete(s.ctx(), infra))
+	c := awaitCondition(s, infra, infrav1.DeletingCondition, infrav1.WaitingForHostDeletionReason)
+	if !strings.Contains(c.Message, "host-1") || strings.Contains(c.Message, "host-3") {
+		t.Errorf("message is %q", c.Message)
+	}
+	must(0, s.fake.DomainUp("d1"))
+	s.awaitGone(infra)
+	s.wantNothingLeft()
+
+	// Of a cluster without a record nobody knows.
+	_, old := s.provisionedCluster(inD1)
+	edit(s, old, func(c *infrav1.ElementoCluster) { delete(c.Annotations, infrav1.NetworkDomainsAnnotation) })
+	must(0, s.Delete(s.ctx(), old))
+	awaitCondition(s, old, infrav1.DeletingCondition, infrav1.WaitingForHostDeletionReason)
+	must(0, s.fake.DomainUp("d3"))
+	s.awaitGone(old)
+	s.wantNothingLeft()
+}
+
+func TestANetworkThatTwoClustersHaveIsRemovedWhereOnlyTheOneThatGoesHadIt(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1, "d2": 1})
+	in := func(domains ...string) func(c *infrav1.ElementoCluster) {
+		return func(c *infrav1.ElementoCluster) { c.Spec.Domains, c.Spec.Network.Name = domains, "ours" }
+	}
+	_, first := s.provisionedCluster(in("d1", "d2"))
+	_, second := s.provisionedCluster(in("d2"))
+	s.remove(first)
+	for _, host := range s.fake.Inventory().Hosts {
+		if has := len(host.Networks) > 0; has != (host.Name == "host-2") {
+			t.Errorf("%s has a network: %v", host.Name, has)
+		}
+	}
+	s.remove(second)
+	s.wantNothingLeft()
+}
+
 func TestAVirtualIPIsTheOneThatItsNetworkKeepsForIt(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1})

@@ -120,7 +120,7 @@ func (r *MachineReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 		return run(ctx, s, r.nothingMade, r.connect, r.lookAtHost, r.remove, r.release)
 	}
 	return run(ctx, s,
-		r.awaitInfrastructure, r.connect, r.takeCharge, r.rememberNode,
+		r.awaitInfrastructure, r.connect, r.takeCharge, r.rememberNode, r.recordDomain,
 		r.lookAtHost, r.observe, r.fence,
 		r.awaitBootstrapData, r.place, r.confirm, r.create,
 		r.withdraw, r.describe)

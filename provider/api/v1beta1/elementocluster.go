@@ -9,6 +9,12 @@ import (
 // network are gone from the hosts.
 const ClusterFinalizer = "infrastructure.cluster.x-k8s.io/elementocluster"
 
+// NetworkDomainsAnnotation on an ElementoCluster lists, separated by commas, the domains
+// in which its managed network may have been made, so that no other is asked when it is
+// removed. The provider writes it, and adds to it before it acts there; where it is missing
+// all are asked.
+const NetworkDomainsAnnotation = "infrastructure.cluster.x-k8s.io/network-domains"
+
 // ElementoClusterSpec is what a cluster needs of AtomOS besides its machines.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.endpointHost) || (has(self.controlPlaneEndpoint) && self.endpointMode == 'Forward')",message="endpointHost is written by the provider, together with controlPlaneEndpoint and for endpointMode Forward only; remove it"
