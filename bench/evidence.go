@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
+	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/soak/history"
 )
 
@@ -60,14 +57,14 @@ func gather(dir, auditLog, namespace string, since time.Time) (*evidence, error)
 		return nil, err
 	}
 	for _, log := range logs {
-		if err := lines(log, func(text []byte) error { return e.readAsk(text, since) }); err != nil {
+		if err := suite.Lines(log, func(text []byte) error { return e.readAsk(text, since) }); err != nil {
 			return nil, err
 		}
 	}
 	if auditLog == "" {
 		return e, nil
 	}
-	return e, lines(auditLog, func(text []byte) error { return e.readWrite(text, namespace, since) })
+	return e, suite.Lines(auditLog, func(text []byte) error { return e.readWrite(text, namespace, since) })
 }
 
 // readAsk reads the line of a daemon's log that tells of a call to a host, if it is
@@ -110,26 +107,4 @@ func (e *evidence) readWrite(text []byte, namespace string, since time.Time) err
 		e.writes = append(e.writes, write{l.User.Username, l.ObjectRef.Resource, l.ObjectRef.Name, span{l.Received, l.Done}})
 	}
 	return nil
-}
-
-// lines calls each with every whole line of a file.
-func lines(path string, each func([]byte) error) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	reader := bufio.NewReaderSize(file, 1<<16)
-	for {
-		text, err := reader.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return nil // text, if there is any, is a line that is still being written
-		}
-		if err != nil {
-			return err
-		}
-		if err := each(text); err != nil {
-			return err
-		}
-	}
 }

@@ -37,8 +37,7 @@ func TestNoCriterionIsPassedWithoutItsThresholds(t *testing.T) {
 		}
 		p.examine = func(_ *bench, _ context.Context, e *reports.Examination) {
 			for _, name := range []string{
-				"Clastix applies the Cluster alone", "Clastix scales a MachineDeployment", "Clastix scales up by one → its Machine is there",
-				"request → VM running", "request → Node Ready",
+				reports.ClusterApplied, reports.DeploymentScaled, reports.MachineCreated, reports.VMRunning, reports.NodeReady,
 			} {
 				e.Latency(reports.Measure(name, slices.Repeat([]time.Duration{time.Hour}, 30)))
 			}

@@ -131,7 +131,7 @@ func (b *bench) underLoad(ctx context.Context, r *asking, load *load, singles []
 // tellRequests tells how long the API took at some time.
 func (b *bench) tellRequests(p1 *reports.Examination, when string, of answers) {
 	b.latency(p1, fmt.Sprintf("Clastix applies a cluster, all %d objects%s", of.objects, when), "", of.applied)
-	b.latency(p1, "Clastix applies the Cluster alone"+when, "", of.cluster)
-	b.latency(p1, "Clastix scales a MachineDeployment"+when, "", of.scaled)
-	b.latency(p1, "Clastix scales up by one → its Machine is there"+when, "", of.machines)
+	b.latency(p1, reports.ClusterApplied+when, "", of.cluster)
+	b.latency(p1, reports.DeploymentScaled+when, "", of.scaled)
+	b.latency(p1, reports.MachineCreated+when, "", of.machines)
 }

@@ -77,9 +77,9 @@ func (b *bench) tellStages(p2 *reports.Examination, dir, namespace string, since
 		what     string
 		from, to moment
 	}{
-		{"request → VM running", asked, vmRunning},
+		{reports.VMRunning, asked, vmRunning},
 		{"request → provisioned", asked, provisioned},
-		{"request → Node Ready", asked, nodeReady},
+		{reports.NodeReady, asked, nodeReady},
 		{"bootstrap data ready → register arrives", dataNamed, registerArrived},
 		{"VM running → provisioned", vmRunning, provisioned},
 		{"ElementoMachine deleted → gone, verified", vmDeleted, vmGone},
