@@ -53,8 +53,11 @@ func (t *tenant) copyImage(ctx context.Context, r c4.ImageVolumeRequest) (*copyi
 	}
 	t.copies[r.Name] = c
 	t.host.spawn(ctx, func(ctx context.Context) {
-		c.id, c.err = patiently(ctx, func(ctx context.Context) (string, error) {
-			return t.making(r.Name)(t.host.c4.CreateImageVolume(ctx, r))
+		c.err = failf(rpc.Reason_REASON_HOST_FAILED, t.host.ID, "the daemon failed while host %s copied an image; its log tells more", t.host.ID)
+		t.host.guarded(ctx, func() {
+			c.id, c.err = patiently(ctx, func(ctx context.Context) (string, error) {
+				return t.making(r.Name)(t.host.c4.CreateImageVolume(ctx, r))
+			})
 		})
 		c.at = time.Now()
 		t.mu.Lock()

@@ -38,8 +38,10 @@ func (d *deleting) run(ctx context.Context) (remaining []string, err error) {
 			return nil, err
 		}
 		vms := seen.named(d.name)
-		if len(vms) == 0 && d.settling() != nil {
-			return []string{"maybe all of it; the host has only just come back and may not list yet what it has"}, nil
+		if len(vms) == 0 {
+			if err := d.settling(); err != nil {
+				return []string{"maybe all of it; " + messageOf(err)}, nil
+			}
 		}
 		var volumes []c4.Volume
 		if len(vms) == 0 {

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -150,13 +149,15 @@ func (t *tenant) settleLate(ctx context.Context, seen observation) {
 		}
 		t.host.spawn(ctx, func(ctx context.Context) {
 			defer unlock()
-			seen, err := t.look(ctx)
-			if err == nil {
-				err = t.settle(ctx, name, seen)
-			}
-			if err != nil {
-				t.host.log.Warn("could not remove a double", "vm", name, "host", t.host.ID, "client", t.clientUID, "err", err)
-			}
+			t.host.guarded(ctx, func() {
+				seen, err := t.look(ctx)
+				if err == nil {
+					err = t.settle(ctx, name, seen)
+				}
+				if err != nil {
+					t.host.log.Warn("could not remove a double", "vm", name, "host", t.host.ID, "client", t.clientUID, "err", err)
+				}
+			})
 		})
 	}
 }
@@ -501,11 +502,7 @@ func together(n int, step func(i int) error) error {
 		return step(0)
 	}
 	errs := make([]error, n)
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() { errs[i] = step(i) })
-	}
-	wg.Wait()
+	atOnce(n, func(i int) { errs[i] = step(i) })
 	var vague error
 	for _, err := range errs {
 		if err != nil && reasonOf(err) != rpc.Reason_REASON_OUTCOME_UNKNOWN {

@@ -89,7 +89,9 @@ func newHost(cfg Host, interval time.Duration, m *metrics, log *slog.Logger, spa
 	h.networks = shared[[]c4.Network]{ask: h.askNetworks, spawn: spawn}
 	h.forwards = shared[[]c4.Forward]{ask: h.askForwards, spawn: spawn}
 	h.poller = poller{
-		look:  func(ctx context.Context) { _, _ = h.info.get(ctx) }, // askInfo keeps the outcome
+		look: func(ctx context.Context) {
+			h.guarded(ctx, func() { _, _ = h.info.get(ctx) }) // askInfo keeps the outcome
+		},
 		pace:  func(time.Duration) (time.Duration, bool) { return interval, h.poller.watched() },
 		spawn: spawn,
 	}
@@ -408,9 +410,5 @@ func (hs hosts) domains() []string {
 // each runs f for every host at the same time and waits for all. f brings its
 // own way to hand over results; i is the host's place in the list.
 func each(list []*host, f func(i int, h *host)) {
-	var wg sync.WaitGroup
-	for i, h := range list {
-		wg.Go(func() { f(i, h) })
-	}
-	wg.Wait()
+	atOnce(len(list), func(i int) { f(i, list[i]) })
 }

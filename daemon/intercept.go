@@ -4,11 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"path"
-	"runtime"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -168,18 +165,13 @@ func (a *admittedStream) RecvMsg(m any) error {
 	return err
 }
 
-// recover turns a panic into a failed call. Its value may hold anything, so
-// only where it happened is told.
+// recover turns a panic, also one of what ran beside it for the call, into a failed call.
 func (s *service) recover(ctx context.Context, method string, err *error) {
 	p := recover()
 	if p == nil {
 		return
 	}
-	kind := fmt.Sprintf("%T", p)
-	if e, ok := p.(runtime.Error); ok {
-		kind = e.Error()
-	}
-	s.log.ErrorContext(ctx, "panic in a call", "method", method, "requestID", requestID(ctx), "kind", kind, "stack", string(debug.Stack()))
+	crashOf(p).write(ctx, s.log, "panic in a call", "method", method)
 	*err = failf(rpc.Reason_REASON_HOST_FAILED, "", "the daemon failed; its log tells more under request ID %s", requestID(ctx))
 }
 

@@ -107,9 +107,11 @@ func newTenant(h *host, clientUID string) *tenant {
 	t.volumes = shared[[]c4.Volume]{ask: t.askVolumes, spawn: h.spawn}
 	t.poller = poller{
 		look: func(ctx context.Context) {
-			if o, err := t.vms.get(ctx); err == nil {
-				t.settleLate(ctx, o)
-			}
+			h.guarded(ctx, func() {
+				if o, err := t.vms.get(ctx); err == nil {
+					t.settleLate(ctx, o)
+				}
+			})
 		},
 		pace:  t.pace,
 		spawn: h.spawn,
@@ -155,6 +157,7 @@ func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 		}
 	}
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	next := t.seen
 	next.at = began
 	if changed {
@@ -167,7 +170,6 @@ func (t *tenant) askVMs(ctx context.Context) (observation, error) {
 			delete(t.expected, name)
 		}
 	}
-	t.mu.Unlock()
 	if news {
 		t.poller.announce()
 	}

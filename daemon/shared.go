@@ -24,13 +24,15 @@ type answer[T any] struct {
 	ready chan struct{}
 	value T
 	err   error
+	crash *crash
 }
 
 // lookTimeout bounds a question. It is what it takes to tell that a host which
 // swallows packets is not there.
 const lookTimeout = 5 * time.Second
 
-// get returns an answer asked for from now on, or the context's error.
+// get returns an answer asked for from now on, or the context's error. It panics where
+// asking has.
 func (s *shared[T]) get(ctx context.Context) (T, error) {
 	s.mu.Lock()
 	a := s.next
@@ -45,6 +47,9 @@ func (s *shared[T]) get(ctx context.Context) (T, error) {
 	s.mu.Unlock()
 	select {
 	case <-a.ready:
+		if a.crash != nil {
+			panic(a.crash)
+		}
 		return a.value, a.err
 	case <-ctx.Done():
 		var none T
@@ -67,7 +72,7 @@ func (s *shared[T]) work(ctx context.Context) {
 			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 			defer cancel()
 			defer close(a.ready)
-			a.value, a.err = s.ask(ctx)
+			a.crash = caught(func() { a.value, a.err = s.ask(ctx) })
 		}()
 	}
 }
