@@ -36,11 +36,11 @@ func (e *ensuring) run(ctx context.Context) (*seenVM, error) {
 	if seen.vms[e.name] != nil {
 		return e.present(ctx, seen)
 	}
-	if err := e.settling(); err != nil {
-		return nil, err
-	}
 	if e.registered.may(e.name, landsSoon) {
 		return nil, failf(rpc.Reason_REASON_WRONG_STATE, e.host.ID, "host %s was asked to register VM %s and does not show it yet; waiting for it, at most %s", e.host.ID, e.name, landsSoon)
+	}
+	if err := e.settling(); err != nil {
+		return nil, err
 	}
 	volumes, networks, untidy, err := e.parts(ctx)
 	if err == nil {

@@ -277,7 +277,9 @@ func (h *host) settling(in *standing) error {
 	case away:
 		left = h.settle
 	}
-	h.poller.kick() // where nobody watches, only this finds out that it is back
+	if away && !h.poller.watched() {
+		h.poller.kick() // nothing else finds out that it is back
+	}
 	return failf(rpc.Reason_REASON_WRONG_STATE, h.ID, "host %s has only just come back and may not list yet what it has; believing it in %s at the earliest", h.ID, left.Round(100*time.Millisecond))
 }
 
