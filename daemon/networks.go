@@ -253,15 +253,18 @@ func (h *host) deleteNetwork(ctx context.Context, clientUID, name string) (remai
 	return "the host was told to remove it and still shows it", nil
 }
 
-// failsAlone tells what is wrong with one host, be it that it cannot be reached, that we
-// do not trust each other, that it fails or knows no networks, from what is wrong with
-// what was asked for.
-func failsAlone(err error) bool {
+// outOfReach tells a host whose networks cannot be asked for, be it that we do not trust
+// each other, that it knows none or fails at it, from one that will not make what it is
+// asked for.
+func (h *host) outOfReach(ctx context.Context, err error) bool {
 	switch reasonOf(err) {
-	case rpc.Reason_REASON_HOST_UNREACHABLE, rpc.Reason_REASON_HOST_UNTRUSTED, rpc.Reason_REASON_HOST_FAILED, rpc.Reason_REASON_UNSUPPORTED:
+	case rpc.Reason_REASON_HOST_UNREACHABLE, rpc.Reason_REASON_HOST_UNTRUSTED, rpc.Reason_REASON_UNSUPPORTED:
 		return true
+	case rpc.Reason_REASON_HOST_FAILED:
+		_, err := h.lookNetworks(ctx)
+		return err != nil
 	}
-	return false
+	return err != nil && h.settling(&h.standing) != nil
 }
 
 func (s *service) EnsureNetwork(ctx context.Context, req *rpc.EnsureNetworkRequest) (*rpc.EnsureNetworkResponse, error) {
@@ -278,14 +281,14 @@ func (s *service) EnsureNetwork(ctx context.Context, req *rpc.EnsureNetworkReque
 			errs[i] = silent(h)
 			return
 		}
-		if _, errs[i] = h.ensureNetwork(ctx, req.ClientUid, req.Network); errs[i] != nil && h.settling(&h.standing) != nil {
+		if _, errs[i] = h.ensureNetwork(ctx, req.ClientUid, req.Network); h.outOfReach(ctx, errs[i]) {
 			errs[i] = silent(h) // as good as
 		}
 	})
 	res := &rpc.EnsureNetworkResponse{}
 	for i, err := range errs {
 		switch {
-		case failsAlone(err):
+		case reasonOf(err) == rpc.Reason_REASON_HOST_UNREACHABLE:
 			res.MissingHosts = append(res.MissingHosts, hosts[i].ID)
 		case err != nil:
 			return nil, err

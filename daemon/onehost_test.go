@@ -62,6 +62,15 @@ func TestAHostWhoseNetworksFailHoldsUpNobodyElses(t *testing.T) {
 	}
 }
 
+func TestAHostThatMakesNoNetworkIsTold(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 2)
+	p := s.daemon().provider()
+	s.fault(fakeatomos.Fault{Call: "POST network/create", Host: "host-2", Effect: fakeatomos.Refuse, Status: http.StatusInternalServerError})
+	_, err := p.EnsureNetwork(within(t, soon), &rpc.EnsureNetworkRequest{ClientUid: owner, Network: bridged("cluster"), Domains: []string{"d1"}})
+	wantReason(t, err, rpc.Reason_REASON_HOST_FAILED, "host-2", "making network cluster")
+}
+
 func TestADeletionSaysThatAVMIsOnTheNetwork(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)

@@ -2836,7 +2836,8 @@ func (x *EnsureNetworkRequest) GetDomains() []string {
 
 type EnsureNetworkResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Hosts that could not be reached, or that failed; EnsureVM makes up for them later.
+	// Hosts that could not be reached, or do not tell of their networks; EnsureVM makes up
+	// for them later.
 	MissingHosts  []string `protobuf:"bytes,1,rep,name=missing_hosts,json=missingHosts,proto3" json:"missing_hosts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
