@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -221,9 +220,9 @@ func (r *CleanupReconciler) takeAway(ctx context.Context, s *cleanupScope) (rema
 		return remaining, err
 	case spec.NetworkName != "":
 		domain := s.member.Look(spec.Host, "").Host.GetDomain()
-		hosts, err := s.member.DeleteNetwork(ctx, spec.NetworkName, []string{domain})
-		if slices.Contains(hosts, spec.Host) {
-			remaining = []string{"network " + spec.NetworkName}
+		left, err := s.member.DeleteNetwork(ctx, spec.NetworkName, []string{domain})
+		if why, is := left[spec.Host]; is {
+			remaining = []string{because("network "+spec.NetworkName, why)}
 		}
 		return remaining, err
 	}

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -85,12 +86,25 @@ func (r *ClusterReconciler) removeNetwork(ctx context.Context, s *clusterScope) 
 	if len(remaining) == 0 {
 		return nil, nil
 	}
-	message := fmt.Sprintf("%s is not known to be gone from hosts %s", what, strings.Join(remaining, ", "))
-	if slices.ContainsFunc(remaining, func(host string) bool { return s.member.Look(host, "").Reachable() }) {
+	hosts := slices.Sorted(maps.Keys(remaining))
+	var each []string
+	for _, host := range hosts {
+		each = append(each, because(host, remaining[host]))
+	}
+	message := fmt.Sprintf("%s is not known to be gone from hosts %s", what, strings.Join(each, ", "))
+	if slices.ContainsFunc(hosts, func(host string) bool { return s.member.Look(host, "").Reachable() }) {
 		setTrue(s.object, infrav1.DeletingCondition, infrav1.RemovingReason, message)
 		return stop(2 * time.Second), nil
 	}
-	return r.leave(ctx, s, message, leftNetworks(s.object, s.member, remaining)...)
+	return r.leave(ctx, s, message, leftNetworks(s.object, s.member, hosts)...)
+}
+
+// because is what there is with the reason that is known of it, if any.
+func because(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + " (" + why + ")"
 }
 
 // leave waits for hosts that cannot be asked, and after the grace has cleanups

@@ -390,6 +390,21 @@ func TestOnlyHostsThatMayHaveTheNetworkKeepAClusterFromGoing(t *testing.T) {
 	s.wantNothingLeft()
 }
 
+func TestAClusterThatCannotGoSaysWhatIsWrongWithAHostThatAnswers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 2})
+	_, infra := s.provisionedCluster()
+	wrong := s.fault(fakeatomos.Fault{Call: "GET network/list", Host: "host-2", Effect: fakeatomos.Refuse, Status: 500})
+	must(0, s.Delete(s.ctx(), infra))
+	c := awaitCondition(s, infra, infrav1.DeletingCondition, infrav1.RemovingReason)
+	if !strings.Contains(c.Message, "host-2 (") || !strings.Contains(c.Message, "the host failed") || strings.Contains(c.Message, "host-1") {
+		t.Errorf("message is %q", c.Message)
+	}
+	s.fake.RemoveFaults(wrong)
+	s.remove(infra)
+	s.wantNothingLeft()
+}
+
 func TestANetworkThatTwoClustersHaveIsRemovedWhereOnlyTheOneThatGoesHadIt(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1, "d2": 1})

@@ -79,6 +79,12 @@ type hosts map[string]int
 // newSite brings up a site with two daemons; edit may change the fake's options.
 func newSite(t *testing.T, domains hosts, edit ...func(*fakeatomos.Options)) *site {
 	t.Helper()
+	return newSiteOf(t, domains, func(*daemon.Config) {}, edit...)
+}
+
+// newSiteOf does so with daemons whose configuration configure changes.
+func newSiteOf(t *testing.T, domains hosts, configure func(*daemon.Config), edit ...func(*fakeatomos.Options)) *site {
+	t.Helper()
 	s := &site{t: t, clientUID: uuid.NewString(), grace: 5 * time.Minute}
 	o := fakeatomos.Options{Images: map[string]string{image: "v1.36.3"}}
 	total := 0
@@ -114,6 +120,7 @@ func newSite(t *testing.T, domains hosts, edit ...func(*fakeatomos.Options)) *si
 	for _, h := range s.fake.Hosts() {
 		s.config.Hosts = append(s.config.Hosts, daemon.Host{ID: h.Name(), Domain: h.Domain(), URL: h.URL(), Fingerprint: h.Fingerprint()})
 	}
+	configure(&s.config)
 	t.Cleanup(func() {
 		s.logs.mustNotHold(t, secret)
 		s.logs.mustNotHold(t, "Reconciler error")

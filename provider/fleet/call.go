@@ -95,14 +95,20 @@ func (m *Member) network(name string) target {
 	return target{subject: subject{clientUID: m.clientUID, kind: "network", name: name}}
 }
 
-// DeleteNetwork removes a managed network and names the hosts that may still
-// have it.
-func (m *Member) DeleteNetwork(ctx context.Context, name string, domains []string) (remainingHosts []string, err error) {
+// DeleteNetwork removes a managed network and tells of the hosts that may still have it
+// why; a daemon may not say that.
+func (m *Member) DeleteNetwork(ctx context.Context, name string, domains []string) (remaining map[string]string, err error) {
 	req := &rpc.DeleteNetworkRequest{ClientUid: m.clientUID, NetworkName: name, Domains: domains}
 	resp, err := call(ctx, m, "DeleteNetwork", longCall, m.network(name), req, func(d *daemon) method[*rpc.DeleteNetworkRequest, *rpc.DeleteNetworkResponse] {
 		return d.networks.DeleteNetwork
 	})
-	return resp.GetRemainingHosts(), err
+	for _, host := range resp.GetRemainingHosts() {
+		if remaining == nil {
+			remaining = map[string]string{}
+		}
+		remaining[host] = resp.GetRemainingReasons()[host]
+	}
+	return remaining, err
 }
 
 // ReserveEndpoint proposes an endpoint and the address that clients connect to.
