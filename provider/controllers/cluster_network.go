@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/cluster-api/util/conditions"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -42,6 +44,9 @@ var networkModes = map[infrav1.NetworkMode]rpc.NetworkMode{
 	infrav1.NetworkModeBridged: rpc.NetworkMode_NETWORK_MODE_BRIDGED,
 	infrav1.NetworkModeNAT:     rpc.NetworkMode_NETWORK_MODE_NAT,
 }
+
+// missingAgain is when to ask again for the network on hosts that answer.
+const missingAgain = 5 * time.Second
 
 // settleNetwork refuses a network that cannot carry the cluster, and makes the
 // one that the cluster wants for itself.
@@ -92,7 +97,12 @@ func (r *ClusterReconciler) settleNetwork(ctx context.Context, s *clusterScope) 
 		s.again = p.again
 	case len(missing) > 0:
 		setTrue(s.object, infrav1.NetworkReadyCondition, infrav1.HostsMissingReason,
-			fmt.Sprintf("Hosts that do not answer lack the network, and get it when it is first needed there: %s", strings.Join(missing, ", ")))
+			fmt.Sprintf("Hosts that do not answer, or do not tell of their networks, lack the network, and get it when it is first needed there: %s", strings.Join(missing, ", ")))
+		// The daemon that was asked may not know yet that a host is back, of which another
+		// one has told: nothing wakes us again.
+		if slices.ContainsFunc(missing, func(host string) bool { return s.member.Look(host, "").Reachable() }) {
+			s.again = missingAgain
+		}
 	default:
 		setTrue(s.object, infrav1.NetworkReadyCondition, infrav1.ProvisionedReason, "")
 	}

@@ -390,6 +390,16 @@ func TestOnlyHostsThatMayHaveTheNetworkKeepAClusterFromGoing(t *testing.T) {
 	s.wantNothingLeft()
 }
 
+func TestANetworkComesToAHostThatAnswersAndDidNotTakeItYet(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 2})
+	wrong := s.fault(fakeatomos.Fault{Call: "GET network/list", Host: "host-2", Effect: fakeatomos.Refuse, Status: 500})
+	_, infra := s.provisionedCluster()
+	awaitCondition(s, infra, infrav1.NetworkReadyCondition, infrav1.HostsMissingReason)
+	s.fake.RemoveFaults(wrong) // of which nobody is told
+	awaitCondition(s, infra, infrav1.NetworkReadyCondition, infrav1.ProvisionedReason)
+}
+
 func TestAClusterThatCannotGoSaysWhatIsWrongWithAHostThatAnswers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 2})
