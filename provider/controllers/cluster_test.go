@@ -396,6 +396,13 @@ func TestANetworkComesToAHostThatAnswersAndDidNotTakeItYet(t *testing.T) {
 	wrong := s.fault(fakeatomos.Fault{Call: "GET network/list", Host: "host-2", Effect: fakeatomos.Refuse, Status: 500})
 	_, infra := s.provisionedCluster()
 	awaitCondition(s, infra, infrav1.NetworkReadyCondition, infrav1.HostsMissingReason)
+	asked, since := int64(0), time.Now()
+	s.await("nothing wakes the cluster any more", func() bool {
+		if n := s.fake.Calls()["host-2"]["GET network/list"]; n != asked {
+			asked, since = n, time.Now()
+		}
+		return time.Since(since) > 2*time.Second
+	}, func() string { return describe(infra) })
 	s.fake.RemoveFaults(wrong) // of which nobody is told
 	awaitCondition(s, infra, infrav1.NetworkReadyCondition, infrav1.ProvisionedReason)
 }
