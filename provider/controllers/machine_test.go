@@ -897,6 +897,7 @@ func TestAVMThatIsOffStaysOffWhileItsHostIsInMaintenance(t *testing.T) {
 	awaitCondition(s, m, infrav1.ReadyCondition, infrav1.ReadyReason)
 	host := must(s.fake.Host(m.Spec.Host))
 	host.SetMaintenance(true)
+	s.await("both daemons know of the maintenance", func() bool { return s.logs.count("state=maintenance") == 2 }, func() string { return describe(m) })
 	awaitCondition(s, m, infrav1.HostAvailableCondition, infrav1.HostInMaintenanceReason)
 	powered := s.logs.count("method=SetVMPower")
 	must(0, s.fake.CrashVM(m.Spec.Host, m.Spec.VMName))
