@@ -423,6 +423,24 @@ func TestAHostThatOneDaemonReachesIsUp(t *testing.T) {
 	s.eventually("both changes of its health are told", func() bool { return s.told(fleet.Change{ClientUID: clientUID, Host: "host-1"}) >= 2 })
 }
 
+func TestAHostThatOneDaemonKnowsToBeInMaintenanceIs(t *testing.T) {
+	t.Parallel()
+	const maintenance = rpc.HostHealth_HOST_HEALTH_MAINTENANCE
+	s := newSite(t, 2)
+	m := s.member()
+	health := func() rpc.HostHealth { return m.Look("host-1", "vm-1").Host.GetHealth() }
+	s.daemons[0].tell(seen(maintenance, 10, "vm-1"))
+	s.eventually("the host is in maintenance", func() bool { return health() == maintenance })
+	s.daemons[1].tell(seen(up, 20, "vm-1"))
+	s.daemons[1].tell(seen(up, 21, "vm-1"))
+	s.eventually("the other daemon is heard", func() bool { return len(s.daemons[1].tells) == 0 })
+	if health() != maintenance {
+		t.Error("an answer of a host that has not told yet ends its maintenance")
+	}
+	s.daemons[0].tell(seen(up, 22, "vm-1"))
+	s.eventually("it is out of maintenance", func() bool { return health() == up })
+}
+
 func TestAbsenceIsCountedByAnswers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1)

@@ -201,7 +201,8 @@ func (m *Member) settleAll() {
 
 // settle chooses whose view of a host counts and notes what is new by it. A
 // daemon that we hear counts before one that we do not, a host that answers one
-// daemon is up, and of two answers the newer one counts.
+// daemon is up, one that has told one of them that it is in maintenance is, and of two
+// answers the newer one counts.
 func (m *Member) settle(id string) {
 	var best *view
 	var bestAlive bool
@@ -217,6 +218,8 @@ func (m *Member) settle(id string) {
 				better = d.alive
 			case up != bestUp:
 				better = up
+			case up && v.host.GetHealth() != best.host.GetHealth():
+				better = v.host.GetHealth() == rpc.HostHealth_HOST_HEALTH_MAINTENANCE // the other was not told yet
 			default:
 				better = v.observedAt.After(best.observedAt)
 			}
