@@ -81,12 +81,14 @@ func (r *MachineReconciler) propose(ctx context.Context, s *machineScope, than .
 }
 
 // writeHost writes the machine's host down. What was known of another one's health
-// does not count for it.
+// does not count for it; what is known of this one is said at once, or the next look
+// would cost a write of its own.
 func (r *MachineReconciler) writeHost(ctx context.Context, s *machineScope, host string) error {
-	err := r.persist(ctx, s, func(m *infrav1.ElementoMachine) { m.Spec.Host = host })
-	if err == nil {
-		conditions.Delete(s.object, infrav1.HostAvailableCondition)
+	if err := r.persist(ctx, s, func(m *infrav1.ElementoMachine) { m.Spec.Host = host }); err != nil {
+		return err
 	}
+	conditions.Delete(s.object, infrav1.HostAvailableCondition)
+	_, err := r.lookAtHost(ctx, s)
 	return err
 }
 

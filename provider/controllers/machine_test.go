@@ -467,6 +467,26 @@ func TestWhatIsAsItShouldBeIsNotWritten(t *testing.T) {
 	}
 }
 
+func TestWhatAHostIsLikeIsWrittenWithTheVM(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, hosts{"d1": 1})
+	cluster, infra := s.provisionedCluster()
+	all := must(must(client.NewWithWatch(api, client.Options{Scheme: s.Scheme()})).Watch(s.ctx(), &infrav1.ElementoMachineList{}, client.InNamespace(s.namespace)))
+	defer all.Stop()
+	machine, m := s.provisionedMachine(cluster)
+	first := &infrav1.ElementoMachine{}
+	for !conditions.IsTrue(first, infrav1.VMProvisionedCondition) {
+		first = (<-all.ResultChan()).Object.(*infrav1.ElementoMachine)
+	}
+	if !conditions.IsTrue(first, infrav1.HostAvailableCondition) {
+		t.Errorf("the VM was written down, and of its host nothing: %s", describe(first))
+	}
+	s.remove(m)
+	s.remove(machine)
+	s.remove(infra)
+	s.wantNothingLeft()
+}
+
 func TestMachinesLiveOnWhenADaemonDies(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1})
