@@ -33,21 +33,20 @@ func (b *bench) moreClients(ctx context.Context, s size) {
 	b.site.Report.Step(fmt.Sprintf("%d client UUIDs more are watched", len(further)), func() {
 		b.setDaemons(ctx, func(s *world.DaemonSettings) { s.ClientUIDs = further })
 		b.quiet(ctx)
-		one := b.during(ctx, window)
 		watching, stop := context.WithCancel(ctx)
 		defer stop()
 		ended := b.watchClients(watching)
-		more := b.during(ctx, window)
+		more := b.callRate(ctx, window)()
 		stop()
 		Expect(ended()).To(Succeed())
 		b.setDaemons(ctx, func(s *world.DaemonSettings) { s.ClientUIDs = nil })
 
 		pairs := float64(s.hosts * daemons)
 		clients := float64(1 + len(further))
-		g.calls.Add(fmt.Sprintf("%g client UUIDs", clients), pairs*clients, more.rate(more.calls.all))
+		g.calls.Add(fmt.Sprintf("%g client UUIDs", clients), pairs*clients, more)
 		b.figure(b.site.Report, reports.Figure{
 			Name: callsOfClient, Unit: "1/s",
-			Value: (more.rate(more.calls.all) - one.rate(one.calls.all)) / pairs / float64(len(further)),
+			Value: (more - g.callRate) / pairs / float64(len(further)),
 		})
 	})
 }
@@ -61,22 +60,15 @@ func (b *bench) fewerDaemons(ctx context.Context, s size) {
 		return
 	}
 	last := b.site.World.Process(daemons[len(daemons)-1])
-	rate := func() float64 {
-		before, since := b.calls(ctx)
-		b.site.Pass(ctx, window)
-		after, until := b.calls(ctx)
-		return (after.all - before.all) / until.Sub(since).Seconds()
-	}
 	b.site.Report.Step(fmt.Sprintf("%s asks no more", daemons[len(daemons)-1]), func() {
 		b.quiet(ctx)
-		all := rate()
 		Expect(last.Pause()).To(Succeed())
 		defer func() { Expect(last.Resume()).To(Succeed()) }()
-		fewer := rate()
+		fewer := b.callRate(ctx, window)()
 
 		pairs := float64(s.hosts * (len(daemons) - 1))
 		b.grown.calls.Add("one daemon fewer", pairs, fewer)
-		b.figure(b.site.Report, reports.Figure{Name: callsOfDaemon, Unit: "1/s", Value: (all - fewer) / float64(s.hosts)})
+		b.figure(b.site.Report, reports.Figure{Name: callsOfDaemon, Unit: "1/s", Value: (b.grown.callRate - fewer) / float64(s.hosts)})
 	})
 	b.streamsUp(ctx)
 }

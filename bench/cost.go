@@ -13,10 +13,12 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
+	"elemento.cloud/cluster-api-provider-elemento/reports"
 )
 
 // harness is this process among the others.
@@ -126,7 +128,9 @@ func (b *bench) tells(name string) bool {
 func (b *bench) cost(ctx context.Context) cost {
 	GinkgoHelper()
 	c := cost{processes: map[string]float64{}}
-	c.calls, c.at = b.calls(ctx) // at is of what is counted fastest
+	var err error
+	c.calls, c.at, err = b.calls(ctx) // at is of what is counted fastest
+	Expect(err).NotTo(HaveOccurred())
 	for _, name := range b.processes() {
 		if !b.tells(name) {
 			usage, err := b.site.World.Process(name).Usage()
@@ -156,10 +160,8 @@ func (b *bench) cost(ctx context.Context) cost {
 }
 
 // calls counts the C4 calls that the fake has had, and tells when that was.
-func (b *bench) calls(ctx context.Context) (c calls, at time.Time) {
-	GinkgoHelper()
+func (b *bench) calls(ctx context.Context) (c calls, at time.Time, err error) {
 	counts, err := b.site.Fake.Calls(ctx)
-	Expect(err).NotTo(HaveOccurred())
 	at = time.Now()
 	for _, of := range counts {
 		for call, n := range of {
@@ -169,7 +171,40 @@ func (b *bench) calls(ctx context.Context) (c calls, at time.Time) {
 			}
 		}
 	}
-	return c, at
+	return c, at, err
+}
+
+// callRate counts the C4 calls for so long from now on. What it returns waits for that, and
+// tells how many there were a second, by the slope: daemons ask all their hosts at one
+// moment, of which there may be one more or one fewer between two counts.
+func (b *bench) callRate(ctx context.Context, d time.Duration) (rate func() float64) {
+	const every = 200 * time.Millisecond
+	group, ctx := errgroup.WithContext(ctx)
+	var counted []reports.XY
+	group.Go(func() error {
+		turn := time.NewTicker(every)
+		defer turn.Stop()
+		for begin := time.Now(); time.Since(begin) < d; {
+			c, at, err := b.calls(ctx)
+			if err != nil {
+				return err
+			}
+			counted = append(counted, reports.XY{X: at.Sub(begin).Seconds(), Y: c.all})
+			select {
+			case <-turn.C:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	return func() float64 {
+		GinkgoHelper()
+		Expect(group.Wait()).To(Succeed())
+		slope, _, known := reports.Slope(counted)
+		Expect(known).To(BeTrue(), "C4 calls were counted only %d times in %s", len(counted), d)
+		return slope
+	}
 }
 
 // answered counts the requests that the API server has answered.

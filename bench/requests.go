@@ -64,8 +64,11 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	atRest := r.take(singles)
 	p1.Step(fmt.Sprintf("requests while %d Machines are in flight", load.want), func() { b.underLoad(ctx, r, load, singles) })
 	underLoad := r.take(singles)
-	// The workers are deleted with their cluster.
-	p1.Step("what was asked for is to be deleted", func() { Expect(r.remove(ctx)).To(Succeed()) })
+	// First the workers, with their cluster: nothing more becomes of those in flight.
+	p1.Step("the cluster and what was asked for are to be deleted", func() {
+		Expect(w.leave(ctx)).To(Succeed())
+		Expect(r.remove(ctx)).To(Succeed())
+	})
 	cancel()
 	Expect(wait()).To(Succeed())
 

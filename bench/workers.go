@@ -48,6 +48,12 @@ func (b *bench) workers(ctx context.Context) *workers {
 	return w
 }
 
+// leave has the cluster deleted, and does not wait for it.
+func (w *workers) leave(ctx context.Context) error {
+	of := &clusterv1.Cluster{ObjectMeta: metav1.ObjectMeta{Namespace: w.Key.Namespace, Name: w.Key.Name}}
+	return client.IgnoreNotFound(w.Site.Admin.Delete(ctx, of))
+}
+
 // endWorkers deletes that cluster, of which nothing may be left on AtomOS then, and waits
 // until those that are being deleted are gone too.
 func (b *bench) endWorkers(ctx SpecContext) {
