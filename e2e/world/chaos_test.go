@@ -352,6 +352,41 @@ func TestAnEndIsFollowedByAnotherStartWhereThatIsAskedFor(t *testing.T) {
 	}
 }
 
+func TestAProcessIsReplacedByAnotherCommandOnceItHasEnded(t *testing.T) {
+	t.Parallel()
+	s, err := newSite(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	first := Command{Name: "varied", Path: "/bin/sleep", Args: []string{"60"}, Log: s.log("varied")}
+	p, err := s.processes.start(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := first
+	other.Args = []string{"61"}
+	if _, err := s.processes.replace(other); err == nil {
+		t.Error("one that runs was replaced")
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = s.processes.replace(other); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = s.processes.revive("varied"); err != nil || !slices.Equal(p.Args, other.Args) {
+		t.Errorf("it came back with %q (%v), want %q", p.Args, err, other.Args)
+	}
+}
+
 func TestAProgramIsBuiltFromWhatIsLaidOverTheTree(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
@@ -366,7 +401,7 @@ func TestAProgramIsBuiltFromWhatIsLaidOverTheTree(t *testing.T) {
 		}
 	})
 	const file = "daemon/cmd/elemento-daemon/main.go"
-	if w.overlay, err = w.writeOverlay(ctx, map[string]string{file: "package main\n\nfunc main() { println(\"a mutant\") }\n"}); err != nil {
+	if w.overlay, err = w.writeOverlay(ctx, "test", map[string]string{file: "package main\n\nfunc main() { println(\"a mutant\") }\n"}); err != nil {
 		t.Fatal(err)
 	}
 	program, err := w.ownProgram(ctx, filepath.Dir(file))
@@ -376,8 +411,22 @@ func TestAProgramIsBuiltFromWhatIsLaidOverTheTree(t *testing.T) {
 	if said, err := exec.CommandContext(ctx, program).CombinedOutput(); err != nil || string(said) != "a mutant\n" {
 		t.Errorf("it says %q: %v", said, err)
 	}
-	if _, err := w.writeOverlay(ctx, map[string]string{"daemon/no-such-file.go": ""}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := w.writeOverlay(ctx, "test", map[string]string{"daemon/no-such-file.go": ""}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("laid over a file that is not there: %v", err)
+	}
+}
+
+func TestATextThatOccursNotOnceIsNoEdit(t *testing.T) {
+	t.Parallel()
+	const file = "daemon/ensure.go"
+	for _, text := range []string{"this text is nowhere in the file", "return"} {
+		if _, err := Overlay("../..", Edit{File: file, Old: text}); err == nil {
+			t.Errorf("%q was replaced", text)
+		}
+	}
+	contents, err := Overlay("../..", Edit{File: file, Old: "package daemon\n", New: "package edited\n"}, Edit{File: file, Old: "package edited\n", New: "package twice\n"})
+	if err != nil || len(contents) != 1 || !strings.Contains(contents[file], "package twice\n") {
+		t.Errorf("of two edits of a file there is %.200q (%v)", contents[file], err)
 	}
 }
 

@@ -30,8 +30,9 @@
 // For those who break things: what is proxied can be cut ([World.Partition]) and
 // slowed, processes are killed, stopped and paused ([World.Process]) and come back
 // ([World.Revive]), certificates are rotated and end ([World.RotateDaemon]), our
-// programs can be built from other content (Elemento.Overlay), and a second plane
-// stands beside the first ([World.Twin]). Options.History keeps what happened, and
+// programs can be built from other content (Elemento.Overlay), our manager comes back
+// with other settings ([World.SetManager]), and a second plane stands beside the first
+// ([World.Twin]). Options.History keeps what happened, and
 // [World.Resources] counts what processes hold.
 //
 // Options.Prometheus has it watched by Prometheus, with the rules that are shipped.

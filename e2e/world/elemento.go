@@ -1,12 +1,13 @@
 package world
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,7 +37,7 @@ type Elemento struct {
 	Proxied bool
 	// Overlay is other content for files of this repository, by their path in it,
 	// from which our programs are built instead: mutants, that the tree knows
-	// nothing of.
+	// nothing of. [Overlay] makes it of edits.
 	Overlay map[string]string
 
 	// twinOf is the world whose hosts and daemons these are.
@@ -46,7 +47,7 @@ type Elemento struct {
 // startElemento starts AtomOS, the daemons and our manager, in this order. On an
 // existing plane our manager is there already.
 func (w *World) startElemento(ctx context.Context, o Elemento) (err error) {
-	if w.overlay, err = w.writeOverlay(ctx, o.Overlay); err != nil {
+	if w.overlay, err = w.writeOverlay(ctx, "world", o.Overlay); err != nil {
 		return err
 	}
 	if o.twinOf != nil {
@@ -99,6 +100,56 @@ func (w *World) installElemento(ctx context.Context, o Elemento) error {
 	return nil
 }
 
+// ManagerSettings are what may be varied of our manager. The zero value is that with
+// which it was started first.
+type ManagerSettings struct {
+	// Args are added to its arguments; of a flag that is given twice the last one counts.
+	Args []string
+	// Overlay is other content for files of this repository, as Elemento.Overlay is, in
+	// the place of that one.
+	Overlay map[string]string
+}
+
+// SetManager starts our manager again with other settings, or each of several, and
+// returns when it is ready. As long as another program is built it goes on as it is.
+func (w *World) SetManager(ctx context.Context, settings ManagerSettings) error {
+	program, err := w.overlaidManager(ctx, settings.Overlay)
+	if err != nil {
+		return err
+	}
+	for n := 1; w.managers[ManagerProcess(n)] != nil; n++ {
+		first := w.managers[ManagerProcess(n)].Process
+		if first == nil {
+			return errors.New("our manager is started with other settings on an embedded plane only")
+		}
+		command := first.Command
+		command.Args = slices.Concat(command.Args, settings.Args)
+		command.Path = cmp.Or(program, command.Path)
+		if err := w.Process(command.Name).Stop(ctx); err != nil {
+			return err
+		}
+		p, err := w.processes.replace(command)
+		if err != nil {
+			return err
+		}
+		if err := p.await(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overlaidManager builds our manager from other content, and returns its path; none
+// where there is none.
+func (w *World) overlaidManager(ctx context.Context, contents map[string]string) (string, error) {
+	overlay, err := w.writeOverlay(ctx, "manager", contents)
+	if err != nil || overlay == "" {
+		return "", err
+	}
+	target := w.state.path("bin", "manager-overlaid")
+	return target, w.build(ctx, "provider/cmd/manager", target, "-overlay", overlay)
+}
+
 // ownProgram builds a program of this repository and returns its path.
 func (w *World) ownProgram(ctx context.Context, pkg string) (string, error) {
 	target := w.state.path("bin", path.Base(pkg))
@@ -108,35 +159,8 @@ func (w *World) ownProgram(ctx context.Context, pkg string) (string, error) {
 // build builds a program of this repository as the file target, with more flags of the go
 // command's.
 func (w *World) build(ctx context.Context, pkg, target string, flags ...string) error {
-	if w.overlay != "" {
-		flags = append(flags, "-overlay", w.overlay)
+	if w.overlay != "" { // of two the last one counts
+		flags = append([]string{"-overlay", w.overlay}, flags...)
 	}
 	return binaries.Own(ctx, pkg, target, binaries.Way{Flags: flags, Progress: w.progress})
-}
-
-// writeOverlay writes down for the go command which files have other content, and
-// returns where; nowhere when none has.
-func (w *World) writeOverlay(ctx context.Context, contents map[string]string) (string, error) {
-	if len(contents) == 0 {
-		return "", nil
-	}
-	repository, err := binaries.Repository(ctx)
-	if err != nil {
-		return "", err
-	}
-	replace := map[string]string{}
-	for name, content := range contents {
-		file := filepath.Join(repository, filepath.FromSlash(name))
-		if _, err := os.Stat(file); err != nil {
-			return "", fmt.Errorf("overlay: give paths of files that are there, from the root of the repository: %w", err)
-		}
-		if replace[file], err = w.state.write(filepath.Join("overlay", filepath.FromSlash(name)), []byte(content)); err != nil {
-			return "", err
-		}
-	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return "", err
-	}
-	return w.state.write("overlay.json", overlay)
 }

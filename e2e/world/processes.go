@@ -102,7 +102,7 @@ func (s *processes) again(p *Process) {
 	if i < 0 {
 		return // someone else was quicker, or it is over
 	}
-	if err := s.restartAt(i, inARow); err != nil && s.failure == nil {
+	if err := s.restartAt(i, p.Command, inARow); err != nil && s.failure == nil {
 		s.failure = err
 		close(s.failed)
 	}
@@ -124,13 +124,13 @@ func (s *processes) find(name string) *Process {
 func (s *processes) revive(name string) (*Process, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.running, func(p *Process) bool { return p.Name == name })
-	if i < 0 {
-		return nil, fmt.Errorf("there is no process %s in this world", name)
+	i, err := s.index(name)
+	if err != nil {
+		return nil, err
 	}
 	select {
 	case <-s.running[i].Exited():
-		if err := s.restartAt(i, 0); err != nil {
+		if err := s.restartAt(i, s.running[i].Command, 0); err != nil {
 			return nil, err
 		}
 	default:
@@ -138,9 +138,38 @@ func (s *processes) revive(name string) (*Process, error) {
 	return s.running[i], nil
 }
 
-// restartAt starts the i-th process again; s.mu is held.
-func (s *processes) restartAt(i, inARow int) error {
-	p, err := s.running[i].start(s.history)
+// replace starts a process again that was ended, by another command of the same name,
+// which is its own from then on.
+func (s *processes) replace(c Command) (*Process, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, err := s.index(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-s.running[i].Exited():
+	default:
+		return nil, fmt.Errorf("process %s runs; end it before it is replaced", c.Name)
+	}
+	if err := s.restartAt(i, c, 0); err != nil {
+		return nil, err
+	}
+	return s.running[i], nil
+}
+
+// index is which of those that run has a name; s.mu is held.
+func (s *processes) index(name string) (int, error) {
+	i := slices.IndexFunc(s.running, func(p *Process) bool { return p.Name == name })
+	if i < 0 {
+		return 0, fmt.Errorf("there is no process %s in this world", name)
+	}
+	return i, nil
+}
+
+// restartAt starts the i-th process again, by this command; s.mu is held.
+func (s *processes) restartAt(i int, c Command, inARow int) error {
+	p, err := c.start(s.history)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 	"elemento.cloud/cluster-api-provider-elemento/soak/history"
 	"elemento.cloud/cluster-api-provider-elemento/soak/validate"
 )
@@ -33,7 +34,7 @@ func try(ctx context.Context, dir string, m mutant, limit time.Duration) (t tria
 		t.err = err
 		return t
 	}
-	files, err := overlay(repository, m.edits)
+	files, err := world.Overlay(repository, m.edits...)
 	if err != nil {
 		t.err = err
 		return t
