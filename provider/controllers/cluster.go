@@ -204,7 +204,9 @@ func (r *ClusterReconciler) persist(ctx context.Context, s *clusterScope, change
 	if err != nil {
 		return err
 	}
+	before := s.object.Generation
 	s.object.ObjectMeta, s.object.Spec = stored.ObjectMeta, stored.Spec
 	s.stored = stored
+	stillSo(s.object, before)
 	return nil
 }

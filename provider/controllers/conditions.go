@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,6 +56,21 @@ func clip(text string, longest int) string {
 		return text
 	}
 	return strings.ToValidUTF8(text[:longest-len(more)], "") + more
+}
+
+// stillSo has the conditions that were about a generation be about the present one, which
+// a change of our own has made: they would be written again for nothing but its number.
+func stillSo(object interface {
+	conditions.Setter
+	client.Object
+}, generation int64) {
+	all := slices.Clone(object.GetConditions())
+	for i := range all {
+		if all[i].ObservedGeneration == generation {
+			all[i].ObservedGeneration = object.GetGeneration()
+		}
+	}
+	object.SetConditions(all)
 }
 
 // initial is what a condition says before its step has been reached.

@@ -233,8 +233,10 @@ func (r *MachineReconciler) persist(ctx context.Context, s *machineScope, change
 	if err != nil {
 		return err
 	}
+	before := s.object.Generation
 	s.object.ObjectMeta, s.object.Spec = stored.ObjectMeta, stored.Spec
 	s.stored = stored
+	stillSo(s.object, before)
 	return nil
 }
 

@@ -467,7 +467,7 @@ func TestWhatIsAsItShouldBeIsNotWritten(t *testing.T) {
 	}
 }
 
-func TestWhatAHostIsLikeIsWrittenWithTheVM(t *testing.T) {
+func TestAllThatIsKnownIsWrittenWithTheVM(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, hosts{"d1": 1})
 	cluster, infra := s.provisionedCluster()
@@ -480,6 +480,11 @@ func TestWhatAHostIsLikeIsWrittenWithTheVM(t *testing.T) {
 	}
 	if !conditions.IsTrue(first, infrav1.HostAvailableCondition) {
 		t.Errorf("the VM was written down, and of its host nothing: %s", describe(first))
+	}
+	for _, c := range first.Status.Conditions {
+		if c.ObservedGeneration != first.Generation {
+			t.Errorf("%s is about generation %d, and has to be written again for %d", c.Type, c.ObservedGeneration, first.Generation)
+		}
 	}
 	s.remove(m)
 	s.remove(machine)
