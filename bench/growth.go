@@ -389,18 +389,19 @@ func (b *bench) heapsAtRest() []reports.XY {
 // steepening is how much more Y grows with X between the last two Xs than between the two
 // before, as a part of how much it grows over all three: 0 for a straight line. It says
 // false where there are no three Xs that are least or more, and for what has not grown.
+// Of several Ys of an X the lowest counts: what is not live comes on top of what is.
 func steepening(points []reports.XY, least float64) (steeper float64, known bool) {
-	at := map[float64][]reports.XY{}
+	at := map[float64]float64{}
 	for _, p := range points {
-		if p.X >= least {
-			at[p.X] = append(at[p.X], p)
+		if y, seen := at[p.X]; p.X >= least && (!seen || p.Y < y) {
+			at[p.X] = p.Y
 		}
 	}
 	xs := slices.Sorted(maps.Keys(at))
 	if len(xs) < 3 {
 		return 0, false
 	}
-	slope := func(from, to float64) float64 { return (mean(at[to]) - mean(at[from])) / (to - from) }
+	slope := func(from, to float64) float64 { return (at[to] - at[from]) / (to - from) }
 	first, middle, last := xs[len(xs)-3], xs[len(xs)-2], xs[len(xs)-1]
 	all := slope(first, last)
 	return (slope(middle, last) - slope(first, middle)) / all, all > 0
