@@ -195,7 +195,8 @@ func notation(values []float64, hold, pace, wrong int) string {
 		words = append(words, repeated(word, n, 0))
 		i += n
 	}
-	if again := values[len(values)-max(1, wrong):]; hold > 0 && pace == 0 && rises(again) {
+	since := values[len(values)-max(1, wrong):]
+	if again := joined(since); hold > 0 && pace == 0 && rises(since) {
 		pace = 2 // an age of something
 	} else if hold > 0 && pace == 0 && wavers(again) {
 		for n := 0; n < hold; n += len(again) {
@@ -224,6 +225,18 @@ func notation(values []float64, hold, pace, wrong int) string {
 func rises(values []float64) bool {
 	n := len(values)
 	return n > 2 && slices.IsSorted(values) && values[n-3] < values[n-2] && values[n-2] < values[n-1]
+}
+
+// joined are values from where they first were what they are at the end, or went past it, so
+// that they can follow on themselves: what grew and wavers now does not begin anew.
+func joined(values []float64) []float64 {
+	end := values[len(values)-1]
+	for i, v := range values {
+		if v == end || i > 0 && (v > end) != (values[i-1] > end) && !math.IsNaN(v+values[i-1]) {
+			return values[i:]
+		}
+	}
+	return values
 }
 
 // wavers tells whether values change more than once.

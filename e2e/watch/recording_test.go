@@ -37,7 +37,8 @@ func TestValuesAreWrittenForPromtool(t *testing.T) {
 		{values: []float64{1, gone}, hold: 10, want: "1 stale"},
 		{values: []float64{0, 0, 0, 0, 1, 1, 0, 0, 0}, hold: 10, wrong: 8, want: "0x3 1x1 0x2 0x2 1x1 0x2 0x1"},
 		{values: []float64{.5, .25, .5, 5.5, 10.5}, hold: 10, wrong: 4, want: "0.5 0.25 0.5 5.5 10.5 15.5+5x9"},
-		{values: []float64{.5, .25, 10.5, 5.5, 10.5}, hold: 8, wrong: 4, want: "0.5 0.25 10.5 5.5 10.5 0.25 10.5 5.5 10.5 0.25 10.5 5.5 10.5"},
+		{values: []float64{.5, .25, 10.5, 5.5, 10.5}, hold: 8, wrong: 4, want: "0.5 0.25 10.5 5.5 10.5 10.5 5.5 10.5 10.5 5.5 10.5 10.5 5.5"},
+		{values: []float64{0, 0, 0, 60, 137, 138, 137}, hold: 5, wrong: 5, want: "0x2 60 137 138 137 137 138 137 137 138"}, // it has grown
 		{values: []float64{0, 0, 0, 0, 0, 1, 1, 1, 1}, hold: 10, wrong: 8, want: "0x4 1x3 1x9"},
 	} {
 		if got := notation(c.values, c.hold, c.pace, c.wrong); got != c.want {

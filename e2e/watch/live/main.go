@@ -1,6 +1,7 @@
 // Live has Prometheus watch a world, makes things go wrong in it, and demands that the
-// alerts that are meant for it come up, and none while nothing is wrong. What Prometheus had of each scenario is replayed by promtool, in which the
-// alerts' times pass, and every query of the dashboards must give something.
+// alerts that are meant for it come up, and none while nothing is wrong. What Prometheus
+// had of each scenario is replayed by promtool, in which the alerts' times pass, and every
+// query of the dashboards must give something.
 //
 //	go run ./e2e/watch/live --out out/watch-test
 //	go run ./e2e/watch/live --scenarios a-host-loses-its-power
@@ -25,7 +26,7 @@ func main() {
 		Name: "watch-test", Title: "Watched by Prometheus", AtomOS: site(), OwnWorld: true,
 		Flags: func(flags *flag.FlagSet) {
 			flags.StringVar(&names, "scenarios", "*", "scenarios to play, as `patterns` with *, separated by commas")
-			flags.StringVar(&run.record, "record", "", "`directory` in which to write what Prometheus had of each scenario, as tests of promtool, once promtool has found them right; they are beside the report in any case")
+			flags.StringVar(&run.record, "record", "", "`directory` in which to write what Prometheus had of each scenario, as tests of promtool, once promtool has found them right, and that of a run in which nothing is wrong where all scenarios are played; they are beside the report in any case")
 		},
 		Prepare: func(o *suite.Options) (err error) {
 			if run.chosen, err = choose(names); err != nil {

@@ -104,7 +104,7 @@ func TestScenariosAreChosenByName(t *testing.T) {
 // the same rules, and with the same demands.
 func TestEveryScenarioHasARecordingAsItWouldBeMadeNow(t *testing.T) {
 	t.Parallel()
-	wanted := map[string]watch.Recording{"quiet": {Does: quietDoes, Hold: quietHold}}
+	wanted := map[string]watch.Recording{quiet: {Does: quietDoes, Hold: quietHold}}
 	for _, s := range all() {
 		wanted[s.name] = watch.Recording{Does: upper(s.does) + ".", Hold: s.hold, Fires: s.fires()}
 	}
@@ -131,19 +131,27 @@ func TestEveryScenarioHasARecordingAsItWouldBeMadeNow(t *testing.T) {
 		// How long it took, and when in it things went wrong, is its own.
 		recording.Span = watch.Span{From: time.Unix(0, 0), Step: interval}
 		recording.To = recording.From.Add(firstDuration(t, text, `(?m)^# .* every \w+ over (\w+)\.`))
-		if name != "quiet" {
+		if name != quiet {
 			recording.Fault = recording.From.Add(firstDuration(t, text, `eval_time: (\w+)`))
 		}
 		if head := recording.Head(rules...); !bytes.HasPrefix(text, head) {
-			t.Errorf("%s does not begin with\n%s\nmake watch-record ARGS='--scenarios %s'", file, head, name)
+			t.Errorf("%s does not begin with\n%s\n%s", file, head, makes(name))
 		}
 		if demands := recording.Demands(); !bytes.HasSuffix(text, demands) {
-			t.Errorf("%s does not end with\n%s\nmake watch-record ARGS='--scenarios %s'", file, demands, name)
+			t.Errorf("%s does not end with\n%s\n%s", file, demands, makes(name))
 		}
 	}
 	for name := range wanted {
-		t.Errorf("of %s there is no recording: make watch-record ARGS='--scenarios %s'", name, name)
+		t.Errorf("of %s there is no recording: %s", name, makes(name))
 	}
+}
+
+// makes is the command that records a scenario.
+func makes(name string) string {
+	if name == quiet {
+		return "make watch-record"
+	}
+	return "make watch-record ARGS='--scenarios " + name + "'"
 }
 
 // firstDuration is the first that a pattern finds in a text, in Prometheus' notation.
