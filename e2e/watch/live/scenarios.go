@@ -7,11 +7,15 @@ import (
 	"slices"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemento.cloud/cluster-api-provider-elemento/c4"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/binaries"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/poll"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/suite"
 	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
@@ -94,6 +98,16 @@ func all() []scenario {
 			name: "a-control-plane-is-cut-off", does: "the only control plane of a cluster has no network",
 			alerts: []string{"WorkloadAPIServerUnreachable"}, hold: 10 * time.Minute,
 			breaks: controlPlaneIsCutOff,
+		},
+		{
+			name: "the-leader-is-gone", does: "the manager is started again, to lead, and its Lease is held for an hour by one that is gone",
+			alerts: []string{"ElementoNoLeader"}, hold: 10 * time.Minute,
+			breaks: leaderIsGone,
+		},
+		{
+			name: "the-manager-panics", does: "the manager is started anew as a version that panics over each ElementoMachineTemplate",
+			alerts: []string{"ElementoReconcilePanics", "ElementoReconcileErrors"}, hold: 10 * time.Minute,
+			breaks: managerPanics,
 		},
 	}
 }
@@ -410,14 +424,55 @@ func noRoom(ctx context.Context, r *run) error {
 	return r.another(ctx)
 }
 
+// manager has our manager started again with other settings, until the end.
+func (r *run) manager(ctx context.Context, settings world.ManagerSettings) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	r.ends(func(ctx context.Context) error { return r.World.SetManager(ctx, world.ManagerSettings{}) })
+	return r.World.SetManager(ctx, settings)
+}
+
+func leaderIsGone(ctx context.Context, r *run) error {
+	key, now := r.World.Lease(), metav1.NowMicro()
+	lease := &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: ptr.To("a manager that is gone"), LeaseDurationSeconds: ptr.To(int32(3600)),
+			AcquireTime: &now, RenewTime: &now,
+		},
+	}
+	if err := r.Admin.Create(ctx, lease); err != nil {
+		return err
+	}
+	r.ends(func(ctx context.Context) error { return r.Admin.Delete(ctx, lease) })
+	return r.manager(ctx, world.ManagerSettings{Args: []string{"--leader-elect"}})
+}
+
+// panicking are the edits that make a manager of which a controller panics.
+var panicking = []world.Edit{{
+	File: "provider/controllers/template.go",
+	Old:  "	stored := template.DeepCopy()\n",
+	New:  "	stored := template.DeepCopy()\n	template = nil\n",
+}}
+
+func managerPanics(ctx context.Context, r *run) error {
+	repository, err := binaries.Repository(ctx)
+	if err != nil {
+		return err
+	}
+	overlay, err := world.Overlay(repository, panicking...)
+	if err != nil {
+		return err
+	}
+	return r.manager(ctx, world.ManagerSettings{Overlay: overlay})
+}
+
 // simulatedHasNone is why nothing tells of what is in a workload cluster here.
 const simulatedHasNone = "of what Prometheus has in a workload cluster: simulated ones have none, and neither kubelets nor kube-state-metrics"
 
 // synthetic are the alerts that no scenario brings about, and why: they are tested on
 // synthetic series alone (provider/config/prometheus/tests).
 var synthetic = map[string]string{
-	"ElementoNoLeader":            "two managers of which none gets the Lease: there is one here, which needs none",
-	"ElementoReconcilePanics":     "the manager has to be wrong",
 	"ElementoProvisioningSlow":    "a Machine has to take more than 10 minutes, of which nothing shows before; the suite would take half as long again",
 	"ElementoQueueGrows":          "more than 100 objects have to wait for a quarter of an hour",
 	"WorkloadAPIServerDown":       simulatedHasNone,

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"elemento.cloud/cluster-api-provider-elemento/e2e/watch"
+	"elemento.cloud/cluster-api-provider-elemento/e2e/world"
 )
 
 func rules(t *testing.T) []watch.Rule {
@@ -97,6 +98,14 @@ func TestScenariosAreChosenByName(t *testing.T) {
 	}
 	if _, err := choose("a-host-*,nothing"); err == nil {
 		t.Error("a name that there is not is taken")
+	}
+}
+
+// What has changed in the code must be followed by the edits that make a wrong manager of it.
+func TestTheManagerThatPanicsIsMadeOfTheOneThatIsThere(t *testing.T) {
+	t.Parallel()
+	if _, err := world.Overlay("../../..", panicking...); err != nil {
+		t.Error(err)
 	}
 }
 
