@@ -109,6 +109,11 @@ func all() []scenario {
 			alerts: []string{"ElementoReconcilePanics", "ElementoReconcileErrors"}, hold: 10 * time.Minute,
 			breaks: managerPanics,
 		},
+		{
+			name: "clusters-crowd", does: fmt.Sprintf("the manager may ask the API server once a second only, and %d clusters are asked for", crowd),
+			alerts: []string{"ElementoQueueGrows"}, hold: 20 * time.Minute,
+			breaks: clustersCrowd,
+		},
 	}
 }
 
@@ -448,6 +453,52 @@ func leaderIsGone(ctx context.Context, r *run) error {
 	return r.manager(ctx, world.ManagerSettings{Args: []string{"--leader-elect"}})
 }
 
+const (
+	// crowd is how many clusters are asked for beside the one that stands: more than may
+	// wait for a controller, and those that it works on.
+	crowd = 150
+	// crowded is the label of what belongs to them.
+	crowded = "watch.elemento.cloud/crowd"
+)
+
+func clustersCrowd(ctx context.Context, r *run) error {
+	r.ends(r.disperse)
+	if err := r.manager(ctx, world.ManagerSettings{Args: []string{"--kube-api-qps=1", "--kube-api-burst=1"}}); err != nil {
+		return err
+	}
+	for n := range crowd {
+		meta := metav1.ObjectMeta{Namespace: r.cluster.Key.Namespace, Name: fmt.Sprintf("crowd-%d", n), Labels: map[string]string{crowded: ""}}
+		infrastructure := &infrav1.ElementoCluster{ObjectMeta: meta, Spec: infrav1.ElementoClusterSpec{
+			// Without an identity nothing is made on hosts, and each is looked at again and again.
+			IdentityRef:  infrav1.IdentityReference{Name: "missing-elemento-identity"},
+			Network:      infrav1.ClusterNetwork{Name: "network"},
+			EndpointMode: infrav1.EndpointModeExternal,
+		}}
+		cluster := &clusterv1.Cluster{ObjectMeta: meta, Spec: clusterv1.ClusterSpec{
+			InfrastructureRef: clusterv1.ContractVersionedObjectReference{APIGroup: infrav1.GroupVersion.Group, Kind: "ElementoCluster", Name: meta.Name},
+		}}
+		for _, object := range []client.Object{infrastructure, cluster} {
+			if err := r.Admin.Create(ctx, object); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// disperse deletes the crowd of clusters, and waits until they are gone.
+func (r *run) disperse(ctx context.Context) error {
+	in, those := client.InNamespace(r.cluster.Key.Namespace), client.HasLabels{crowded}
+	if err := errors.Join(r.Admin.DeleteAllOf(ctx, &clusterv1.Cluster{}, in, those), r.Admin.DeleteAllOf(ctx, &infrav1.ElementoCluster{}, in, those)); err != nil {
+		return err
+	}
+	return poll.Until(ctx, interval, func(ctx context.Context) (bool, error) {
+		clusters, infrastructure := &clusterv1.ClusterList{}, &infrav1.ElementoClusterList{}
+		err := errors.Join(r.Admin.List(ctx, clusters, in, those), r.Admin.List(ctx, infrastructure, in, those))
+		return err == nil && len(clusters.Items)+len(infrastructure.Items) == 0, err
+	})
+}
+
 // panicking are the edits that make a manager of which a controller panics.
 var panicking = []world.Edit{{
 	File: "provider/controllers/template.go",
@@ -474,7 +525,6 @@ const simulatedHasNone = "of what Prometheus has in a workload cluster: simulate
 // synthetic series alone (provider/config/prometheus/tests).
 var synthetic = map[string]string{
 	"ElementoProvisioningSlow":    "a Machine has to take more than 10 minutes, of which nothing shows before; the suite would take half as long again",
-	"ElementoQueueGrows":          "more than 100 objects have to wait for a quarter of an hour",
 	"WorkloadAPIServerDown":       simulatedHasNone,
 	"WorkloadAPIServerErrors":     simulatedHasNone,
 	"WorkloadNodeNotReady":        simulatedHasNone,
