@@ -108,7 +108,7 @@ watch-test: watch-check programs ## Have Prometheus watch: alerts come up where 
 
 .PHONY: watch-record
 watch-record: programs ## Record anew the series on which alerts are tested.
-	go run ./e2e/watch/live --out $(OUT)/watch-record --record provider/config/prometheus/tests/recorded $(ARGS)
+	go run ./e2e/watch/live --out $(OUT)/watch-record --record provider/config/prometheus/tests/recorded --long $(ARGS)
 
 .PHONY: dashboards
 dashboards: programs ## Draw docs/dashboards anew, of ten minutes of a soak with faults.

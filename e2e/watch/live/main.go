@@ -22,17 +22,19 @@ const interval = 5 * time.Second
 func main() {
 	run := &run{}
 	var names string
+	var long bool
 	suite.Program{
 		Name: "watch-test", Title: "Watched by Prometheus", AtomOS: site(), OwnWorld: true,
 		Flags: func(flags *flag.FlagSet) {
 			flags.StringVar(&names, "scenarios", "*", "scenarios to play, as `patterns` with *, separated by commas")
+			flags.BoolVar(&long, "long", false, "also play scenarios that take more than ten minutes")
 			flags.StringVar(&run.record, "record", "", "`directory` in which to write what Prometheus had of each scenario, as tests of promtool, once promtool has found them right, and that of a run in which nothing is wrong where all scenarios are played; they are beside the report in any case")
 		},
 		Prepare: func(o *suite.Options) (err error) {
-			if run.chosen, err = choose(names); err != nil {
+			if run.chosen, err = choose(names, long); err != nil {
 				return err
 			}
-			if len(run.chosen) == len(all()) {
+			if len(run.chosen) >= len(shorter()) {
 				o.Dashboards = []string{"provisioning", "fleet", "daemon"}
 			}
 			o.World.Prometheus = &world.Prometheus{Interval: interval}

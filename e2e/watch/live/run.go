@@ -321,7 +321,7 @@ func (r *run) replay(ctx SpecContext) {
 	})
 	if r.record != "" {
 		recordings := r.recordings
-		if len(r.chosen) < len(all()) { // what nobody named stays as it is recorded
+		if len(r.chosen) < len(shorter()) { // what nobody named stays as it is recorded
 			recordings = slices.DeleteFunc(slices.Clone(recordings), func(of watch.Recording) bool { return of.Name == quiet })
 		}
 		_, err := r.write(r.record, recordings...)

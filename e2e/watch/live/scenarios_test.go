@@ -93,11 +93,17 @@ func TestAScenarioIsHeldUntilItsAlertsFire(t *testing.T) {
 
 func TestScenariosAreChosenByName(t *testing.T) {
 	t.Parallel()
-	if chosen, err := choose("a-host-*, ways-are-cut"); err != nil || len(chosen) != 3 {
+	if chosen, err := choose("a-host-*, ways-are-cut", false); err != nil || len(chosen) != 3 {
 		t.Errorf("there are %d (%v), want 3", len(chosen), err)
 	}
-	if _, err := choose("a-host-*,nothing"); err == nil {
+	if _, err := choose("a-host-*,nothing", true); err == nil {
 		t.Error("a name that there is not is taken")
+	}
+	if _, err := choose("vms-boot-slowly", false); err == nil {
+		t.Error("a long one is played although nobody wants such")
+	}
+	if chosen, err := choose("*", true); err != nil || len(chosen) != len(all()) || len(chosen) <= len(shorter()) {
+		t.Errorf("there are %d (%v) with those that are long, want all %d", len(chosen), err, len(all()))
 	}
 }
 
