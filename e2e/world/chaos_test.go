@@ -327,15 +327,7 @@ func seeLeader(t *testing.T, ctx context.Context, w *World, other string) string
 func TestAnEndIsFollowedByAnotherStartWhereThatIsAskedFor(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s, err := newSite(Options{Respawn: true, History: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	s := siteOf(t, Options{Respawn: true, History: dir})
 	once := filepath.Join(t.TempDir(), "once")
 	p, err := s.processes.start(Command{
 		Name: "frail", Path: "/bin/sh", Args: []string{"-c", `[ -e "$0" ] && exec sleep 60; touch "$0"; exit 3`, once}, Log: s.log("frail"),
@@ -354,15 +346,7 @@ func TestAnEndIsFollowedByAnotherStartWhereThatIsAskedFor(t *testing.T) {
 
 func TestAProcessIsReplacedByAnotherCommandOnceItHasEnded(t *testing.T) {
 	t.Parallel()
-	s, err := newSite(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	s := siteOf(t, Options{})
 	first := Command{Name: "varied", Path: "/bin/sleep", Args: []string{"60"}, Log: s.log("varied")}
 	p, err := s.processes.start(first)
 	if err != nil {
@@ -390,17 +374,10 @@ func TestAProcessIsReplacedByAnotherCommandOnceItHasEnded(t *testing.T) {
 func TestAProgramIsBuiltFromWhatIsLaidOverTheTree(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	s, err := newSite(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := siteOf(t, Options{})
 	w := &World{site: s} // with nothing running that Down would end
-	t.Cleanup(func() {
-		if err := s.close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
 	const file = "daemon/cmd/elemento-daemon/main.go"
+	var err error
 	if w.overlay, err = w.writeOverlay(ctx, "test", map[string]string{file: "package main\n\nfunc main() { println(\"a mutant\") }\n"}); err != nil {
 		t.Fatal(err)
 	}

@@ -408,9 +408,10 @@ func alive(pid int) bool {
 	return err == nil && !strings.Contains(string(status), "State:\tZ")
 }
 
-func TestAnUnexpectedEndIsTold(t *testing.T) {
-	t.Parallel()
-	s, err := newSite(Options{})
+// siteOf is a site with nothing running, which is closed with the test.
+func siteOf(t *testing.T, o Options) *site {
+	t.Helper()
+	s, err := newSite(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -419,6 +420,12 @@ func TestAnUnexpectedEndIsTold(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return s
+}
+
+func TestAnUnexpectedEndIsTold(t *testing.T) {
+	t.Parallel()
+	s := siteOf(t, Options{})
 	start := func(name, script string) *Process {
 		p, err := s.processes.start(Command{Name: name, Path: "/bin/sh", Args: []string{"-c", script}, Log: s.log(name)})
 		if err != nil {
