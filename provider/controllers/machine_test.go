@@ -476,7 +476,11 @@ func TestAllThatIsKnownIsWrittenWithTheVM(t *testing.T) {
 	machine, m := s.provisionedMachine(cluster)
 	first := &infrav1.ElementoMachine{}
 	for !conditions.IsTrue(first, infrav1.VMProvisionedCondition) {
-		first = (<-all.ResultChan()).Object.(*infrav1.ElementoMachine)
+		event, open := <-all.ResultChan()
+		if !open {
+			t.Fatal("the watch ended before a VM was written down")
+		}
+		first = event.Object.(*infrav1.ElementoMachine)
 	}
 	if !conditions.IsTrue(first, infrav1.HostAvailableCondition) {
 		t.Errorf("the VM was written down, and of its host nothing: %s", describe(first))
