@@ -49,6 +49,8 @@ type cost struct {
 	// manager and the daemons together.
 	processes map[string]float64
 	elemento  float64
+	// machine is what the processors of this machine have done.
+	machine world.Processors
 }
 
 // less is what has been used and asked for since.
@@ -62,6 +64,7 @@ func (c cost) less(before cost) cost {
 	c.messages -= before.messages
 	c.loops -= before.loops
 	c.elemento -= before.elemento
+	c.machine = c.machine.Since(before.machine)
 	used := map[string]float64{}
 	for name, seconds := range c.processes {
 		used[name] = seconds - before.processes[name]
@@ -156,6 +159,8 @@ func (b *bench) cost(ctx context.Context) cost {
 	own, err := world.OwnUsage()
 	Expect(err).NotTo(HaveOccurred())
 	c.processes[harness] = own.CPU.Seconds()
+	c.machine, err = world.ThisProcessors()
+	Expect(err).NotTo(HaveOccurred())
 	return c
 }
 
@@ -277,8 +282,6 @@ func least(looks int, look func() memory) memory {
 // as far as it does so when it is asked to.
 func (b *bench) collected(ctx context.Context, name string) memory {
 	GinkgoHelper()
-	// Go lets a heap become twice of what is live before it collects garbage.
-	const garbage = 2
 	if name != world.FakeProcess {
 		_, err := b.site.World.Profile(ctx, name, "heap", 0)
 		Expect(err).NotTo(HaveOccurred())
@@ -287,7 +290,8 @@ func (b *bench) collected(ctx context.Context, name string) memory {
 	Expect(err).NotTo(HaveOccurred())
 	m := memory{
 		resident: sum(families["process_resident_memory_bytes"]),
-		heap:     sum(families["go_memstats_next_gc_bytes"]) / garbage,
+		// So many percent more than is live is let into a heap before garbage is collected.
+		heap: sum(families["go_memstats_next_gc_bytes"]) / (1 + sum(families["go_gc_gogc_percent"])/100),
 	}
 	Expect(m.resident).To(BeNumerically(">", 0), "%s does not tell its memory", name)
 	return m

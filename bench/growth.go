@@ -62,7 +62,7 @@ type grown struct {
 	// counted are the Machines whose lives were told at a size.
 	counted map[string]bool
 
-	time, share, processor, resident, heap, asked, calls, even reports.Chart
+	time, share, processor, withheld, resident, heap, asked, calls, even reports.Chart
 	// callsAtRest are the C4 calls a second for each host, client UUID and daemon, and
 	// heaps and bodies the live heap and the memory of each process in KiB: by the
 	// number of Machines. callRate is that of all C4 calls at the last size.
@@ -109,6 +109,7 @@ func (b *bench) growth(ctx SpecContext) {
 		time:      reports.Chart{Name: "Time for each new Machine", X: "Machines", Unit: "ms"},
 		share:     reports.Chart{Name: "Of each new Machine's life, the median and p90", X: "Machines", Unit: "s"},
 		processor: reports.Chart{Name: "Processor time for each new Machine", X: "Machines", Unit: "ms"},
+		withheld:  reports.Chart{Name: "Of the time with work, what the hypervisor withheld from this machine's processors", X: "Machines", Unit: "%"},
 		resident:  reports.Chart{Name: "Memory at rest", X: "Machines", Unit: "MiB"},
 		heap:      reports.Chart{Name: "Live heap at rest", X: "Machines", Unit: "MiB"},
 		asked:     reports.Chart{Name: "Requests for each new Machine", X: "Machines"},
@@ -271,6 +272,7 @@ func (b *bench) tellSize(s size, made float64, used cost, last bool) {
 	for _, name := range append(b.processes(), harness) {
 		g.processor.Add(called(name), at, 1000*used.processes[name]/made)
 	}
+	g.withheld.Add("while they grew", at, 100*used.machine.Withheld())
 	g.asked.Add("API requests, of all", at, used.requests/made)
 	g.asked.Add("API requests, of our manager", at, used.ours/made)
 	g.asked.Add("C4 calls", at, used.calls.all/made)
@@ -372,7 +374,7 @@ func (b *bench) tellGrowth() {
 			}
 		}
 	}
-	report.Chart(g.time, g.share, g.processor, g.asked, g.resident, g.heap, g.even, g.calls)
+	report.Chart(g.time, g.share, g.processor, g.withheld, g.asked, g.resident, g.heap, g.even, g.calls)
 }
 
 // heapsAtRest are the live heaps of our manager and the daemons together, at each look.

@@ -81,6 +81,11 @@ func main() {
 				for _, p := range b.parts[rest:] {
 					b.describe(p)
 				}
+				BeforeAll(func() {
+					var err error
+					b.machine, err = world.ThisProcessors()
+					Expect(err).NotTo(HaveOccurred())
+				})
 				AfterAll(b.tidy)
 			})
 		},
@@ -105,9 +110,11 @@ type bench struct {
 	profiling         bool
 	// passing says that nothing stays of the world, so that nothing has to be removed.
 	passing bool
-	// settings are those of the daemons now, ordered is the cluster of which workers are
+	// settings are those of the daemons now, machine is what the processors had done before,
+	// ordered is the cluster of which workers are
 	// ordered, and grown is what the growth has made.
 	settings world.DaemonSettings
+	machine  world.Processors
 	ordered  *workers
 	grown    *grown
 }
@@ -196,7 +203,12 @@ func (b *bench) tidy(ctx SpecContext) {
 			n++
 		}
 	}
-	b.site.Report.Figure(reports.Figure{Name: "thresholds that were not looked at", Value: float64(n)})
+	machine, err := world.ThisProcessors()
+	Expect(err).NotTo(HaveOccurred())
+	b.site.Report.Figure(
+		reports.Figure{Name: "thresholds that were not looked at", Value: float64(n)},
+		reports.Figure{Name: "of the time with work, what the hypervisor withheld from this machine's processors", Value: 100 * machine.Since(b.machine).Withheld(), Unit: "%"},
+	)
 	if b.grown != nil {
 		if !b.passing {
 			b.deleteAll(ctx)

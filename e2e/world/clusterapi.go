@@ -53,6 +53,7 @@ func clusterAPIProviders(ctx context.Context, o Options) ([]Provider, error) {
 			Image:         "elemento.cloud/" + name + ":" + version,
 			Variables:     variables,
 			Args:          args,
+			Env:           []string{seldomGarbage},
 		})
 	}
 	return providers, nil

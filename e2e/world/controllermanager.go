@@ -72,6 +72,7 @@ func (a *APIServer) startControllerManager(ctx context.Context) error {
 			"--cluster-signing-key-file=" + a.state.path("pki/ca.key"),
 			"--cluster-signing-duration=" + pki.Lifetime.String(),
 		},
+		Env: []string{seldomGarbage},
 		Log: a.log(KubeControllerManager),
 		Ready: func(ctx context.Context) error {
 			trust := &rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: a.authority.PEM}}

@@ -40,6 +40,7 @@ func (a *APIServer) startEtcd(ctx context.Context) (endpoint string, err error) 
 			"--initial-cluster=world=unix://" + peer,
 			"--log-level=warn",
 		},
+		Env: []string{seldomGarbage},
 		Dir: dir,
 		Log: a.log(Etcd),
 		Ready: func(ctx context.Context) error {

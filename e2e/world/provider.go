@@ -37,6 +37,9 @@ type Provider struct {
 	Variables map[string]string
 	// Args are added to those that its Deployment has.
 	Args []string
+	// Env is added, as NAME=value, to what its Deployment has; where it runs in a pod it is
+	// not.
+	Env []string
 	// Replicas of its manager, 1 by default. Of several one acts at a time; all of
 	// them answer webhooks.
 	Replicas int
@@ -282,7 +285,7 @@ func (w *World) startManager(i *installation, n int, kubeconfig string) (*Manage
 		Name: replica(i.Name, n),
 		Path: i.Program,
 		Args: args,
-		Env:  append(env, "KUBECONFIG="+kubeconfig),
+		Env:  append(append(env, i.Env...), "KUBECONFIG="+kubeconfig),
 		Log:  m.log,
 		Ready: func(ctx context.Context) error {
 			return healthy(ctx, http.DefaultClient, m.Health+"/readyz")
