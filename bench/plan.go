@@ -31,10 +31,10 @@ func several(n int, of string) string {
 // plan is a growth: sizes of which none is smaller in anything than the one before.
 type plan []size
 
-// thePlan is the growth that is measured when nothing else is said. Its last three sizes
-// have more Machines and nothing else: what does not grow on a line there grows with
-// something else, and no time passes in which control planes alone are made.
-const thePlan = "10/1/1,100/4/5,300/16/20,580/16/20,1000/16/20"
+// thePlan is the growth that is measured when nothing else is said. Of its last three sizes,
+// clusters grow with Machines on one line and hosts do not, so that what does not grow on
+// one either grows with something else.
+const thePlan = "10/1/1,100/4/5,300/16/5,580/16/11,1000/16/20"
 
 // parsePlan reads sizes as machines/hosts/clusters, separated by commas.
 func parsePlan(text string) (plan, error) {

@@ -19,10 +19,11 @@ func TestThePlanGrowsToAThousandMachines(t *testing.T) {
 	if p.alike() != end[0].machines {
 		t.Errorf("from %d Machines on there are no more hosts, want from %d on", p.alike(), end[0].machines)
 	}
-	for _, s := range end {
-		if s.hosts != p.last().hosts || s.clusters != p.last().clusters {
-			t.Errorf("%s, and %s at last: more than Machines grow", s, p.last())
-		}
+	more := func(from, to size) float64 {
+		return float64(to.clusters-from.clusters) / float64(to.machines-from.machines)
+	}
+	if before, after := more(end[0], end[1]), more(end[1], end[2]); before != after {
+		t.Errorf("for each Machine there are %v clusters more, and %v then", before, after)
 	}
 }
 

@@ -27,7 +27,7 @@ func main() {
 		Name: "watch-test", Title: "Watched by Prometheus", AtomOS: site(), OwnWorld: true,
 		Flags: func(flags *flag.FlagSet) {
 			flags.StringVar(&names, "scenarios", "*", "scenarios to play, as `patterns` with *, separated by commas")
-			flags.BoolVar(&long, "long", false, "also play scenarios that take more than ten minutes")
+			flags.BoolVar(&long, "long", false, "also play scenarios that take more than ten minutes, which otherwise are played by their names only")
 			flags.StringVar(&run.record, "record", "", "`directory` in which to write what Prometheus had of each scenario, as tests of promtool, once promtool has found them right, and that of a run in which nothing is wrong where all scenarios are played; they are beside the report in any case")
 		},
 		Prepare: func(o *suite.Options) (err error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -130,12 +131,13 @@ func shorter() []scenario {
 }
 
 // choose returns the scenarios whose names match one of the patterns, each of which must
-// match one; those that are long only with long.
+// match one; those that are long only with long, or by their own name.
 func choose(patterns string, long bool) ([]scenario, error) {
-	of := shorter()
-	if long {
-		of = all()
+	var named []string
+	for _, pattern := range strings.Split(patterns, ",") {
+		named = append(named, strings.TrimSpace(pattern))
 	}
+	of := slices.DeleteFunc(all(), func(s scenario) bool { return s.long && !long && !slices.Contains(named, s.name) })
 	chosen, err := suite.Matching(patterns, of, func(s scenario) string { return s.name })
 	if err != nil {
 		return nil, fmt.Errorf("--scenarios: %w", err)

@@ -99,8 +99,14 @@ func TestScenariosAreChosenByName(t *testing.T) {
 	if _, err := choose("a-host-*,nothing", true); err == nil {
 		t.Error("a name that there is not is taken")
 	}
-	if _, err := choose("vms-boot-slowly", false); err == nil {
-		t.Error("a long one is played although nobody wants such")
+	if chosen, err := choose("*", false); err != nil || len(chosen) != len(shorter()) {
+		t.Errorf("there are %d (%v) without those that are long, want %d", len(chosen), err, len(shorter()))
+	}
+	if chosen, err := choose("vms-boot-slowly, quiet*,a-host-*", false); err == nil {
+		t.Errorf("a name that there is not beside a long one is taken: %d", len(chosen))
+	}
+	if chosen, err := choose("a-host-is-slow, vms-boot-slowly", false); err != nil || len(chosen) != 2 {
+		t.Errorf("there are %d (%v) where a long one is named, want 2", len(chosen), err)
 	}
 	if chosen, err := choose("*", true); err != nil || len(chosen) != len(all()) || len(chosen) <= len(shorter()) {
 		t.Errorf("there are %d (%v) with those that are long, want all %d", len(chosen), err, len(all()))
