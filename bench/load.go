@@ -16,40 +16,38 @@ type load struct {
 	clastix client.Client
 	want    int
 	lives   *life.Recorder
-	// deployments are asked for so many replicas each, next is the next to be asked for
-	// more, and others were asked of others before.
+	// deployments are asked for so many replicas each, and others were asked of others
+	// before.
 	deployments []client.ObjectKey
 	replicas    []int
-	next        int
 	others      int
 	// flying and there are how many were in flight whenever it was looked, and how many of
 	// them were there.
 	flying, there []int
 }
 
-// more has Clastix ask the next MachineDeployment for so many workers more.
+// more has Clastix ask all MachineDeployments together for so many workers more, or a
+// portion of them.
 func (l *load) more(ctx context.Context, workers int) error {
-	n := l.next % len(l.deployments)
-	l.next++
-	l.replicas[n] += workers
-	_, err := scale(ctx, l.clastix, l.deployments[n], l.replicas[n])
-	return err
-}
-
-// begin orders the Machines, and some more, which may run before the others are there.
-// Others were ordered of others.
-func (l *load) begin(ctx context.Context, others int) error {
-	l.others = others
-	for range l.deployments {
-		if err := l.more(ctx, l.most()/len(l.deployments)+1); err != nil {
+	each := (workers + len(l.deployments) - 1) / len(l.deployments)
+	wanted := make([]int, len(l.replicas))
+	for i, n := range l.replicas {
+		wanted[i] = n + each
+	}
+	for i, n := range raised(l.replicas, wanted) {
+		if n == l.replicas[i] {
+			continue
+		}
+		l.replicas[i] = n
+		if _, err := scale(ctx, l.clastix, l.deployments[i], n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// rise waits a while until as many are there as are wanted in flight. What it has seen is
-// forgotten.
+// rise orders Machines, and waits a while until as many are there as are wanted in flight.
+// What it has seen is forgotten.
 func (l *load) rise(ctx context.Context) error {
 	turn := time.NewTicker(pace)
 	defer turn.Stop()
@@ -101,20 +99,21 @@ func count(lives []life.Life) (there, running int) {
 	return there, running
 }
 
-// look takes down how many are in flight.
-func (l *load) look() (flying int) {
+// look takes down how many are in flight, and returns that and how many of them are not
+// there.
+func (l *load) look() (flying, coming int) {
 	there, running := l.count()
 	flying = l.others - running
 	for _, n := range l.replicas {
 		flying += n
 	}
 	l.flying, l.there = append(l.flying, flying), append(l.there, there-running)
-	return flying
+	return flying, flying - (there - running)
 }
 
 // keep orders more before those that are in flight are too few.
 func (l *load) keep(ctx context.Context) error {
-	if flying := l.look(); flying < l.want+l.want/3 {
+	if flying, coming := l.look(); coming <= ahead && flying < l.want+l.want/3 {
 		return l.more(ctx, l.most()-flying)
 	}
 	return nil

@@ -81,11 +81,7 @@ func main() {
 				for _, p := range b.parts[rest:] {
 					b.describe(p)
 				}
-				BeforeAll(func() {
-					var err error
-					b.machine, err = world.ThisProcessors()
-					Expect(err).NotTo(HaveOccurred())
-				})
+				BeforeAll(func() { b.machine = processors() })
 				AfterAll(b.tidy)
 			})
 		},
@@ -158,7 +154,9 @@ func (b *bench) prepare(o *suite.Options) (err error) {
 func (b *bench) describe(p part) {
 	if p.criterion != "" {
 		b.site.Criterion(p.criterion, func(ctx context.Context, e *reports.Examination) {
+			before := processors()
 			p.answer(b, ctx, e)
+			b.figure(e, withheld(processors().Since(before)))
 			b.allMeasured()
 		})
 		return
@@ -177,12 +175,7 @@ func (p part) answer(b *bench, ctx context.Context, e *reports.Examination) {
 		e.Doubt("--quick lifts Cluster API's pace: these figures are not comparable")
 	}
 	b.part = p.name
-	before, err := world.ThisProcessors()
-	Expect(err).NotTo(HaveOccurred())
 	p.examine(b, ctx, e)
-	machine, err := world.ThisProcessors()
-	Expect(err).NotTo(HaveOccurred())
-	b.figure(e, withheld(machine.Since(before)))
 }
 
 // allMeasured demands of a part that has come to its end that it has measured all
@@ -208,11 +201,9 @@ func (b *bench) tidy(ctx SpecContext) {
 			n++
 		}
 	}
-	machine, err := world.ThisProcessors()
-	Expect(err).NotTo(HaveOccurred())
 	b.site.Report.Figure(
 		reports.Figure{Name: "thresholds that were not looked at", Value: float64(n)},
-		withheld(machine.Since(b.machine)),
+		withheld(processors().Since(b.machine)),
 	)
 	if b.grown != nil {
 		if !b.passing {
@@ -220,6 +211,13 @@ func (b *bench) tidy(ctx SpecContext) {
 		}
 		Expect(b.endGrowth()).To(Succeed())
 	}
+}
+
+func processors() world.Processors {
+	GinkgoHelper()
+	p, err := world.ThisProcessors()
+	Expect(err).NotTo(HaveOccurred())
+	return p
 }
 
 // withheld tells how far a machine was its own: where the hypervisor has others go first,

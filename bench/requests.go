@@ -18,7 +18,7 @@ const (
 	// turns are the MachineDeployments that are scaled by one, by turns: each of them has
 	// been left alone for a while, and has its Machine. loads are those by which Machines
 	// are in flight; more of them make more Machines at the same time.
-	turns, loads = 6, 4
+	turns, loads = 6, 8
 	// pace is that of the scaling by one, and of the requests under load, which are so
 	// spread over the time in which the Machines come to be. Rising is for how long these
 	// are waited for first at most, hold for how long requests are measured at most, and
@@ -26,7 +26,7 @@ const (
 	pace, rising, hold, late = time.Second, 2 * time.Minute, 40 * time.Second, 20 * time.Second
 	// slowBoot is that of the VMs of Machines that are to be in flight: they would run as
 	// fast as Cluster API makes them, and there would never be many.
-	slowBoot = 75 * time.Second
+	slowBoot = 150 * time.Second
 	// seeing is how often it is looked what there is.
 	seeing = 100 * time.Millisecond
 )
@@ -44,7 +44,7 @@ func (b *bench) requests(ctx context.Context, p1 *reports.Examination) {
 	lives, wait, err := life.Watch(watching, c, w.Key.Namespace)
 	Expect(err).NotTo(HaveOccurred())
 	r := b.newAsking(ctx, w)
-	load := &load{clastix: w.clastix, want: b.sizes.inFlight, lives: lives, replicas: make([]int, loads)}
+	load := &load{clastix: w.clastix, want: b.sizes.inFlight, lives: lives, replicas: make([]int, loads), others: b.sizes.orders}
 	var singles []*oneByOne
 	p1.Step("more MachineDeployments, without workers", func() {
 		for range turns {
@@ -114,7 +114,6 @@ func (b *bench) underLoad(ctx context.Context, r *asking, load *load, singles []
 	GinkgoHelper()
 	b.setBootTime(ctx, slowBoot)
 	defer b.setBootTime(ctx, b.bootTime)
-	Expect(load.begin(ctx, b.sizes.orders)).To(Succeed())
 	Expect(load.rise(ctx)).To(Succeed())
 	turn := time.NewTicker(pace)
 	defer turn.Stop()
