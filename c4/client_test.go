@@ -484,17 +484,29 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	}
 }
 
+// A change that follows the restart closely may go over a connection of before, of whose
+// end its client has not been told yet. It ends without an answer, and no second one does.
 func TestAHostThatWasRestartedIsReachedAgain(t *testing.T) {
 	t.Parallel()
 	h := serve(t, answer(200, ""))
 	c := client(t, h, func(cfg *c4.Config) { cfg.Fingerprint = h.fingerprint })
+	if err := c.Start(t.Context(), c4.VMRef{}); err != nil {
+		t.Fatal(err)
+	}
 	for range 3 {
-		if err := c.Start(t.Context(), c4.VMRef{}); err != nil {
-			t.Fatal(err)
-		}
 		h.close()
 		wantCode(t, c.Ping(t.Context()), c4.Unreachable)
 		h = serveAt(t, h.address, answer(200, ""))
+		if err := c.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		err := c.Start(t.Context(), c4.VMRef{})
+		if err != nil && c4.CodeOf(err) == c4.Unknown {
+			err = c.Start(t.Context(), c4.VMRef{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
