@@ -162,19 +162,24 @@ func (b *bench) grow(ctx context.Context, s size, last bool) {
 			Site: b.site, ControlPlanes: 1, Key: client.ObjectKey{Namespace: g.namespace, Name: name},
 			Variables: map[string]string{"ELEMENTO_NETWORK_CIDR": g.networks[i]}, Patience: b.patience.String(),
 		}
-		manifests = append(manifests, cluster.Generate(ctx, 0))
+		manifests = append(manifests, cluster.Generate(ctx, in[i]-1))
 		g.clusters = append(g.clusters, cluster)
 	}
+	old := len(g.clusters) - len(manifests)
 	profiles := func() {}
 	if last {
 		profiles = b.profile(ctx, "growth", profileTime)
 	}
 	before := b.cost(ctx)
 	report.Step(s.String()+", all Running", func() {
+		for i, cluster := range g.clusters[:old] {
+			if in[i] > g.in[i] {
+				Expect(cluster.Scale(ctx, in[i]-1)).To(Succeed())
+			}
+		}
 		for _, objects := range manifests {
 			Expect(suite.Apply(ctx, b.site.Admin, "bench", objects)).To(Succeed())
 		}
-		b.scaleAll(ctx, in)
 		b.running(ctx, s.machines)
 	})
 	used := b.cost(ctx)
@@ -186,51 +191,14 @@ func (b *bench) grow(ctx context.Context, s size, last bool) {
 	}
 }
 
-// scaleAll asks for so many Machines of each cluster, its control plane among them, a
-// portion at a time.
-func (b *bench) scaleAll(ctx context.Context, in []int) {
-	GinkgoHelper()
-	asked, wanted := make([]int, len(in)), make([]int, len(in))
-	all := 0
-	for i := range in {
-		wanted[i] = in[i] - 1
-		if i < len(b.grown.in) {
-			asked[i] = b.grown.in[i] - 1
-		}
-		all += asked[i]
-	}
-	for !slices.Equal(asked, wanted) {
-		b.eventually(ctx, func(g Gomega) {
-			there, _ := count(b.grown.lives.Lives())
-			g.Expect(all-there).To(BeNumerically("<=", ahead), "Machines that are asked for and not there")
-		})
-		next := raised(asked, wanted)
-		for i, n := range next {
-			if n > asked[i] {
-				Expect(b.grown.clusters[i].Scale(ctx, n)).To(Succeed())
-			}
-			all += n - asked[i]
-		}
-		asked = next
-	}
-}
-
-// eventually waits for what growth comes to, as long as its processes run.
-func (b *bench) eventually(ctx context.Context, met func(Gomega)) {
+// running waits until so many Machines are Running and to stay. Cluster API may make
+// one too many at times, and delete it.
+func (b *bench) running(ctx context.Context, machines int) {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
 		if err := b.site.World.Err(); err != nil {
 			StopTrying("a process of the world ended by itself").Wrap(err).Now()
 		}
-		met(g)
-	}, b.patience, "250ms").WithContext(ctx).Should(Succeed())
-}
-
-// running waits until so many Machines are Running and to stay. Cluster API may make
-// one too many at times, and delete it.
-func (b *bench) running(ctx context.Context, machines int) {
-	GinkgoHelper()
-	b.eventually(ctx, func(g Gomega) {
 		n := 0
 		for _, l := range b.grown.lives.Lives() {
 			_, yes := l.At[life.Running]
@@ -239,7 +207,7 @@ func (b *bench) running(ctx context.Context, machines int) {
 			}
 		}
 		g.Expect(n).To(Equal(machines), "Machines that are Running")
-	})
+	}, b.patience, "250ms").WithContext(ctx).Should(Succeed())
 }
 
 // know tells the daemons of so many hosts, and waits until all clusters that there

@@ -1,7 +1,7 @@
 package main
 
-// Machines are asked for in portions: the next one when of those that are asked for so many
-// at most, ahead, are not there yet. Cluster API breaks off after a minute what it does for
+// Many Machines of one cluster are asked for in portions: the next one when of those that are
+// asked for so many at most, ahead, are not there yet. Cluster API breaks off after a minute what it does for
 // one MachineSet, and begins anew: where processors are slow a MachineSet that is asked for
 // many at a time does not come to its end, and makes fewer each time.
 const portion, ahead = 60, 30

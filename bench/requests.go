@@ -21,9 +21,12 @@ const (
 	turns, loads = 6, 8
 	// pace is that of the scaling by one, and of the requests under load, which are so
 	// spread over the time in which the Machines come to be. Rising is for how long these
-	// are waited for first at most, hold for how long requests are measured at most, and
-	// late for how long the last Machines are waited for.
-	pace, rising, hold, late = time.Second, 2 * time.Minute, 40 * time.Second, 20 * time.Second
+	// are waited for first at most, hold for how long requests are measured, or longest for
+	// how long at most where they were fewer than few by then, and late for how long the
+	// last Machines are waited for.
+	pace, rising, hold, longest, late = time.Second, 2 * time.Minute, 40 * time.Second, 80 * time.Second, 20 * time.Second
+	// few are so many requests of each kind as a 90th percentile takes.
+	few = 10
 	// slowBoot is that of the VMs of Machines that are to be in flight: they would run as
 	// fast as Cluster API makes them, and there would never be many.
 	slowBoot = 150 * time.Second
@@ -117,8 +120,11 @@ func (b *bench) underLoad(ctx context.Context, r *asking, load *load, singles []
 	Expect(load.rise(ctx)).To(Succeed())
 	turn := time.NewTicker(pace)
 	defer turn.Stop()
-	end := time.Now().Add(hold)
-	for n := 0; n < (b.sizes.requests+1)/2 && time.Now().Before(end); n++ {
+	began := time.Now()
+	for n := 0; n < (b.sizes.requests+1)/2; n++ {
+		if took := time.Since(began); took > longest || took > hold && n >= few {
+			break
+		}
 		select {
 		case <-turn.C:
 		case <-ctx.Done():
