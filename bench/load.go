@@ -113,7 +113,7 @@ func (l *load) look() (flying, coming int) {
 
 // keep orders more before those that are in flight are too few.
 func (l *load) keep(ctx context.Context) error {
-	if flying, coming := l.look(); coming <= ahead && flying < l.want+l.want/10 {
+	if flying, coming := l.look(); coming <= ahead && flying < l.want+l.want/20 {
 		return l.more(ctx, l.most()-flying)
 	}
 	return nil
@@ -121,4 +121,4 @@ func (l *load) keep(ctx context.Context) error {
 
 // most are those that are asked for at most: so many more than are wanted in flight that
 // enough of them are there, while others are yet to be made.
-func (l *load) most() int { return l.want + l.want/5 }
+func (l *load) most() int { return l.want + l.want/8 }

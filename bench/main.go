@@ -60,7 +60,7 @@ func main() {
 			})
 			flags.DurationVar(&b.resting, "rest", 5*time.Minute, "how long nothing happens while hosts are asked every second; a tenth of it while they are asked every 5 seconds")
 			flags.DurationVar(&b.patience, "patience", 20*time.Minute, "give up when the Machines of a size are not Running, or not gone, by then")
-			flags.BoolVar(&b.profiling, "profile", false, "leave profiles of our manager and the daemons, of the last size of the growth and of the rest, beside the report")
+			flags.BoolVar(&b.profiling, "profile", false, "leave profiles of our manager and the daemons, under load, of the last size of the growth and of the rest, beside the report")
 		},
 		Prepare: b.prepare,
 		Describe: func(site *suite.Site) {

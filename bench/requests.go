@@ -24,12 +24,12 @@ const (
 	// are waited for first at most, hold for how long requests are measured, or longest for
 	// how long at most where they were fewer than few by then, and late for how long the
 	// last Machines are waited for.
-	pace, rising, hold, longest, late = time.Second, 2 * time.Minute, 40 * time.Second, 80 * time.Second, 20 * time.Second
+	pace, rising, hold, longest, late = time.Second, 2 * time.Minute, time.Minute, 90 * time.Second, 20 * time.Second
 	// few are so many requests of each kind as a 90th percentile takes.
 	few = 10
 	// slowBoot is that of the VMs of Machines that are to be in flight: they would run as
 	// fast as Cluster API makes them, and there would never be many.
-	slowBoot = 150 * time.Second
+	slowBoot = 3 * time.Minute
 	// seeing is how often it is looked what there is.
 	seeing = 100 * time.Millisecond
 )
@@ -118,6 +118,7 @@ func (b *bench) underLoad(ctx context.Context, r *asking, load *load, singles []
 	b.setBootTime(ctx, slowBoot)
 	defer b.setBootTime(ctx, b.bootTime)
 	Expect(load.rise(ctx)).To(Succeed())
+	defer b.profile(ctx, "load", profileTime)()
 	turn := time.NewTicker(pace)
 	defer turn.Stop()
 	began := time.Now()

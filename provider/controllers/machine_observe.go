@@ -222,15 +222,23 @@ func (r *MachineReconciler) keepRunning(ctx context.Context, s *machineScope) (*
 	}
 	if err := s.member.SetVMPower(ctx, s.object.Spec.Host, s.object.Spec.VMName, rpc.PowerAction_POWER_ACTION_ON); err != nil {
 		p := explain(err)
-		setFalse(s.object, infrav1.VMRunningCondition, infrav1.PoweredOffReason, "The VM is off and cannot be powered on: "+p.message)
-		return stop(p.again), nil
+		setFalse(s.object, infrav1.VMRunningCondition, infrav1.PoweredOffReason, "The VM does not run and cannot be powered on: "+p.message)
+		return stop(powerOnAgain(s, p.again)), nil
 	}
 	if wasRunning {
 		driftFound.WithLabelValues(driftOff).Inc()
 		r.event(s, corev1.EventTypeWarning, infrav1.PoweredOffReason, "SetVMPower", "VM %s was found powered off and is powered on", s.object.Spec.VMName)
 	}
 	setFalse(s.object, infrav1.VMRunningCondition, infrav1.StartingReason, "The VM was off and is being powered on")
-	return stop(5 * time.Second), nil
+	return stop(powerOnAgain(s, 5*time.Second)), nil
+}
+
+// powerOnAgain is when a VM that does not come to run is powered on once more: the longer
+// it has not run, the later. Many that take long to boot would keep their host, and us, from
+// what else there is to do; one that comes to run wakes us.
+func powerOnAgain(s *machineScope, soonest time.Duration) time.Duration {
+	since := conditions.GetLastTransitionTime(s.object, infrav1.VMRunningCondition).Time
+	return max(min(time.Since(since)/2, bootPatience), soonest)
 }
 
 // memoryUnit is the unit, in MiB, in which hosts report memory. They may round to
