@@ -1,9 +1,10 @@
 package main
 
-// Many Machines of one cluster are asked for in portions: the next one when of those that are
-// asked for so many at most, ahead, are not there yet. Cluster API breaks off after a minute what it does for
-// one MachineSet, and begins anew: where processors are slow a MachineSet that is asked for
-// many at a time does not come to its end, and makes fewer each time.
+// Many Machines of one cluster are asked for in portions: the next one when of those that
+// are asked for so many at most, ahead, are not there yet. Cluster API breaks off after a
+// minute what it does for one MachineSet, and begins anew: where processors are slow a
+// MachineSet that is asked for many at a time does not come to its end, and makes fewer
+// each time.
 const portion, ahead = 60, 30
 
 // raised is how many each is asked for next, of which so many are wanted: a portion more in

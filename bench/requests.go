@@ -25,11 +25,12 @@ const (
 	// how long at most where they were fewer than few by then, and late for how long the
 	// last Machines are waited for.
 	pace, rising, hold, longest, late = time.Second, 2 * time.Minute, time.Minute, 90 * time.Second, 20 * time.Second
-	// few are so many requests of each kind as a 90th percentile takes.
+	// few are the fewest requests of each kind that tell nine of ten apart.
 	few = 10
-	// slowBoot is that of the VMs of Machines that are to be in flight: they would run as
-	// fast as Cluster API makes them, and there would never be many.
-	slowBoot = 3 * time.Minute
+	// slowBoot is that of the VMs of Machines that are to be in flight, and longer than
+	// these are waited for and measured: they would run as fast as Cluster API makes them,
+	// and there would never be many.
+	slowBoot = 4 * time.Minute
 	// seeing is how often it is looked what there is.
 	seeing = 100 * time.Millisecond
 )

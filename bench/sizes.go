@@ -18,7 +18,7 @@ type sizes struct {
 }
 
 func (s *sizes) flags(flags *flag.FlagSet) {
-	flags.IntVar(&s.requests, "requests", 40, "`number` of API requests of each kind to measure at rest; half of it under load")
+	flags.IntVar(&s.requests, "requests", 40, "`number` of API requests of each kind to measure at rest; half of it under load at most")
 	flags.IntVar(&s.orders, "orders", 30, "`number` of Machines to order one by one at rest")
 	flags.IntVar(&s.inFlight, "in-flight", 200, "`number` of Machines that are being made while API requests are measured under load")
 	flags.IntVar(&s.machines, "machines", 30, "`number` of Machines to follow through all stages")

@@ -199,11 +199,11 @@ func (r *CleanupReconciler) remove(ctx context.Context, s *cleanupScope) (*ctrl.
 	if err != nil {
 		p := explain(err)
 		setProblem(s.object, infrav1.RemovedCondition, p)
-		return stop(p.again), nil
+		return stop(later(conditions.GetLastTransitionTime(s.object, infrav1.RemovedCondition).Time, p.again)), nil
 	}
 	if len(remaining) > 0 {
 		setFalse(s.object, infrav1.RemovedCondition, infrav1.RemovingReason, "Still there: "+strings.Join(remaining, ", "))
-		return stop(time.Second), nil
+		return stop(later(conditions.GetLastTransitionTime(s.object, infrav1.RemovedCondition).Time, time.Second)), nil
 	}
 	return nil, nil
 }

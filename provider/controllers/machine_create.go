@@ -161,7 +161,7 @@ func (r *MachineReconciler) create(ctx context.Context, s *machineScope) (*ctrl.
 	if err != nil {
 		p := explain(err)
 		setProblem(s.object, infrav1.VMProvisionedCondition, p)
-		return stop(patience(s.object, p)), nil
+		return stop(patience(s.object, p.again)), nil
 	}
 	if s.object.Status.VMUID == "" {
 		r.event(s, corev1.EventTypeNormal, "VMCreated", "EnsureVM", "VM %s is on host %s", s.object.Spec.VMName, s.object.Spec.Host)
@@ -171,15 +171,9 @@ func (r *MachineReconciler) create(ctx context.Context, s *machineScope) (*ctrl.
 	return nil, nil
 }
 
-// patience is when to ask again for a VM that is not made yet. What is waited for on a
-// host, such as the copy of an image, wakes nobody, and may take a second or many minutes;
-// each look reads from the API server itself, and there may be many machines.
-func patience(m *infrav1.ElementoMachine, p problem) time.Duration {
-	if p.reason != infrav1.WrongStateReason {
-		return p.again
-	}
-	waited := time.Since(conditions.Get(m, infrav1.VMProvisionedCondition).LastTransitionTime.Time)
-	return min(max(waited/10, p.again), 5*time.Second)
+// patience is when to ask again for a VM that is not made yet.
+func patience(m *infrav1.ElementoMachine, soonest time.Duration) time.Duration {
+	return later(conditions.GetLastTransitionTime(m, infrav1.VMProvisionedCondition).Time, soonest)
 }
 
 // giveUpHost is for a host that turned out to be full. Another may be tried once
@@ -213,10 +207,10 @@ func (r *MachineReconciler) clear(ctx context.Context, s *machineScope) (*ctrl.R
 	case err != nil:
 		p := explain(err)
 		setProblem(s.object, infrav1.VMProvisionedCondition, p)
-		return stop(p.again), nil
+		return stop(patience(s.object, p.again)), nil
 	case !gone:
 		setFalse(s.object, infrav1.VMProvisionedCondition, infrav1.RecreatingReason, fmt.Sprintf("Removing what is left on host %s first: %v", s.object.Spec.Host, remaining))
-		return stop(200 * time.Millisecond), nil
+		return stop(patience(s.object, 200*time.Millisecond)), nil
 	}
 	return nil, nil
 }

@@ -48,13 +48,12 @@ func (r *MachineReconciler) remove(ctx context.Context, s *machineScope) (*ctrl.
 		if p.status == metav1.ConditionUnknown {
 			setUnknown(s.object, infrav1.VMProvisionedCondition, p.reason, p.message)
 		}
-		return stop(p.again), nil
+		return stop(later(s.object.DeletionTimestamp.Time, p.again)), nil
 	}
 	if !gone {
 		setTrue(s.object, infrav1.DeletingCondition, infrav1.RemovingReason, "Still there: "+strings.Join(remaining, ", "))
 		// The inventory wakes us; this is for the steps that it does not show.
-		waited := time.Since(s.object.DeletionTimestamp.Time)
-		return stop(min(max(waited/10, 100*time.Millisecond), 5*time.Second)), nil
+		return stop(later(s.object.DeletionTimestamp.Time, 100*time.Millisecond)), nil
 	}
 	r.event(s, corev1.EventTypeNormal, "VMDeleted", "DeleteVM", "VM %s and its volumes are gone from host %s", s.object.Spec.VMName, s.object.Spec.Host)
 	return nil, nil

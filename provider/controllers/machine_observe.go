@@ -190,8 +190,8 @@ func (r *MachineReconciler) describe(ctx context.Context, s *machineScope) (*ctr
 	return nil, nil
 }
 
-// bootPatience is how long a VM that was just made may be seen powered off: it
-// is on its way up. By a host's clock that is further off than that nobody can tell.
+// bootPatience is how long a VM that was just made may be seen powered off, and the
+// longest until one is powered on once more: it is on its way up. By a host's clock that is further off than that nobody can tell.
 const bootPatience = time.Minute
 
 // keepRunning powers a VM on that is off, unless its host is in maintenance: it is about
@@ -223,22 +223,29 @@ func (r *MachineReconciler) keepRunning(ctx context.Context, s *machineScope) (*
 	if err := s.member.SetVMPower(ctx, s.object.Spec.Host, s.object.Spec.VMName, rpc.PowerAction_POWER_ACTION_ON); err != nil {
 		p := explain(err)
 		setFalse(s.object, infrav1.VMRunningCondition, infrav1.PoweredOffReason, "The VM does not run and cannot be powered on: "+p.message)
-		return stop(powerOnAgain(s, p.again)), nil
+		if p.reason != infrav1.WrongStateReason {
+			return stop(p.again), nil
+		}
+		return stop(powerOnAgain(s, wasRunning)), nil
 	}
 	if wasRunning {
 		driftFound.WithLabelValues(driftOff).Inc()
 		r.event(s, corev1.EventTypeWarning, infrav1.PoweredOffReason, "SetVMPower", "VM %s was found powered off and is powered on", s.object.Spec.VMName)
 	}
 	setFalse(s.object, infrav1.VMRunningCondition, infrav1.StartingReason, "The VM was off and is being powered on")
-	return stop(powerOnAgain(s, 5*time.Second)), nil
+	return stop(powerOnAgain(s, wasRunning)), nil
 }
 
 // powerOnAgain is when a VM that does not come to run is powered on once more: the longer
 // it has not run, the later. Many that take long to boot would keep their host, and us, from
 // what else there is to do; one that comes to run wakes us.
-func powerOnAgain(s *machineScope, soonest time.Duration) time.Duration {
-	since := conditions.GetLastTransitionTime(s.object, infrav1.VMRunningCondition).Time
-	return max(min(time.Since(since)/2, bootPatience), soonest)
+func powerOnAgain(s *machineScope, wasRunning bool) time.Duration {
+	const soonest = 5 * time.Second
+	if wasRunning {
+		return soonest // on a host in maintenance it may have been off for long
+	}
+	off := time.Since(conditions.GetLastTransitionTime(s.object, infrav1.VMRunningCondition).Time)
+	return max(min(off.Abs()/2, bootPatience), soonest) // a clock may have gone back
 }
 
 // memoryUnit is the unit, in MiB, in which hosts report memory. They may round to

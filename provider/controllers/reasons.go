@@ -99,3 +99,11 @@ func explain(err error) problem {
 	}
 	return problem{status: status, reason: m.reason, message: e.Message, again: fleet.RetryAfter(err, m.again)}
 }
+
+// later is when to ask again for what has been waited for since some time: the longer, the
+// less often. What is waited for on a host, such as the copy of an image, wakes nobody, and
+// may take a second or many minutes; each look costs the API server and the host something,
+// and there may be many objects.
+func later(since time.Time, soonest time.Duration) time.Duration {
+	return max(min(time.Since(since).Abs()/10, 5*time.Second), soonest) // a clock may have gone back
+}

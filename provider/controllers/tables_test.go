@@ -6,7 +6,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/cluster-api/util/conditions"
 
 	"elemento.cloud/cluster-api-provider-elemento/daemon/rpc"
 	infrav1 "elemento.cloud/cluster-api-provider-elemento/provider/api/v1beta1"
@@ -64,19 +63,16 @@ func TestEveryNetworkModeIsKnownToTheDaemons(t *testing.T) {
 
 func TestWhatIsLongInComingIsAskedForLessAndLessOften(t *testing.T) {
 	t.Parallel()
-	waiting := func(reason rpc.Reason, since time.Duration) time.Duration {
-		m, p := &infrav1.ElementoMachine{}, meanings[reason]
-		conditions.Set(m, metav1.Condition{Type: infrav1.VMProvisionedCondition, Status: metav1.ConditionFalse, Reason: p.reason, LastTransitionTime: metav1.NewTime(time.Now().Add(-since))})
-		return patience(m, problem{reason: p.reason, again: p.again}).Round(500 * time.Millisecond)
-	}
-	for since, want := range map[time.Duration]time.Duration{
-		0: 500 * time.Millisecond, 4 * time.Second: 500 * time.Millisecond, 20 * time.Second: 2 * time.Second, time.Hour: 5 * time.Second,
+	for _, c := range []struct{ waited, soonest, want time.Duration }{
+		{0, 500 * time.Millisecond, 500 * time.Millisecond},
+		{4 * time.Second, 500 * time.Millisecond, 500 * time.Millisecond},
+		{20 * time.Second, 500 * time.Millisecond, 2 * time.Second},
+		{time.Hour, 500 * time.Millisecond, 5 * time.Second},
+		{time.Hour, 30 * time.Second, 30 * time.Second},
+		{-time.Hour, 500 * time.Millisecond, 5 * time.Second},
 	} {
-		if again := waiting(rpc.Reason_REASON_WRONG_STATE, since); again != want {
-			t.Errorf("after %s it is asked for again in %s, want %s", since, again, want)
+		if again := later(time.Now().Add(-c.waited), c.soonest).Round(500 * time.Millisecond); again != c.want {
+			t.Errorf("after %s it is asked for again in %s, want %s", c.waited, again, c.want)
 		}
-	}
-	if again := waiting(rpc.Reason_REASON_IMAGE_NOT_FOUND, time.Hour); again != 30*time.Second {
-		t.Errorf("another reason waits for %s, want what it means", again)
 	}
 }

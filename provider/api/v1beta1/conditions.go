@@ -147,7 +147,7 @@ const (
 	RecreatingReason = "Recreating"
 	// StartingReason (VMRunning): the VM was asked to power on.
 	StartingReason = "Starting"
-	// PoweredOffReason (VMRunning): the VM is off.
+	// PoweredOffReason (VMRunning): the VM is off, or not up yet, and cannot be powered on.
 	PoweredOffReason = "PoweredOff"
 	// VMPausedReason (VMRunning): the VM is paused on its host.
 	VMPausedReason = "VMPaused"
