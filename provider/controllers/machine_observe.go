@@ -191,7 +191,8 @@ func (r *MachineReconciler) describe(ctx context.Context, s *machineScope) (*ctr
 }
 
 // bootPatience is how long a VM that was just made may be seen powered off, and the
-// longest until one is powered on once more: it is on its way up. By a host's clock that is further off than that nobody can tell.
+// longest until one is powered on once more: it is on its way up. By a host's clock that
+// is further off than that nobody can tell.
 const bootPatience = time.Minute
 
 // keepRunning powers a VM on that is off, unless its host is in maintenance: it is about
