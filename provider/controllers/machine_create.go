@@ -171,9 +171,15 @@ func (r *MachineReconciler) create(ctx context.Context, s *machineScope) (*ctrl.
 	return nil, nil
 }
 
-// patience is when to ask again for a VM that is not made yet.
+// patience is when to ask again for a VM that is not made yet. It has been waited for
+// since it was seen to be gone, or since its host was assigned; before that its machine
+// may have waited for its bootstrap data.
 func patience(m *infrav1.ElementoMachine, soonest time.Duration) time.Duration {
-	return later(conditions.GetLastTransitionTime(m, infrav1.VMProvisionedCondition).Time, soonest)
+	since := conditions.GetLastTransitionTime(m, infrav1.VMProvisionedCondition).Time
+	if c := conditions.Get(m, infrav1.HostAssignedCondition); c != nil && c.LastTransitionTime.After(since) {
+		since = c.LastTransitionTime.Time
+	}
+	return later(since, soonest)
 }
 
 // giveUpHost is for a host that turned out to be full. Another may be tried once

@@ -61,6 +61,27 @@ func TestEveryNetworkModeIsKnownToTheDaemons(t *testing.T) {
 	}
 }
 
+func TestAVMIsWaitedForSinceItsHostWasAssignedOrSinceItWasGone(t *testing.T) {
+	t.Parallel()
+	const never, long, short = 0, time.Hour, 20 * time.Second
+	for _, c := range []struct{ provisioned, assigned, want time.Duration }{
+		{long, never, 5 * time.Second},
+		{long, short, 2 * time.Second}, // it waited for its bootstrap data
+		{short, long, 2 * time.Second}, // it was gone
+		{long, long, 5 * time.Second},
+	} {
+		m := &infrav1.ElementoMachine{}
+		for condition, since := range map[string]time.Duration{infrav1.VMProvisionedCondition: c.provisioned, infrav1.HostAssignedCondition: c.assigned} {
+			if since != never {
+				m.Status.Conditions = append(m.Status.Conditions, metav1.Condition{Type: condition, LastTransitionTime: metav1.NewTime(time.Now().Add(-since))})
+			}
+		}
+		if again := patience(m, time.Millisecond).Round(500 * time.Millisecond); again != c.want {
+			t.Errorf("not there for %s, its host assigned for %s: it is asked for again in %s, want %s", c.provisioned, c.assigned, again, c.want)
+		}
+	}
+}
+
 func TestWhatIsLongInComingIsAskedForLessAndLessOften(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ waited, soonest, want time.Duration }{
